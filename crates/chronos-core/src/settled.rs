@@ -1,0 +1,440 @@
+//! What a consumer group has settled in one partition: a cursor and the ranges above it.
+//!
+//! ```text
+//!            cursor
+//! ───────────────┤      (────]     (──]                due keys ──►
+//!  all settled          settled    settled, out of order
+//! ```
+//!
+//! Acks arrive out of order, so a single position cannot say what is settled. A range is half-open,
+//! `(from, to]`, where `from` is the event delivered before the first settled one: between the two
+//! the group has nothing to wait for. So ranges that touch mean that nothing between them is open,
+//! and they merge, whatever keys lie in the gap.
+
+use std::collections::BTreeMap;
+
+use crate::types::DueKey;
+
+/// The greatest key below `key`: a range `(before(key), key]` holds `key` alone.
+///
+/// The least of all keys has none below it and is returned unchanged; no event has that key.
+pub fn before(key: DueKey) -> DueKey {
+    match (key.offset.checked_sub(1), key.due_ms.checked_sub(1)) {
+        (Some(offset), _) => DueKey {
+            due_ms: key.due_ms,
+            offset,
+        },
+        (None, Some(due_ms)) => DueKey {
+            due_ms,
+            offset: u64::MAX,
+        },
+        (None, None) => key,
+    }
+}
+
+/// A set of due keys: everything up to a cursor, and disjoint ranges above it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    cursor: DueKey,
+    /// `from` → `to` of each range `(from, to]`. They neither overlap nor touch each other or the
+    /// cursor: `cursor < from < to < next from`.
+    ranges: BTreeMap<DueKey, DueKey>,
+}
+
+impl Settled {
+    /// Everything up to and including `cursor` is settled and nothing above it.
+    pub fn new(cursor: DueKey) -> Self {
+        Self {
+            cursor,
+            ranges: BTreeMap::new(),
+        }
+    }
+
+    /// Settles all keys in `(from, to]`, merges what overlaps or touches, and moves the cursor when
+    /// the lowest range reaches it. An empty range, or one below the cursor, changes nothing.
+    ///
+    /// Costs O(log n) for n ranges; each range it swallows was paid for when it was added.
+    pub fn settle(&mut self, from: DueKey, to: DueKey) {
+        if from >= to || to <= self.cursor {
+            return;
+        }
+        let mut end = to;
+        if from <= self.cursor {
+            while let Some(first) = self.ranges.first_entry() {
+                if *first.key() > end {
+                    break;
+                }
+                end = end.max(first.remove());
+            }
+            self.cursor = end;
+            return;
+        }
+        let mut start = from;
+        if let Some((&lower, upper)) = self.ranges.range_mut(..=from).next_back() {
+            if *upper >= to {
+                return;
+            }
+            if *upper >= from {
+                start = lower;
+            }
+        }
+        // Swallows every range that begins within the new one or at its end.
+        while let Some((&other, &upper)) = self.ranges.range(start..=end).next_back() {
+            self.ranges.remove(&other);
+            end = end.max(upper);
+        }
+        self.ranges.insert(start, end);
+    }
+
+    /// Settles one key.
+    pub fn settle_one(&mut self, key: DueKey) {
+        self.settle(before(key), key);
+    }
+
+    /// Whether `key` is settled.
+    pub fn contains(&self, key: DueKey) -> bool {
+        key <= self.cursor
+            || self
+                .ranges
+                .range(..key)
+                .next_back()
+                .is_some_and(|(_, &to)| key <= to)
+    }
+
+    /// The key up to which everything is settled, itself included.
+    pub fn cursor(&self) -> DueKey {
+        self.cursor
+    }
+
+    /// The ranges `(from, to]` above the cursor, lowest first.
+    pub fn ranges(&self) -> impl Iterator<Item = (DueKey, DueKey)> + '_ {
+        self.ranges.iter().map(|(&from, &to)| (from, to))
+    }
+
+    /// How many ranges there are above the cursor.
+    pub fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// True when nothing above the cursor is settled.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Appends the set's one encoding to `out`.
+    ///
+    /// Every number is a LEB128 varint: the cursor's due time (zigzag) and offset, the number of
+    /// ranges, then for each range `from` and `to`. A key after the cursor is given by what it adds
+    /// to the key before it: the difference in due time, then the offset, which is a difference too
+    /// when the due time is the same.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, zigzag(self.cursor.due_ms));
+        put_varint(out, self.cursor.offset);
+        put_varint(out, self.ranges.len() as u64);
+        let mut last = self.cursor;
+        for key in self.ranges.iter().flat_map(|(&from, &to)| [from, to]) {
+            let due_delta = key.due_ms.abs_diff(last.due_ms);
+            put_varint(out, due_delta);
+            put_varint(
+                out,
+                if due_delta == 0 {
+                    key.offset - last.offset
+                } else {
+                    key.offset
+                },
+            );
+            last = key;
+        }
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote, all of `bytes`.
+    ///
+    /// # Errors
+    /// Anything else than an encoding, byte for byte: cut short, trailing bytes, a padded or
+    /// overlong varint, a key out of range, ranges that are empty, touch or are out of order.
+    pub fn decode(mut bytes: &[u8]) -> Result<Self, DecodeError> {
+        let input = &mut bytes;
+        let cursor = DueKey {
+            due_ms: unzigzag(take_varint(input)?),
+            offset: take_varint(input)?,
+        };
+        let count = take_varint(input)?;
+        let mut ranges = BTreeMap::new();
+        let mut last = cursor;
+        for _ in 0..count {
+            let from = take_key_above(input, last)?;
+            let to = take_key_above(input, from)?;
+            ranges.insert(from, to);
+            last = to;
+        }
+        if !input.is_empty() {
+            return Err(DecodeError::TrailingBytes);
+        }
+        Ok(Self { cursor, ranges })
+    }
+}
+
+/// Why bytes are not an encoding of a [`Settled`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes end within a number.
+    #[error("settled ranges are cut short")]
+    CutShort,
+    /// A number takes more bytes than it needs or more than 64 bits.
+    #[error("settled ranges hold a malformed number")]
+    MalformedNumber,
+    /// A key is beyond the range of due keys, or is not above the one before it.
+    #[error("settled ranges are out of order")]
+    OutOfOrder,
+    /// Bytes follow the last range.
+    #[error("settled ranges are followed by other bytes")]
+    TrailingBytes,
+}
+
+fn take_key_above(input: &mut &[u8], last: DueKey) -> Result<DueKey, DecodeError> {
+    let due_delta = take_varint(input)?;
+    let offset = take_varint(input)?;
+    let due_ms = last
+        .due_ms
+        .checked_add_unsigned(due_delta)
+        .ok_or(DecodeError::OutOfOrder)?;
+    let offset = if due_delta == 0 {
+        last.offset
+            .checked_add(offset)
+            .ok_or(DecodeError::OutOfOrder)?
+    } else {
+        offset
+    };
+    let key = DueKey { due_ms, offset };
+    if key > last {
+        Ok(key)
+    } else {
+        Err(DecodeError::OutOfOrder)
+    }
+}
+
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn take_varint(input: &mut &[u8]) -> Result<u64, DecodeError> {
+    let mut value = 0_u64;
+    for shift in (0..u64::BITS).step_by(7) {
+        let (&byte, rest) = input.split_first().ok_or(DecodeError::CutShort)?;
+        *input = rest;
+        let bits = u64::from(byte & 0x7F);
+        let padded = byte == 0 && shift > 0;
+        if padded || (bits << shift) >> shift != bits {
+            return Err(DecodeError::MalformedNumber);
+        }
+        value |= bits << shift;
+        if byte < 0x80 {
+            return Ok(value);
+        }
+    }
+    Err(DecodeError::MalformedNumber)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(due_ms: i64, offset: u64) -> DueKey {
+        DueKey { due_ms, offset }
+    }
+
+    /// Maps small integers to keys in order, several to a due time, offset 0 and negatives included.
+    fn nth(number: u32) -> DueKey {
+        key(
+            i64::from(number / 4) - 3,
+            [0, 1, 5, u64::MAX][number as usize % 4],
+        )
+    }
+
+    fn encoded(settled: &Settled) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        settled.encode(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn before_is_the_next_lower_key() {
+        assert_eq!(before(key(5, 3)), key(5, 2));
+        assert_eq!(before(key(5, 0)), key(4, u64::MAX));
+        assert_eq!(before(key(i64::MIN, 0)), key(i64::MIN, 0));
+    }
+
+    #[test]
+    fn acks_in_order_keep_no_range() {
+        let mut settled = Settled::new(key(0, 0));
+        for number in 12..100 {
+            settled.settle(settled.cursor(), nth(number));
+            assert_eq!(settled.cursor(), nth(number));
+            assert!(settled.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_cursor_takes_in_the_ranges_it_reaches() {
+        let mut settled = Settled::new(nth(10));
+        settled.settle(nth(11), nth(12));
+        settled.settle(nth(13), nth(14));
+        assert_eq!((settled.cursor(), settled.len()), (nth(10), 2));
+        settled.settle(nth(10), nth(11));
+        assert_eq!((settled.cursor(), settled.len()), (nth(12), 1));
+        settled.settle(nth(12), nth(13));
+        assert_eq!((settled.cursor(), settled.len()), (nth(14), 0));
+    }
+
+    #[test]
+    fn one_key_alone() {
+        for alone in [key(7, 0), key(7, 9), key(i64::MAX, u64::MAX)] {
+            let mut settled = Settled::new(key(1, 0));
+            settled.settle_one(alone);
+            assert!(settled.contains(alone));
+            assert!(!settled.contains(before(alone)));
+            assert_eq!(
+                settled.ranges().collect::<Vec<_>>(),
+                [(before(alone), alone)]
+            );
+        }
+    }
+
+    #[test]
+    fn bad_bytes_are_errors() {
+        let mut settled = Settled::new(key(1_763_000_000_000, 17));
+        settled.settle_one(key(1_763_000_000_000, 19));
+        settled.settle_one(key(1_763_000_000_250, 0));
+        let good = encoded(&settled);
+        for end in 0..good.len() {
+            assert_eq!(Settled::decode(&good[..end]), Err(DecodeError::CutShort));
+        }
+        let decode = |tail: &[u8]| Settled::decode(&[&good[..], tail].concat());
+        assert_eq!(decode(&[]), Ok(settled.clone()));
+        assert_eq!(decode(&[0]), Err(DecodeError::TrailingBytes));
+
+        // Cursor (0, 0), then one range.
+        let range = |tail: &[u8]| Settled::decode(&[&[0, 0, 1], tail].concat());
+        assert!(range(&[0, 1, 0, 1]).is_ok());
+        assert_eq!(
+            range(&[0, 0, 0, 1]),
+            Err(DecodeError::OutOfOrder),
+            "touches the cursor"
+        );
+        assert_eq!(range(&[0, 1, 0, 0]), Err(DecodeError::OutOfOrder), "empty");
+        assert_eq!(
+            range(&[0x80, 0, 0, 1]),
+            Err(DecodeError::MalformedNumber),
+            "padded"
+        );
+        assert_eq!(
+            range(&[0xFF; 11]),
+            Err(DecodeError::MalformedNumber),
+            "more than 64 bits"
+        );
+        // A count far beyond what follows ends where the bytes do.
+        let many = [
+            &[0, 0][..],
+            &[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1],
+        ]
+        .concat();
+        assert_eq!(Settled::decode(&many), Err(DecodeError::CutShort));
+    }
+
+    /// The keys among the first `count` that a plain set says are settled.
+    fn naive(cursor: u32, settles: &[(u32, u32)], count: u32) -> Vec<bool> {
+        (0..count)
+            .map(|n| n <= cursor || settles.iter().any(|&(from, to)| from < n && n <= to))
+            .collect()
+    }
+
+    /// Where the cursor belongs: at the end of the settled run from where it began.
+    fn naive_cursor(cursor: u32, settled: &[bool]) -> u32 {
+        (cursor + 1..settled.len() as u32)
+            .find(|&n| !settled[n as usize])
+            .map_or(0, |open| open - 1)
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_set_of_numbers(
+            cursor in 0_u32..20,
+            settles in prop::collection::vec((0_u32..100, 0_u32..12), 0..60),
+        ) {
+            const COUNT: u32 = 120;
+            let settles: Vec<_> = settles.into_iter().map(|(from, len)| (from, from + len)).collect();
+            let mut settled = Settled::new(nth(cursor));
+            for done in 0..settles.len() {
+                let (from, to) = settles[done];
+                settled.settle(nth(from), nth(to));
+                let expected = naive(cursor, &settles[..=done], COUNT);
+                for n in 0..COUNT {
+                    prop_assert_eq!(settled.contains(nth(n)), expected[n as usize], "key {}", n);
+                }
+                prop_assert_eq!(settled.cursor(), nth(naive_cursor(cursor, &expected)));
+
+                // Ranges neither overlap nor touch.
+                let mut last = settled.cursor();
+                for (from, to) in settled.ranges() {
+                    prop_assert!(last < from && from < to);
+                    last = to;
+                }
+                prop_assert_eq!(settled.ranges().count(), settled.len());
+                prop_assert_eq!(Settled::decode(&encoded(&settled)), Ok(settled.clone()));
+            }
+        }
+
+        #[test]
+        fn order_of_settles_does_not_matter(
+            (settles, shuffled) in prop::collection::vec((0_u32..100, 1_u32..12), 0..40)
+                .prop_flat_map(|settles| (Just(settles.clone()), Just(settles).prop_shuffle())),
+        ) {
+            let apply = |settles: &[(u32, u32)]| {
+                let mut settled = Settled::new(nth(5));
+                for &(from, len) in settles {
+                    settled.settle(nth(from), nth(from + len));
+                }
+                settled
+            };
+            prop_assert_eq!(apply(&settles), apply(&shuffled));
+        }
+
+        #[test]
+        fn decodes_only_what_it_encodes(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            if let Ok(settled) = Settled::decode(&bytes) {
+                prop_assert_eq!(encoded(&settled), bytes);
+            }
+        }
+
+        /// Mostly valid bytes: small numbers after a cursor and a count.
+        #[test]
+        fn decodes_only_what_it_encodes_near_valid(
+            count in 0_u8..5,
+            tail in prop::collection::vec(0_u8..4, 0..24),
+        ) {
+            let bytes = [&[4, 1, count][..], &tail].concat();
+            if let Ok(settled) = Settled::decode(&bytes) {
+                prop_assert_eq!(encoded(&settled), bytes);
+            }
+        }
+
+        #[test]
+        fn zigzag_round_trip(value in any::<i64>()) {
+            prop_assert_eq!(unzigzag(zigzag(value)), value);
+        }
+    }
+}
