@@ -15,23 +15,6 @@ use std::collections::BTreeMap;
 
 use crate::types::DueKey;
 
-/// The greatest key below `key`: a range `(before(key), key]` holds `key` alone.
-///
-/// The least of all keys has none below it and is returned unchanged; no event has that key.
-pub fn before(key: DueKey) -> DueKey {
-    match (key.offset.checked_sub(1), key.due_ms.checked_sub(1)) {
-        (Some(offset), _) => DueKey {
-            due_ms: key.due_ms,
-            offset,
-        },
-        (None, Some(due_ms)) => DueKey {
-            due_ms,
-            offset: u64::MAX,
-        },
-        (None, None) => key,
-    }
-}
-
 /// A set of due keys: everything up to a cursor, and disjoint ranges above it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
@@ -86,9 +69,9 @@ impl Settled {
         self.ranges.insert(start, end);
     }
 
-    /// Settles one key.
+    /// Settles one key, the range `(key.before(), key]`.
     pub fn settle_one(&mut self, key: DueKey) {
-        self.settle(before(key), key);
+        self.settle(key.before(), key);
     }
 
     /// Whether `key` is settled.
@@ -253,13 +236,9 @@ mod tests {
 
     use super::*;
 
-    fn key(due_ms: i64, offset: u64) -> DueKey {
-        DueKey { due_ms, offset }
-    }
-
     /// Maps small integers to keys in order, several to a due time, offset 0 and negatives included.
     fn nth(number: u32) -> DueKey {
-        key(
+        DueKey::new(
             i64::from(number / 4) - 3,
             [0, 1, 5, u64::MAX][number as usize % 4],
         )
@@ -272,15 +251,8 @@ mod tests {
     }
 
     #[test]
-    fn before_is_the_next_lower_key() {
-        assert_eq!(before(key(5, 3)), key(5, 2));
-        assert_eq!(before(key(5, 0)), key(4, u64::MAX));
-        assert_eq!(before(key(i64::MIN, 0)), key(i64::MIN, 0));
-    }
-
-    #[test]
     fn acks_in_order_keep_no_range() {
-        let mut settled = Settled::new(key(0, 0));
+        let mut settled = Settled::new(DueKey::new(0, 0));
         for number in 12..100 {
             settled.settle(settled.cursor(), nth(number));
             assert_eq!(settled.cursor(), nth(number));
@@ -302,23 +274,27 @@ mod tests {
 
     #[test]
     fn one_key_alone() {
-        for alone in [key(7, 0), key(7, 9), key(i64::MAX, u64::MAX)] {
-            let mut settled = Settled::new(key(1, 0));
+        for alone in [
+            DueKey::new(7, 0),
+            DueKey::new(7, 9),
+            DueKey::new(i64::MAX, u64::MAX),
+        ] {
+            let mut settled = Settled::new(DueKey::new(1, 0));
             settled.settle_one(alone);
             assert!(settled.contains(alone));
-            assert!(!settled.contains(before(alone)));
+            assert!(!settled.contains(alone.before()));
             assert_eq!(
                 settled.ranges().collect::<Vec<_>>(),
-                [(before(alone), alone)]
+                [(alone.before(), alone)]
             );
         }
     }
 
     #[test]
     fn bad_bytes_are_errors() {
-        let mut settled = Settled::new(key(1_763_000_000_000, 17));
-        settled.settle_one(key(1_763_000_000_000, 19));
-        settled.settle_one(key(1_763_000_000_250, 0));
+        let mut settled = Settled::new(DueKey::new(1_763_000_000_000, 17));
+        settled.settle_one(DueKey::new(1_763_000_000_000, 19));
+        settled.settle_one(DueKey::new(1_763_000_000_250, 0));
         let good = encoded(&settled);
         for end in 0..good.len() {
             assert_eq!(Settled::decode(&good[..end]), Err(DecodeError::CutShort));
