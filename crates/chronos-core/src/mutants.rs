@@ -9,7 +9,10 @@
 #[must_use]
 pub fn active(name: &str) -> bool {
     static ACTIVE: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    ACTIVE.get_or_init(|| std::env::var("CHRONOS_MUTANT").ok()).as_deref() == Some(name)
+    ACTIVE
+        .get_or_init(|| std::env::var("CHRONOS_MUTANT").ok())
+        .as_deref()
+        == Some(name)
 }
 
 /// Always `false`: this build has no mutants.

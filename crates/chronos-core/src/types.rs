@@ -26,9 +26,15 @@ pub struct DueKey {
 
 impl DueKey {
     /// Below every event's key.
-    pub const MIN: DueKey = DueKey { due_ms: i64::MIN, offset: 0 };
+    pub const MIN: DueKey = DueKey {
+        due_ms: i64::MIN,
+        offset: 0,
+    };
     /// Above every event's key.
-    pub const MAX: DueKey = DueKey { due_ms: i64::MAX, offset: u64::MAX };
+    pub const MAX: DueKey = DueKey {
+        due_ms: i64::MAX,
+        offset: u64::MAX,
+    };
 
     /// The key of an event.
     #[must_use]
@@ -40,9 +46,15 @@ impl DueKey {
     #[must_use]
     pub const fn before(self) -> Self {
         if self.offset > 0 {
-            Self { due_ms: self.due_ms, offset: self.offset - 1 }
+            Self {
+                due_ms: self.due_ms,
+                offset: self.offset - 1,
+            }
         } else if self.due_ms > i64::MIN {
-            Self { due_ms: self.due_ms - 1, offset: u64::MAX }
+            Self {
+                due_ms: self.due_ms - 1,
+                offset: u64::MAX,
+            }
         } else {
             Self::MIN
         }

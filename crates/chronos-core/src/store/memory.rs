@@ -31,7 +31,12 @@ impl MemoryStore {
     #[must_use]
     pub fn crash(&self) -> Self {
         let flushed = self.lock().flushed.clone();
-        Self { maps: Arc::new(Mutex::new(Maps { live: flushed.clone(), flushed })) }
+        Self {
+            maps: Arc::new(Mutex::new(Maps {
+                live: flushed.clone(),
+                flushed,
+            })),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Maps> {
@@ -44,11 +49,21 @@ impl Store for MemoryStore {
         Ok(self.lock().live.get(&(family, key.to_vec())).cloned())
     }
 
-    fn multi_get(&self, family: Family, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    fn multi_get(
+        &self,
+        family: Family,
+        keys: &[&[u8]],
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         keys.iter().map(|key| self.get(family, key)).collect()
     }
 
-    fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: &mut Visitor<'_>) -> Result<(), StoreError> {
+    fn scan(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut Visitor<'_>,
+    ) -> Result<(), StoreError> {
         if from >= to {
             return Ok(());
         }
@@ -76,8 +91,16 @@ impl Store for MemoryStore {
         if floor > at {
             return Ok(None);
         }
-        let range = (Bound::Included((family, floor.to_vec())), Bound::Included((family, at.to_vec())));
-        Ok(self.lock().live.range(range).next_back().map(|((_, key), value)| (key.clone(), value.clone())))
+        let range = (
+            Bound::Included((family, floor.to_vec())),
+            Bound::Included((family, at.to_vec())),
+        );
+        Ok(self
+            .lock()
+            .live
+            .range(range)
+            .next_back()
+            .map(|((_, key), value)| (key.clone(), value.clone())))
     }
 
     fn write(&self, batch: &WriteBatch) -> Result<(), StoreError> {

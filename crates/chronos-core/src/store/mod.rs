@@ -30,8 +30,14 @@ pub enum Family {
 
 impl Family {
     /// Every family, in the order of its number.
-    pub const ALL: [Family; 6] =
-        [Family::Meta, Family::Batch, Family::Chunk, Family::Run, Family::Dedup, Family::Dead];
+    pub const ALL: [Family; 6] = [
+        Family::Meta,
+        Family::Batch,
+        Family::Chunk,
+        Family::Run,
+        Family::Dedup,
+        Family::Dead,
+    ];
 }
 
 /// Why a store could not answer. Fatal for the partition: the index can no longer be trusted.
@@ -71,7 +77,8 @@ pub enum Write {
 impl WriteBatch {
     /// Sets a key.
     pub fn put(&mut self, family: Family, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
-        self.writes.push(Write::Put(family, key.into(), value.into()));
+        self.writes
+            .push(Write::Put(family, key.into(), value.into()));
     }
 
     /// Removes a key.
@@ -96,10 +103,17 @@ pub trait Store: Clone + Send + Sync + 'static {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// The values of several keys, in the order of the keys.
-    fn multi_get(&self, family: Family, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
+    fn multi_get(&self, family: Family, keys: &[&[u8]])
+    -> Result<Vec<Option<Vec<u8>>>, StoreError>;
 
     /// Visits the pairs with `from <= key < to` in ascending order.
-    fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: &mut Visitor<'_>) -> Result<(), StoreError>;
+    fn scan(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut Visitor<'_>,
+    ) -> Result<(), StoreError>;
 
     /// The greatest pair with `floor <= key <= at`.
     fn last_at_or_before(

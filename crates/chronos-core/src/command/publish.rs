@@ -1,0 +1,305 @@
+//! `Publish`: events to accept.
+//!
+//! ```text
+//! count u32 · dedup_ttl_ms u64                                          12 bytes, little-endian
+//! schedule_ms i64 · body position u32 · body len u24 · flags u8 ·
+//! id position u24 · id len u8 · topic position u24 · topic len u8 ·
+//! crc32c u32                                                            28 bytes, once per event
+//! bodies                                                                as received, end to end
+//! ```
+//!
+//! A body is the event as the client encoded it. Nothing here reads it: the slot says where the
+//! message id and the topic stand within it. Slots have a fixed size, so one event is two small
+//! reads; the checksum covers the slot and the body, so a damaged event condemns only itself.
+
+use super::DecodeError;
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Length of the header, bytes.
+pub const HEADER_LEN: usize = 12;
+/// Length of a slot, bytes.
+pub const SLOT_LEN: usize = 28;
+/// Upper bound of a body's length, bytes (24 bits hold it).
+pub const MAX_BODY_LEN: usize = (1 << 24) - 1;
+
+const ALLOW_DUPLICATE: u8 = 1;
+
+/// Where an event's parts stand, all checked to lie within the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// When the client wants the event, Unix milliseconds.
+    pub schedule_ms: i64,
+    /// Where the body starts, counted from the end of the slots, bytes.
+    pub body_position: u32,
+    /// Length of the body, bytes.
+    pub body_len: u32,
+    /// Accept the event even if its message id is known, and do not remember the id.
+    pub allow_duplicate: bool,
+    /// Position and length of the message id within the body, bytes.
+    pub id: (u32, u8),
+    /// Position and length of the topic within the body, bytes.
+    pub topic: (u32, u8),
+    /// CRC32C of the slot before this field and of the body.
+    pub checksum: u32,
+}
+
+impl Slot {
+    /// Reads a slot. Use [`Slot::verify`] to check it against its body.
+    #[must_use]
+    pub fn decode(bytes: &[u8; SLOT_LEN]) -> Self {
+        let word = |at| u32::from_le_bytes(super::le(bytes, at));
+        let (body, id, topic) = (word(12), word(16), word(20));
+        Self {
+            schedule_ms: i64::from_le_bytes(super::le(bytes, 0)),
+            body_position: word(8),
+            body_len: body & 0xff_ffff,
+            allow_duplicate: (body >> 24) as u8 & ALLOW_DUPLICATE != 0,
+            id: (id & 0xff_ffff, (id >> 24) as u8),
+            topic: (topic & 0xff_ffff, (topic >> 24) as u8),
+            checksum: word(24),
+        }
+    }
+
+    /// Whether slot and body belong together and are undamaged.
+    #[must_use]
+    pub fn verify(bytes: &[u8; SLOT_LEN], body: &[u8]) -> bool {
+        let slot = Self::decode(bytes);
+        body.len() == slot.body_len as usize
+            && slot.checksum == checksum(&bytes[..SLOT_LEN - 4], body)
+    }
+
+    /// The message id within the event's body.
+    #[must_use]
+    pub fn id_of<'a>(&self, body: &'a [u8]) -> Option<&'a [u8]> {
+        part(body, self.id)
+    }
+
+    /// The topic within the event's body.
+    #[must_use]
+    pub fn topic_of<'a>(&self, body: &'a [u8]) -> Option<&'a [u8]> {
+        part(body, self.topic)
+    }
+}
+
+fn part(body: &[u8], (position, len): (u32, u8)) -> Option<&[u8]> {
+    body.get(position as usize..position as usize + usize::from(len))
+}
+
+fn checksum(slot: &[u8], body: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(slot), body)
+}
+
+/// Where slot number `slot` starts, counted from the start of the section's payload, bytes.
+#[must_use]
+pub const fn slot_position(slot: u32) -> u32 {
+    HEADER_LEN as u32 + slot * SLOT_LEN as u32
+}
+
+/// An event to add: its parts are ranges of its body.
+#[derive(Debug, Clone, Copy)]
+pub struct NewEvent<'a> {
+    /// When the client wants it, Unix milliseconds.
+    pub schedule_ms: i64,
+    /// The event as the client encoded it, at most [`MAX_BODY_LEN`] bytes.
+    pub body: &'a [u8],
+    /// Position and length of the message id within the body, bytes.
+    pub id: (u32, u8),
+    /// Position and length of the topic within the body, bytes.
+    pub topic: (u32, u8),
+    /// Accept it even if its message id is known.
+    pub allow_duplicate: bool,
+}
+
+/// Builds a publish section.
+#[derive(Debug, Default)]
+pub struct Builder {
+    slots: BytesMut,
+    bodies: BytesMut,
+}
+
+impl Builder {
+    /// A section with room for `events` events of `bytes` bytes together.
+    #[must_use]
+    pub fn new(events: usize, bytes: usize) -> Self {
+        Self {
+            slots: BytesMut::with_capacity(HEADER_LEN + events * SLOT_LEN + bytes),
+            bodies: BytesMut::with_capacity(bytes),
+        }
+    }
+
+    /// Adds an event.
+    pub fn push(&mut self, event: NewEvent<'_>) {
+        debug_assert!(event.body.len() <= MAX_BODY_LEN);
+        let packed = |(position, len): (u32, u8)| position & 0xff_ffff | u32::from(len) << 24;
+        let flags = if event.allow_duplicate {
+            ALLOW_DUPLICATE
+        } else {
+            0
+        };
+        let mut slot = [0u8; SLOT_LEN];
+        slot[0..8].copy_from_slice(&event.schedule_ms.to_le_bytes());
+        slot[8..12].copy_from_slice(&(self.bodies.len() as u32).to_le_bytes());
+        slot[12..16]
+            .copy_from_slice(&(event.body.len() as u32 | u32::from(flags) << 24).to_le_bytes());
+        slot[16..20].copy_from_slice(&packed(event.id).to_le_bytes());
+        slot[20..24].copy_from_slice(&packed(event.topic).to_le_bytes());
+        let checksum = checksum(&slot[..SLOT_LEN - 4], event.body);
+        slot[24..28].copy_from_slice(&checksum.to_le_bytes());
+        if self.slots.is_empty() {
+            self.slots.put_bytes(0, HEADER_LEN);
+        }
+        self.slots.put_slice(&slot);
+        self.bodies.put_slice(event.body);
+    }
+
+    /// Number of events so far.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        (self.slots.len().saturating_sub(HEADER_LEN) / SLOT_LEN) as u32
+    }
+
+    /// Size of the section so far, bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len() + self.bodies.len()
+    }
+
+    /// Whether it holds no event.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The section. Ids accepted by it are remembered for `dedup_ttl_ms`.
+    #[must_use]
+    pub fn finish(mut self, dedup_ttl_ms: u64) -> Bytes {
+        let count = self.count();
+        if self.slots.is_empty() {
+            self.slots.put_bytes(0, HEADER_LEN);
+        }
+        self.slots[0..4].copy_from_slice(&count.to_le_bytes());
+        self.slots[4..12].copy_from_slice(&dedup_ttl_ms.to_le_bytes());
+        self.slots.put_slice(&self.bodies);
+        self.slots.freeze()
+    }
+}
+
+/// A publish section, read in place.
+#[derive(Debug, Clone, Copy)]
+pub struct Publish<'a> {
+    /// How long accepted ids are remembered, milliseconds.
+    pub dedup_ttl_ms: u64,
+    slots: &'a [[u8; SLOT_LEN]],
+    bodies: &'a [u8],
+}
+
+impl<'a> Publish<'a> {
+    /// Reads a section's payload.
+    pub fn decode(payload: &'a [u8]) -> Result<Self, DecodeError> {
+        let (header, rest) = payload
+            .split_first_chunk::<HEADER_LEN>()
+            .ok_or(DecodeError::Malformed("publish ends in its header"))?;
+        let count = u32::from_le_bytes(super::le(header, 0)) as usize;
+        let (slots, bodies) = count
+            .checked_mul(SLOT_LEN)
+            .and_then(|len| rest.split_at_checked(len))
+            .ok_or(DecodeError::Malformed("publish ends in its slots"))?;
+        Ok(Self {
+            dedup_ttl_ms: u64::from_le_bytes(super::le(header, 4)),
+            slots: slots.as_chunks().0,
+            bodies,
+        })
+    }
+
+    /// Number of events.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// The slots and bodies in order. Each part of a slot is checked to lie within its body.
+    pub fn events(&self) -> impl Iterator<Item = Result<(Slot, &'a [u8]), DecodeError>> + use<'a> {
+        let bodies = self.bodies;
+        self.slots.iter().map(move |bytes| {
+            let slot = Slot::decode(bytes);
+            let start = slot.body_position as usize;
+            let body = bodies
+                .get(start..start + slot.body_len as usize)
+                .ok_or(DecodeError::Malformed("an event runs past the end"))?;
+            if slot.id_of(body).is_none() || slot.topic_of(body).is_none() {
+                return Err(DecodeError::Malformed("an id or topic runs past its event"));
+            }
+            Ok((slot, body))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_back_and_damage_is_seen() {
+        let mut builder = Builder::new(2, 32);
+        let event = NewEvent {
+            schedule_ms: 1_700_000_000_123,
+            body: b"..id-1..topic..payload",
+            id: (2, 4),
+            topic: (8, 5),
+            allow_duplicate: false,
+        };
+        builder.push(event);
+        builder.push(NewEvent {
+            schedule_ms: -1,
+            body: b"x",
+            id: (0, 1),
+            topic: (1, 0),
+            allow_duplicate: true,
+        });
+        assert_eq!(builder.count(), 2);
+        let payload = builder.finish(99);
+        let publish = Publish::decode(&payload).unwrap();
+        assert_eq!((publish.count(), publish.dedup_ttl_ms), (2, 99));
+        let events: Vec<_> = publish.events().map(Result::unwrap).collect();
+        let (slot, body) = events[0];
+        assert_eq!((slot.schedule_ms, body), (event.schedule_ms, event.body));
+        assert_eq!(
+            (slot.id_of(body), slot.topic_of(body)),
+            (Some(&b"id-1"[..]), Some(&b"topic"[..]))
+        );
+        assert!(events[1].0.allow_duplicate && !slot.allow_duplicate);
+
+        // Every bit of a slot and its body is covered by the checksum.
+        let at = slot_position(0) as usize;
+        let raw: [u8; SLOT_LEN] = payload[at..at + SLOT_LEN].try_into().unwrap();
+        assert!(Slot::verify(&raw, body));
+        for bit in 0..SLOT_LEN * 8 {
+            let mut damaged = raw;
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(!Slot::verify(&damaged, body), "bit {bit}");
+        }
+        for bit in 0..body.len() * 8 {
+            let mut damaged = body.to_vec();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(!Slot::verify(&raw, &damaged), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn truncated_sections_are_refused() {
+        let mut builder = Builder::new(1, 8);
+        builder.push(NewEvent {
+            schedule_ms: 1,
+            body: b"body",
+            id: (0, 4),
+            topic: (0, 0),
+            allow_duplicate: false,
+        });
+        let payload = builder.finish(0);
+        for cut in 0..payload.len() {
+            let ok = Publish::decode(&payload[..cut])
+                .and_then(|p| p.events().collect::<Result<Vec<_>, _>>());
+            assert!(ok.is_err(), "cut at {cut}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Deduplication by message id: a window of recent ids in memory, then a filter, then the store.
+//!
+//! Ids are remembered with the offset of their event. The store may be ahead of the applied state,
+//! because ids go to it in bulk and durably; an entry whose offset has not been given out yet comes
+//! from a part of the log that is about to be applied again, and does not count.
+
+mod filter;
+
+use crate::keys::dedup::{Accepted, IdHash, decode_key, key};
+use crate::store::{Family, Store, StoreError};
+use crate::types::PartitionNumber;
+use filter::Filter;
+use hashbrown::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// The ids are hashes already: their low half serves as the table's hash.
+#[derive(Default, Debug, Clone, Copy)]
+pub struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 ^= u64::from_le_bytes(word);
+        }
+    }
+    fn write_u128(&mut self, hash: u128) {
+        self.0 = hash as u64;
+    }
+}
+
+/// Recent ids that are not in the store yet.
+pub type Window = HashMap<IdHash, Accepted, BuildHasherDefault<Identity>>;
+
+/// The ids that a partition has accepted.
+#[derive(Debug, Default)]
+pub struct Dedup {
+    window: Window,
+    /// Being written to the store; still answered from memory until that is done.
+    frozen: Option<Arc<Window>>,
+    filter: Filter,
+}
+
+impl Dedup {
+    /// Reads the ids in the store into the filter.
+    pub fn open(store: &impl Store, partition: PartitionNumber) -> Result<Self, StoreError> {
+        let mut filter = Filter::default();
+        let mut damaged = false;
+        store.scan(
+            Family::Dedup,
+            &key(partition, 0),
+            &partition_end(partition),
+            &mut |key, value| {
+                match (decode_key(key), Accepted::decode(value)) {
+                    (Ok(hash), Ok(accepted)) => filter.insert(hash, accepted.at_ms),
+                    _ => damaged = true,
+                }
+                if damaged {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            },
+        )?;
+        if damaged {
+            return Err(StoreError::Damaged {
+                family: Family::Dedup,
+                reason: "an id's record has a wrong length",
+            });
+        }
+        Ok(Self {
+            filter,
+            ..Self::default()
+        })
+    }
+
+    /// What the store remembers of these ids, as far as it matters: entries below `next_offset`.
+    ///
+    /// Looked up before the events of a section are accepted one by one, so that the store is asked
+    /// once. Returns `None` for most ids at the price of one filter look-up.
+    pub fn look_up(
+        &self,
+        store: &impl Store,
+        partition: PartitionNumber,
+        ids: &[IdHash],
+        next_offset: u64,
+    ) -> Result<Vec<(usize, Accepted)>, StoreError> {
+        let asked: Vec<usize> = (0..ids.len())
+            .filter(|i| self.filter.may_contain(ids[*i]))
+            .collect();
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<_> = asked.iter().map(|i| key(partition, ids[*i])).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_slice()).collect();
+        let mut found = Vec::new();
+        for (i, value) in asked
+            .into_iter()
+            .zip(store.multi_get(Family::Dedup, &keys)?)
+        {
+            if let Some(value) = value {
+                let accepted = Accepted::decode(&value).map_err(|_| StoreError::Damaged {
+                    family: Family::Dedup,
+                    reason: "an id's record has a wrong length",
+                })?;
+                if accepted.offset < next_offset {
+                    found.push((i, accepted));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// What memory remembers of an id.
+    #[must_use]
+    pub fn recent(&self, id: IdHash) -> Option<Accepted> {
+        self.window
+            .get(&id)
+            .or_else(|| self.frozen.as_ref()?.get(&id))
+            .copied()
+    }
+
+    /// Remembers an id.
+    pub fn insert(&mut self, id: IdHash, accepted: Accepted) {
+        self.window.insert(id, accepted);
+    }
+
+    /// Ids that are only in memory.
+    #[must_use]
+    pub fn window_len(&self) -> usize {
+        self.window.len()
+    }
+
+    /// Sets the window aside to be written to the store. Answers go on from memory until
+    /// [`Dedup::thaw`].
+    pub fn freeze(&mut self) -> Arc<Window> {
+        let frozen = Arc::new(std::mem::take(&mut self.window));
+        self.frozen = Some(Arc::clone(&frozen));
+        frozen
+    }
+
+    /// The frozen window is in the store: the filter stands for it from now on. Ids accepted before
+    /// `expired_ms` (Unix ms) are forgotten.
+    pub fn thaw(&mut self, expired_ms: i64) {
+        if let Some(frozen) = self.frozen.take() {
+            for (id, accepted) in frozen.iter() {
+                self.filter.insert(*id, accepted.at_ms);
+            }
+        }
+        self.filter.expire(expired_ms);
+    }
+
+    /// Memory in use, bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let frozen = self.frozen.as_ref().map_or(0, |frozen| frozen.capacity());
+        (self.window.capacity() + frozen) * (size_of::<(IdHash, Accepted)>() + 1)
+            + self.filter.bytes()
+    }
+}
+
+/// A window as sorted pairs for [`Store::ingest`].
+#[must_use]
+pub fn sorted_pairs(partition: PartitionNumber, window: &Window) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut ids: Vec<_> = window.iter().collect();
+    ids.sort_unstable_by_key(|(id, _)| **id);
+    ids.into_iter()
+        .map(|(id, accepted)| (key(partition, *id).to_vec(), accepted.encode().to_vec()))
+        .collect()
+}
+
+fn partition_end(partition: PartitionNumber) -> Vec<u8> {
+    match partition.checked_add(1) {
+        Some(next) => next.to_be_bytes().to_vec(),
+        None => vec![0xff; 32],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::dedup::hash;
+    use crate::store::MemoryStore;
+
+    #[test]
+    fn ids_are_found_in_the_window_while_frozen_and_in_the_store() {
+        let store = MemoryStore::new();
+        let mut dedup = Dedup::open(&store, 3).unwrap();
+        let (a, b) = (hash(b"a"), hash(b"b"));
+        let accepted = Accepted {
+            offset: 5,
+            at_ms: 100,
+        };
+        dedup.insert(a, accepted);
+        assert_eq!((dedup.recent(a), dedup.recent(b)), (Some(accepted), None));
+        let frozen = dedup.freeze();
+        assert_eq!(dedup.recent(a), Some(accepted));
+        store
+            .ingest(Family::Dedup, &sorted_pairs(3, &frozen))
+            .unwrap();
+        dedup.thaw(i64::MIN);
+        assert_eq!(dedup.recent(a), None);
+        assert_eq!(
+            dedup.look_up(&store, 3, &[b, a], 6).unwrap(),
+            [(1, accepted)]
+        );
+        // As after a crash: the store is ahead of an applied state that gave out offsets below 5.
+        assert_eq!(dedup.look_up(&store, 3, &[a], 5).unwrap(), []);
+        let reopened = Dedup::open(&store, 3).unwrap();
+        assert_eq!(
+            reopened.look_up(&store, 3, &[a], 6).unwrap(),
+            [(0, accepted)]
+        );
+        assert_eq!(
+            Dedup::open(&store, 4)
+                .unwrap()
+                .look_up(&store, 4, &[a], 6)
+                .unwrap(),
+            []
+        );
+    }
+}

@@ -1,0 +1,60 @@
+//! `Meta`: the small state of a partition as of its last checkpoint.
+//!
+//! Key: partition (4) · kind (1) · number (4). Kind 0 is the partition itself, 1 a topic, 2 a group;
+//! the values are written and read by `partition::checkpoint`.
+
+use crate::types::PartitionNumber;
+use crate::varint::Malformed;
+
+/// What a record describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Kind {
+    /// The partition: applied position, next offset, horizon.
+    Partition = 0,
+    /// A topic's name.
+    Topic = 1,
+    /// A group and its progress.
+    Group = 2,
+}
+
+/// The key of a record.
+#[must_use]
+pub fn key(partition: PartitionNumber, kind: Kind, number: u32) -> [u8; 9] {
+    let mut key = [0; 9];
+    key[..4].copy_from_slice(&partition.to_be_bytes());
+    key[4] = kind as u8;
+    key[5..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// Kind and number of a key.
+pub fn decode_key(key: &[u8]) -> Result<(Kind, u32), Malformed> {
+    if key.len() != 9 {
+        return Err(Malformed);
+    }
+    let kind = match key[4] {
+        0 => Kind::Partition,
+        1 => Kind::Topic,
+        2 => Kind::Group,
+        _ => return Err(Malformed),
+    };
+    Ok((
+        kind,
+        u32::from_be_bytes(super::field(key, 5).ok_or(Malformed)?),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_back_and_sort() {
+        for kind in [Kind::Partition, Kind::Topic, Kind::Group] {
+            assert_eq!(decode_key(&key(1, kind, 77)), Ok((kind, 77)));
+        }
+        assert!(key(1, Kind::Topic, u32::MAX) < key(1, Kind::Group, 0));
+        assert_eq!(decode_key(&[0; 8]), Err(Malformed));
+    }
+}

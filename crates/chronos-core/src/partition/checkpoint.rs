@@ -1,0 +1,200 @@
+//! Saving the state in memory, so that a restart applies the log from here on and not from its
+//! beginning.
+//!
+//! A checkpoint is taken in three steps, of which only the first and last need the partition:
+//! [`Partition::begin_checkpoint`] encodes the state and sets recent ids aside,
+//! [`Checkpoint::write`] brings both to the store, and after the store's flush
+//! [`Partition::finish_checkpoint`] lets the ids go. Entries applied in between may reach the store
+//! before the checkpoint that does not know them: applying them again repeats their writes.
+
+use super::{Group, LogPosition, Partition, Topics};
+use crate::dedup::{Dedup, Window, sorted_pairs};
+use crate::keys::meta::{Kind, decode_key, key};
+use crate::store::{Family, Store, StoreError, WriteBatch};
+use crate::types::{DueKey, PartitionNumber};
+use crate::varint::{Malformed, put_bytes, put_i64, put_u64, take_bytes, take_i64, take_u64};
+use hashbrown::{HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Version of the partition's record.
+const VERSION: u64 = 1;
+
+/// A partition's state on its way to the store.
+#[derive(Debug)]
+pub struct Checkpoint {
+    partition: PartitionNumber,
+    writes: WriteBatch,
+    ids: Arc<Window>,
+    applied_index: u64,
+}
+
+impl Checkpoint {
+    /// Writes it. Durable once the store is flushed.
+    pub fn write(&self, store: &impl Store) -> Result<(), StoreError> {
+        if !self.ids.is_empty() {
+            store.ingest(Family::Dedup, &sorted_pairs(self.partition, &self.ids))?;
+        }
+        store.write(&self.writes)
+    }
+
+    /// Index of the last entry it covers.
+    #[must_use]
+    pub fn applied_index(&self) -> u64 {
+        self.applied_index
+    }
+}
+
+impl<S: Store> Partition<S> {
+    /// Captures the state. `pending` is how many events were due above `above`, as the leader
+    /// counts them; a restart begins to count from there. `None` while another checkpoint is under
+    /// way or nothing was ever applied.
+    pub fn begin_checkpoint(&mut self, pending: u64, above: DueKey) -> Option<Checkpoint> {
+        let applied = self.applied?;
+        if std::mem::replace(&mut self.checkpointing, true) {
+            return None;
+        }
+        self.saved_pending = (pending, above);
+        let mut writes = WriteBatch::default();
+        let mut record = Vec::new();
+        put_u64(&mut record, VERSION);
+        put_u64(&mut record, applied.term);
+        put_u64(&mut record, applied.node);
+        put_u64(&mut record, applied.index);
+        put_u64(&mut record, self.next_offset);
+        put_i64(&mut record, self.horizon.due_ms);
+        put_u64(&mut record, self.horizon.offset);
+        put_u64(&mut record, pending);
+        put_i64(&mut record, above.due_ms);
+        put_u64(&mut record, above.offset);
+        put_u64(&mut record, self.dedup_ttl_ms);
+        put_bytes(&mut record, &self.membership);
+        writes.put(Family::Meta, key(self.number, Kind::Partition, 0), record);
+        for number in self.topics.saved..self.topics.len() {
+            let name = self.topics.name(number as u32).unwrap_or_default();
+            writes.put(
+                Family::Meta,
+                key(self.number, Kind::Topic, number as u32),
+                name,
+            );
+        }
+        self.topics.saved = self.topics.len();
+        for number in self.changed_groups.drain() {
+            if let Some(group) = self.groups.get(number as usize) {
+                writes.put(
+                    Family::Meta,
+                    key(self.number, Kind::Group, number),
+                    group.encode(),
+                );
+            }
+        }
+        let ids = if crate::mutant!("forget-dedup-on-restart") {
+            Arc::default()
+        } else {
+            self.dedup.freeze()
+        };
+        Some(Checkpoint {
+            partition: self.number,
+            writes,
+            ids,
+            applied_index: applied.index,
+        })
+    }
+
+    /// The checkpoint is durable.
+    pub fn finish_checkpoint(&mut self) {
+        self.dedup.thaw(
+            self.horizon
+                .due_ms
+                .saturating_sub_unsigned(self.dedup_ttl_ms),
+        );
+        self.checkpointing = false;
+    }
+}
+
+/// A partition as of its last checkpoint.
+pub(super) fn restore<S: Store>(
+    number: PartitionNumber,
+    store: S,
+) -> Result<Partition<S>, StoreError> {
+    let damaged = |reason| StoreError::Damaged {
+        family: Family::Meta,
+        reason,
+    };
+    let mut partition = Partition {
+        number,
+        applied: None,
+        membership: Vec::new(),
+        next_offset: 0,
+        horizon: DueKey::MIN,
+        topics: Topics::default(),
+        groups: Vec::new(),
+        group_numbers: HashMap::new(),
+        changed_groups: HashSet::new(),
+        dedup: Dedup::open(&store, number)?,
+        dedup_ttl_ms: 0,
+        saved_pending: (0, DueKey::MIN),
+        checkpointing: false,
+        store: store.clone(),
+    };
+    let mut result = Ok(());
+    let (from, to) = (
+        key(number, Kind::Partition, 0),
+        key(number, Kind::Group, u32::MAX),
+    );
+    store.scan(Family::Meta, &from, &to, &mut |key, value| match partition
+        .restore_record(key, value)
+    {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(Malformed) => {
+            result = Err(damaged("a record of the last checkpoint is malformed"));
+            ControlFlow::Break(())
+        }
+    })?;
+    result?;
+    partition.topics.saved = partition.topics.len();
+    Ok(partition)
+}
+
+impl<S: Store> Partition<S> {
+    fn restore_record(&mut self, key: &[u8], value: &[u8]) -> Result<(), Malformed> {
+        match decode_key(key)? {
+            (Kind::Partition, _) => self.restore_partition(value),
+            (Kind::Topic, number) => {
+                if self.topics.number(value) != number {
+                    return Err(Malformed);
+                }
+                Ok(())
+            }
+            (Kind::Group, number) => {
+                let group = Group::decode(value)?;
+                if self.groups.len() != number as usize {
+                    return Err(Malformed);
+                }
+                self.group_numbers
+                    .insert((group.name.clone(), group.topic), number);
+                self.groups.push(group);
+                Ok(())
+            }
+        }
+    }
+
+    fn restore_partition(&mut self, mut value: &[u8]) -> Result<(), Malformed> {
+        let input = &mut value;
+        if take_u64(input)? != VERSION {
+            return Err(Malformed);
+        }
+        self.applied = Some(LogPosition {
+            term: take_u64(input)?,
+            node: take_u64(input)?,
+            index: take_u64(input)?,
+        });
+        self.next_offset = take_u64(input)?;
+        self.horizon = DueKey::new(take_i64(input)?, take_u64(input)?);
+        self.saved_pending.0 = take_u64(input)?;
+        self.saved_pending.1 = DueKey::new(take_i64(input)?, take_u64(input)?);
+        self.dedup_ttl_ms = take_u64(input)?;
+        self.membership = take_bytes(input)?.to_vec();
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! What came of applying one log entry: everything the leader needs to answer callers, arm timers
+//! and release events. A follower drops it.
+
+use crate::types::{DueKey, GroupNumber, TopicNumber};
+use crate::wheel::Timer;
+
+/// Neighbouring offsets of one topic with the same due time. A single event is a run of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// The topic.
+    pub topic: TopicNumber,
+    /// When all of them are due, Unix milliseconds.
+    pub due_ms: i64,
+    /// Offset of the first.
+    pub first_offset: u64,
+    /// How many.
+    pub count: u64,
+}
+
+impl Run {
+    /// Due key of the first event.
+    #[must_use]
+    pub const fn first(&self) -> DueKey {
+        DueKey::new(self.due_ms, self.first_offset)
+    }
+
+    /// Due key of the last event.
+    #[must_use]
+    pub const fn last(&self) -> DueKey {
+        DueKey::new(self.due_ms, self.first_offset + self.count - 1)
+    }
+}
+
+/// Outcome of one command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Of a publish section.
+    Published(Published),
+    /// Of a settle section: it took effect.
+    Settled,
+    /// Of a create-group section.
+    GroupCreated {
+        /// The group's number in this partition.
+        group: GroupNumber,
+        /// False when it existed before.
+        created: bool,
+    },
+}
+
+/// Outcome of a publish section. Accepted events have contiguous offsets in slot order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Published {
+    /// Offset of the first accepted event; without one, where it would have been.
+    pub first_offset: u64,
+    /// Events accepted.
+    pub accepted: u32,
+    /// Slots refused because their message id is known.
+    pub duplicates: Vec<u32>,
+}
+
+/// Everything that came of one log entry.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Effects {
+    /// One outcome per section, in order.
+    pub outcomes: Vec<Outcome>,
+    /// The horizon after the entry: whatever is at or below it is released.
+    pub horizon: DueKey,
+    /// The horizon before the entry.
+    pub horizon_before: DueKey,
+    /// Events accepted that are due later, in no particular order.
+    pub timers: Vec<Timer>,
+    /// Events accepted that were due on arrival, released by this entry, in due order.
+    pub runs: Vec<Run>,
+}

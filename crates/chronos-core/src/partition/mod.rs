@@ -1,0 +1,276 @@
+//! The state machine of a partition.
+//!
+//! [`Partition::apply`] takes the log's entries in order and is the only thing that changes a
+//! partition. It is synchronous and deterministic: the same entries give the same state, the same
+//! index and the same [`Effects`] on every replica and after every restart. Time comes in with each
+//! entry as the leader's clock; files and threads stay outside.
+//!
+//! ```text
+//! entry ──► apply ──► Store (what must be looked up)
+//!             │
+//!             ├─────► state in memory, saved by a checkpoint
+//!             └─────► Effects (answers, timers, released runs)
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `publish.rs` | accepting events |
+//! | `due_index.rs` | writing scheduled and due events to the index |
+//! | `released.rs` | reading the index in due order |
+//! | `group.rs` | progress of consumer groups |
+//! | `topics.rs` | topic names and their numbers |
+//! | `checkpoint.rs` | saving and restoring the state in memory |
+//! | `effects.rs` | what comes out |
+
+mod checkpoint;
+mod due_index;
+mod effects;
+mod group;
+mod publish;
+pub mod released;
+mod topics;
+
+pub use checkpoint::Checkpoint;
+pub use effects::{Effects, Outcome, Published, Run};
+pub use group::Group;
+pub use topics::Topics;
+
+use crate::command::create_group::CreateGroup;
+use crate::command::settle::Settle;
+use crate::command::{Batch, DecodeError, Kind};
+use crate::dedup::Dedup;
+use crate::store::{Store, StoreError, WriteBatch};
+use crate::types::{DueKey, GroupNumber, PartitionNumber, TopicNumber};
+use hashbrown::{HashMap, HashSet};
+use publish::Accepting;
+
+/// Place of an entry in the replicated log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogPosition {
+    /// Term of the leader that proposed it.
+    pub term: u64,
+    /// That leader.
+    pub node: u64,
+    /// Index of the entry.
+    pub index: u64,
+}
+
+/// Why an entry could not be applied. Fatal for the partition on this node.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The index failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The entry cannot be read.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The entry speaks of a group that was never created.
+    #[error("the log entry settles group number {0}, which this partition does not have")]
+    UnknownGroup(GroupNumber),
+}
+
+/// A partition: its state in memory and its index.
+#[derive(Debug)]
+pub struct Partition<S> {
+    number: PartitionNumber,
+    store: S,
+    applied: Option<LogPosition>,
+    membership: Vec<u8>,
+    next_offset: u64,
+    horizon: DueKey,
+    topics: Topics,
+    groups: Vec<Group>,
+    group_numbers: HashMap<(String, Option<TopicNumber>), GroupNumber>,
+    changed_groups: HashSet<GroupNumber>,
+    dedup: Dedup,
+    dedup_ttl_ms: u64,
+    /// Restored from the last checkpoint: what was pending then, above the horizon of then.
+    saved_pending: (u64, DueKey),
+    checkpointing: bool,
+}
+
+impl<S: Store> Partition<S> {
+    /// The partition as of its last checkpoint in `store`, or an empty one.
+    pub fn open(number: PartitionNumber, store: S) -> Result<Self, StoreError> {
+        checkpoint::restore(number, store)
+    }
+
+    /// Applies the next entry of the log.
+    pub fn apply(&mut self, position: LogPosition, body: &[u8]) -> Result<Effects, ApplyError> {
+        assert!(
+            self.applied
+                .is_none_or(|applied| position.index == applied.index + 1),
+            "entry {} applied after {:?}",
+            position.index,
+            self.applied
+        );
+        let batch = Batch::decode(body)?;
+        let mut effects = Effects {
+            horizon_before: self.horizon,
+            ..Effects::default()
+        };
+        let mut writes = WriteBatch::default();
+        let mut accepting = Accepting::new(
+            batch.now_ms,
+            self.horizon.due_ms.max(batch.now_ms),
+            self.next_offset,
+        );
+        for section in batch.sections() {
+            let section = section?;
+            let outcome = match section.kind {
+                Kind::Publish => Outcome::Published(self.accept(&section, &mut accepting)?),
+                Kind::Settle => {
+                    let settle = Settle::decode(section.payload)?;
+                    let group = group::get(&mut self.groups, settle.group)?;
+                    group.settle(
+                        &settle,
+                        settle.group,
+                        self.number,
+                        batch.now_ms,
+                        &mut writes,
+                    );
+                    self.changed_groups.insert(settle.group);
+                    Outcome::Settled
+                }
+                Kind::CreateGroup => self.create_group(&CreateGroup::decode(section.payload)?),
+            };
+            effects.outcomes.push(outcome);
+        }
+        due_index::write(
+            self.number,
+            position.index,
+            &batch,
+            &mut accepting,
+            &mut writes,
+        );
+        if !writes.is_empty() {
+            self.store.write(&writes)?;
+        }
+        self.applied = Some(position);
+        self.next_offset = accepting.next_offset;
+        // Below the key that the next event would get, so whatever is due by now is released.
+        self.horizon = self
+            .horizon
+            .max(DueKey::new(accepting.horizon_ms, self.next_offset).before());
+        effects.horizon = self.horizon;
+        effects.timers = accepting.timers;
+        effects.runs = accepting.runs;
+        Ok(effects)
+    }
+
+    /// Takes note of an entry without commands of ours: a leader's first entry, for example.
+    pub fn apply_blank(&mut self, position: LogPosition) {
+        self.applied = Some(position);
+    }
+
+    /// Takes note of a change of the replicas. The bytes mean nothing here.
+    pub fn apply_membership(&mut self, position: LogPosition, membership: Vec<u8>) {
+        self.applied = Some(position);
+        self.membership = membership;
+    }
+
+    fn create_group(&mut self, command: &CreateGroup) -> Outcome {
+        let topic = command
+            .topic
+            .as_ref()
+            .map(|name| self.topics.number(name.as_bytes()));
+        let identity = (command.name.clone(), topic);
+        if let Some(number) = self.group_numbers.get(&identity) {
+            return Outcome::GroupCreated {
+                group: *number,
+                created: false,
+            };
+        }
+        let reads =
+            |group: &Group| topic.is_none() || group.topic.is_none() || group.topic == topic;
+        let first_of_topic = !self.groups.iter().any(reads);
+        let number = self.groups.len() as GroupNumber;
+        self.groups
+            .push(Group::begin(command, topic, self.horizon, first_of_topic));
+        self.group_numbers.insert(identity, number);
+        self.changed_groups.insert(number);
+        Outcome::GroupCreated {
+            group: number,
+            created: true,
+        }
+    }
+
+    /// The partition's number.
+    #[must_use]
+    pub fn number(&self) -> PartitionNumber {
+        self.number
+    }
+
+    /// The index, for readers.
+    #[must_use]
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Place of the last applied entry.
+    #[must_use]
+    pub fn applied(&self) -> Option<LogPosition> {
+        self.applied
+    }
+
+    /// The replicas, as the replication layer encoded them.
+    #[must_use]
+    pub fn membership(&self) -> &[u8] {
+        &self.membership
+    }
+
+    /// Offset that the next accepted event gets; also how many were ever accepted.
+    #[must_use]
+    pub fn next_offset(&self) -> u64 {
+        self.next_offset
+    }
+
+    /// The greatest released due key.
+    #[must_use]
+    pub fn horizon(&self) -> DueKey {
+        self.horizon
+    }
+
+    /// The topics seen so far.
+    #[must_use]
+    pub fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    /// The groups, by their number.
+    #[must_use]
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// The number of the group with this name that reads this topic; `None` reads every topic.
+    #[must_use]
+    pub fn group_number(&self, name: &str, topic: Option<&str>) -> Option<GroupNumber> {
+        let topic = match topic {
+            Some(topic) => Some(self.topics.get(topic.as_bytes())?),
+            None => None,
+        };
+        self.group_numbers.get(&(name.to_owned(), topic)).copied()
+    }
+
+    /// How many events were pending at the last checkpoint, and the horizon above which they were.
+    #[must_use]
+    pub fn saved_pending(&self) -> (u64, DueKey) {
+        self.saved_pending
+    }
+
+    /// Ids that are only in memory and wait for a checkpoint.
+    #[must_use]
+    pub fn unsaved_ids(&self) -> usize {
+        self.dedup.window_len()
+    }
+
+    /// Memory that deduplication uses, bytes.
+    #[must_use]
+    pub fn dedup_bytes(&self) -> usize {
+        self.dedup.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! Accepting events: refuse known ids, give offsets, decide when each is due.
+
+use super::effects::{Published, Run};
+use super::{ApplyError, Partition};
+use crate::command::Section;
+use crate::command::publish::Publish;
+use crate::keys::batch::Span;
+use crate::keys::dedup::{Accepted, IdHash, hash};
+use crate::store::Store;
+use crate::types::TopicNumber;
+use crate::wheel::Timer;
+
+/// What the publish sections of one entry have brought so far.
+#[derive(Debug)]
+pub(super) struct Accepting {
+    now_ms: i64,
+    /// Where the horizon's time will be after this entry: an event scheduled at or before it is
+    /// released by its own publish.
+    pub(super) horizon_ms: i64,
+    pub(super) first_offset: u64,
+    pub(super) next_offset: u64,
+    pub(super) timers: Vec<Timer>,
+    pub(super) runs: Vec<Run>,
+    pub(super) spans: Vec<Span>,
+    pub(super) schedule_ms: (i64, i64),
+    /// The topic of the event before: most events of a batch share one.
+    last_topic: Option<(Box<[u8]>, TopicNumber)>,
+}
+
+impl Accepting {
+    pub(super) fn new(now_ms: i64, horizon_ms: i64, next_offset: u64) -> Self {
+        Self {
+            now_ms,
+            horizon_ms,
+            first_offset: next_offset,
+            next_offset,
+            timers: Vec::new(),
+            runs: Vec::new(),
+            spans: Vec::new(),
+            schedule_ms: (i64::MAX, i64::MIN),
+            last_topic: None,
+        }
+    }
+
+    fn add(&mut self, topic: TopicNumber, schedule_ms: i64) {
+        let offset = self.next_offset;
+        self.next_offset += 1;
+        self.schedule_ms = (
+            self.schedule_ms.0.min(schedule_ms),
+            self.schedule_ms.1.max(schedule_ms),
+        );
+        if schedule_ms > self.horizon_ms {
+            self.timers.push(Timer {
+                due_ms: schedule_ms,
+                topic,
+                offset,
+            });
+            return;
+        }
+        match self.runs.last_mut() {
+            Some(run) if run.topic == topic && run.first_offset + run.count == offset => {
+                run.count += 1
+            }
+            _ => self.runs.push(Run {
+                topic,
+                due_ms: self.horizon_ms,
+                first_offset: offset,
+                count: 1,
+            }),
+        }
+    }
+}
+
+impl<S: Store> Partition<S> {
+    /// Accepts the events of one publish section.
+    pub(super) fn accept(
+        &mut self,
+        section: &Section<'_>,
+        accepting: &mut Accepting,
+    ) -> Result<Published, ApplyError> {
+        let publish = Publish::decode(section.payload)?;
+        self.dedup_ttl_ms = publish.dedup_ttl_ms;
+        let ids = ids(&publish)?;
+        // Look-ups go by offsets given out before this entry: what the store knows beyond is from a
+        // part of the log that is being applied again.
+        let known = self
+            .dedup
+            .look_up(&self.store, self.number, &ids, self.next_offset)?;
+        let mut known = known.into_iter().peekable();
+        let oldest_ms = accepting
+            .now_ms
+            .saturating_sub_unsigned(publish.dedup_ttl_ms);
+
+        let mut published = Published {
+            first_offset: accepting.next_offset,
+            ..Published::default()
+        };
+        let mut span: Option<Span> = None;
+        for (slot_number, (event, id)) in publish.events().zip(ids.iter()).enumerate() {
+            let (slot, body) = event?;
+            let stored = known
+                .next_if(|(i, _)| *i == slot_number)
+                .map(|(_, accepted)| accepted);
+            if !slot.allow_duplicate {
+                let before = self.dedup.recent(*id).or(stored);
+                if before.is_some_and(|accepted| accepted.at_ms > oldest_ms) {
+                    published.duplicates.push(slot_number as u32);
+                    accepting.spans.extend(span.take());
+                    continue;
+                }
+                self.dedup.insert(
+                    *id,
+                    Accepted {
+                        offset: accepting.next_offset,
+                        at_ms: accepting.now_ms,
+                    },
+                );
+            }
+            let name = slot.topic_of(body).unwrap_or_default();
+            let topic = match &accepting.last_topic {
+                Some((last, number)) if **last == *name => *number,
+                _ => {
+                    let number = self.topics.number(name);
+                    accepting.last_topic = Some((name.into(), number));
+                    number
+                }
+            };
+            accepting.add(topic, slot.schedule_ms);
+            published.accepted += 1;
+            span.get_or_insert(Span {
+                section_position: section.position,
+                section_count: publish.count(),
+                first_slot: slot_number as u32,
+                count: 0,
+            })
+            .count += 1;
+        }
+        accepting.spans.extend(span);
+        Ok(published)
+    }
+}
+
+fn ids(publish: &Publish<'_>) -> Result<Vec<IdHash>, ApplyError> {
+    let mut ids = Vec::with_capacity(publish.count() as usize);
+    for event in publish.events() {
+        let (slot, body) = event?;
+        ids.push(hash(slot.id_of(body).unwrap_or_default()));
+    }
+    Ok(ids)
+}
