@@ -257,7 +257,6 @@ impl<S: Store> Catalog<S> {
         let mut out = Vec::new();
         put_u64(&mut out, VERSION);
         put_u64(&mut out, applied.term);
-        put_u64(&mut out, applied.node);
         put_u64(&mut out, applied.index);
         put_bytes(&mut out, &self.membership);
         put_u64(&mut out, self.groups.len() as u64);
@@ -281,8 +280,8 @@ impl<S: Store> Catalog<S> {
         if take_u64(input)? != VERSION {
             return Err(Malformed);
         }
-        let (term, node, index) = (take_u64(input)?, take_u64(input)?, take_u64(input)?);
-        self.applied = Some(LogPosition { term, node, index });
+        let (term, index) = (take_u64(input)?, take_u64(input)?);
+        self.applied = Some(LogPosition { term, index });
         self.membership = take_bytes(input)?.to_vec();
         for _ in 0..take_u64(input)? {
             let name = take_string(input)?;
@@ -311,11 +310,7 @@ mod tests {
     fn groups_survive_a_restart() {
         let store = MemoryStore::new();
         let mut catalog = Catalog::open(store.clone()).unwrap();
-        let at = |index| LogPosition {
-            term: 1,
-            node: 1,
-            index,
-        };
+        let at = |index| LogPosition { term: 1, index };
         assert_eq!(
             catalog.apply(at(1), &create("g").encode()).unwrap(),
             Outcome::Done

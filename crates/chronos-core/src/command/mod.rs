@@ -5,9 +5,12 @@
 //! moves the horizon to the leader's clock and nothing else, as every entry does.
 //!
 //! ```text
-//! version u8 · 0 u8 · sections u16 · 0 u32 · now_ms i64 · term u64      24 bytes, little-endian
+//! version u8 · 0 u8 · sections u16 · ahead_ms u32 · now_ms i64 · term u64      24 bytes, little-endian
 //! kind u8 · 0 u24 · len u32 · payload                                   once per section
 //! ```
+//!
+//! `ahead_ms` moves the horizon beyond the leader's clock by that much: the leader releases what is
+//! about to fall due before it does, and holds delivery until the clock is there.
 //!
 //! A section starts at a position that the index may keep, so that one event can be read back
 //! without reading its neighbours.
@@ -117,11 +120,13 @@ impl Builder {
         self.sections == 0
     }
 
-    /// Seals the entry with the leader's clock (Unix ms) and term.
+    /// Seals the entry with the leader's clock (Unix ms) and term. The horizon moves to
+    /// `now_ms + ahead_ms`.
     #[must_use]
-    pub fn finish(mut self, now_ms: i64, term: u64) -> Bytes {
+    pub fn finish(mut self, now_ms: i64, ahead_ms: u32, term: u64) -> Bytes {
         self.body[0] = VERSION;
         self.body[2..4].copy_from_slice(&self.sections.to_le_bytes());
+        self.body[4..8].copy_from_slice(&ahead_ms.to_le_bytes());
         self.body[8..16].copy_from_slice(&now_ms.to_le_bytes());
         self.body[16..24].copy_from_slice(&term.to_le_bytes());
         self.body.freeze()
@@ -133,6 +138,8 @@ impl Builder {
 pub struct Batch<'a> {
     /// The leader's clock when it proposed the entry, Unix milliseconds.
     pub now_ms: i64,
+    /// How far beyond it the horizon moves, milliseconds.
+    pub ahead_ms: u32,
     /// The leader's term.
     pub term: u64,
     sections: u16,
@@ -161,6 +168,7 @@ impl<'a> Batch<'a> {
         }
         Ok(Self {
             now_ms: i64::from_le_bytes(le(header, 8)),
+            ahead_ms: u32::from_le_bytes(le(header, 4)),
             term: u64::from_le_bytes(le(header, 16)),
             sections: u16::from_le_bytes(le(header, 2)),
             body,
@@ -223,9 +231,9 @@ mod tests {
         builder.push(Kind::Publish, b"first");
         builder.push(Kind::Settle, b"");
         builder.push(Kind::CreateGroup, b"third");
-        let body = builder.finish(-42, 9);
+        let body = builder.finish(-42, 5, 9);
         let batch = Batch::decode(&body).unwrap();
-        assert_eq!((batch.now_ms, batch.term), (-42, 9));
+        assert_eq!((batch.now_ms, batch.ahead_ms, batch.term), (-42, 5, 9));
         let sections: Vec<_> = batch
             .sections()
             .map(|s| s.map(|s| (s.kind, s.payload)))
@@ -248,7 +256,7 @@ mod tests {
 
     #[test]
     fn newer_formats_are_named() {
-        let mut body = Builder::new(0).finish(0, 0).to_vec();
+        let mut body = Builder::new(0).finish(0, 0, 0).to_vec();
         body[0] = 2;
         assert_eq!(Batch::decode(&body).unwrap_err(), DecodeError::Version(2));
     }

@@ -46,27 +46,27 @@ impl Checkpoint {
 }
 
 impl<S: Store> Partition<S> {
-    /// Captures the state. `pending` is how many events were due above `above`, as the leader
-    /// counts them; a restart begins to count from there. `None` while another checkpoint is under
-    /// way or nothing was ever applied.
-    pub fn begin_checkpoint(&mut self, pending: u64, above: DueKey) -> Option<Checkpoint> {
+    /// Captures the state. `released` is how many scheduled events have due keys up to `upto`, as
+    /// the leader counts them; a restart begins to count from there. `None` while another checkpoint
+    /// is under way or nothing was ever applied.
+    pub fn begin_checkpoint(&mut self, released: u64, upto: DueKey) -> Option<Checkpoint> {
         let applied = self.applied?;
         if std::mem::replace(&mut self.checkpointing, true) {
             return None;
         }
-        self.saved_pending = (pending, above);
+        self.saved_released = (released, upto);
         let mut writes = WriteBatch::default();
         let mut record = Vec::new();
         put_u64(&mut record, VERSION);
         put_u64(&mut record, applied.term);
-        put_u64(&mut record, applied.node);
         put_u64(&mut record, applied.index);
         put_u64(&mut record, self.next_offset);
         put_i64(&mut record, self.horizon.due_ms);
         put_u64(&mut record, self.horizon.offset);
-        put_u64(&mut record, pending);
-        put_i64(&mut record, above.due_ms);
-        put_u64(&mut record, above.offset);
+        put_u64(&mut record, self.scheduled_total);
+        put_u64(&mut record, released);
+        put_i64(&mut record, upto.due_ms);
+        put_u64(&mut record, upto.offset);
         put_u64(&mut record, self.dedup_ttl_ms);
         put_bytes(&mut record, &self.membership);
         writes.put(Family::Meta, key(self.number, Kind::Partition, 0), record);
@@ -133,7 +133,8 @@ pub(super) fn restore<S: Store>(
         changed_groups: HashSet::new(),
         dedup: Dedup::open(&store, number)?,
         dedup_ttl_ms: 0,
-        saved_pending: (0, DueKey::MIN),
+        scheduled_total: 0,
+        saved_released: (0, DueKey::MIN),
         checkpointing: false,
         store: store.clone(),
     };
@@ -186,13 +187,13 @@ impl<S: Store> Partition<S> {
         }
         self.applied = Some(LogPosition {
             term: take_u64(input)?,
-            node: take_u64(input)?,
             index: take_u64(input)?,
         });
         self.next_offset = take_u64(input)?;
         self.horizon = DueKey::new(take_i64(input)?, take_u64(input)?);
-        self.saved_pending.0 = take_u64(input)?;
-        self.saved_pending.1 = DueKey::new(take_i64(input)?, take_u64(input)?);
+        self.scheduled_total = take_u64(input)?;
+        self.saved_released.0 = take_u64(input)?;
+        self.saved_released.1 = DueKey::new(take_i64(input)?, take_u64(input)?);
         self.dedup_ttl_ms = take_u64(input)?;
         self.membership = take_bytes(input)?.to_vec();
         Ok(())

@@ -14,9 +14,9 @@ pub(super) fn write(
     entry: &command::Batch<'_>,
     accepted: &mut Accepting,
     writes: &mut WriteBatch,
-) {
+) -> Option<batch::Batch> {
     if accepted.spans.is_empty() {
-        return;
+        return None;
     }
     let record = batch::Batch {
         first_offset: accepted.first_offset,
@@ -38,7 +38,7 @@ pub(super) fn write(
     }
 
     if crate::mutant!("forget-far-on-publish") {
-        return;
+        return Some(record);
     }
     accepted
         .timers
@@ -62,4 +62,5 @@ pub(super) fn write(
             chunk::encode(bucket, accepted.first_offset, &due),
         );
     }
+    Some(record)
 }

@@ -1,6 +1,7 @@
 //! What came of applying one log entry: everything the leader needs to answer callers, arm timers
 //! and release events. A follower drops it.
 
+use crate::keys::batch::Batch;
 use crate::types::{DueKey, GroupNumber, TopicNumber};
 use crate::wheel::Timer;
 
@@ -15,6 +16,9 @@ pub struct Run {
     pub first_offset: u64,
     /// How many.
     pub count: u64,
+    /// When all of them may be delivered, Unix milliseconds: the latest schedule_ts among them. At
+    /// or before `due_ms`, because a late event takes its due time from the horizon.
+    pub ready_ms: i64,
 }
 
 impl Run {
@@ -67,6 +71,8 @@ pub struct Effects {
     pub horizon: DueKey,
     /// The horizon before the entry.
     pub horizon_before: DueKey,
+    /// Where the accepted events stand in the log.
+    pub batch: Option<Batch>,
     /// Events accepted that are due later, in no particular order.
     pub timers: Vec<Timer>,
     /// Events accepted that were due on arrival, released by this entry, in due order.

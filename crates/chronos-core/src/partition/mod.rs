@@ -49,8 +49,6 @@ use publish::Accepting;
 pub struct LogPosition {
     /// Term of the leader that proposed it.
     pub term: u64,
-    /// That leader.
-    pub node: u64,
     /// Index of the entry.
     pub index: u64,
 }
@@ -84,8 +82,10 @@ pub struct Partition<S> {
     changed_groups: HashSet<GroupNumber>,
     dedup: Dedup,
     dedup_ttl_ms: u64,
-    /// Restored from the last checkpoint: what was pending then, above the horizon of then.
-    saved_pending: (u64, DueKey),
+    /// Events ever accepted that were not due on arrival.
+    scheduled_total: u64,
+    /// Of the last checkpoint: how many of them had been released, and up to which due key.
+    saved_released: (u64, DueKey),
     checkpointing: bool,
 }
 
@@ -110,11 +110,9 @@ impl<S: Store> Partition<S> {
             ..Effects::default()
         };
         let mut writes = WriteBatch::default();
-        let mut accepting = Accepting::new(
-            batch.now_ms,
-            self.horizon.due_ms.max(batch.now_ms),
-            self.next_offset,
-        );
+        let target_ms = batch.now_ms.saturating_add(i64::from(batch.ahead_ms));
+        let horizon_ms = self.horizon.due_ms.max(target_ms);
+        let mut accepting = Accepting::new(batch.now_ms, horizon_ms, self.next_offset);
         for section in batch.sections() {
             let section = section?;
             let outcome = match section.kind {
@@ -136,7 +134,7 @@ impl<S: Store> Partition<S> {
             };
             effects.outcomes.push(outcome);
         }
-        due_index::write(
+        effects.batch = due_index::write(
             self.number,
             position.index,
             &batch,
@@ -153,6 +151,7 @@ impl<S: Store> Partition<S> {
             .horizon
             .max(DueKey::new(accepting.horizon_ms, self.next_offset).before());
         effects.horizon = self.horizon;
+        self.scheduled_total += accepting.timers.len() as u64;
         effects.timers = accepting.timers;
         effects.runs = accepting.runs;
         Ok(effects)
@@ -253,10 +252,17 @@ impl<S: Store> Partition<S> {
         self.group_numbers.get(&(name.to_owned(), topic)).copied()
     }
 
-    /// How many events were pending at the last checkpoint, and the horizon above which they were.
+    /// Events ever accepted that were not due on arrival.
     #[must_use]
-    pub fn saved_pending(&self) -> (u64, DueKey) {
-        self.saved_pending
+    pub fn scheduled_total(&self) -> u64 {
+        self.scheduled_total
+    }
+
+    /// How many of the scheduled events were released at the last checkpoint, and up to which due
+    /// key: where counting begins after a restart.
+    #[must_use]
+    pub fn saved_released(&self) -> (u64, DueKey) {
+        self.saved_released
     }
 
     /// Ids that are only in memory and wait for a checkpoint.

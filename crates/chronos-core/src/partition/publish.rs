@@ -59,13 +59,15 @@ impl Accepting {
         }
         match self.runs.last_mut() {
             Some(run) if run.topic == topic && run.first_offset + run.count == offset => {
-                run.count += 1
+                run.count += 1;
+                run.ready_ms = run.ready_ms.max(schedule_ms);
             }
             _ => self.runs.push(Run {
                 topic,
                 due_ms: self.horizon_ms,
                 first_offset: offset,
                 count: 1,
+                ready_ms: schedule_ms,
             }),
         }
     }

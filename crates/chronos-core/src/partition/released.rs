@@ -1,4 +1,7 @@
 //! Reading the index in due order: released events for groups that lag, timers for the wheel.
+//!
+//! The index does not know when a late event was scheduled, only the due time it was given, so the
+//! runs read here have `ready_ms == due_ms`.
 
 use super::effects::Run;
 use crate::keys::{chunk, run};
@@ -116,6 +119,7 @@ fn read_bucket(
                         due_ms: due.due_ms,
                         first_offset: due.offset,
                         count: 1,
+                        ready_ms: due.due_ms,
                     });
                 }
             })
@@ -157,6 +161,7 @@ fn read_runs(
             due_ms,
             first_offset,
             count,
+            ready_ms: due_ms,
         };
         if let Some(clipped) = clip(whole, after, upto) {
             events += clipped.count;
@@ -243,20 +248,24 @@ pub fn scheduled(
     result
 }
 
-/// The first bucket at or after `bucket` that holds a scheduled event of a topic.
-pub fn first_bucket_from(
+/// How many scheduled events of a topic have due keys in `(after, upto]`.
+pub fn count_scheduled(
     store: &impl Store,
     partition: PartitionNumber,
     topic: TopicNumber,
-    bucket: i64,
-) -> Result<Option<i64>, StoreError> {
-    next_bucket(
-        store,
-        partition,
-        topic,
-        DueKey::new(chunk::bucket_start_ms(bucket), 0),
-        DueKey::MAX,
-    )
+    after: DueKey,
+    upto: DueKey,
+) -> Result<u64, StoreError> {
+    if after >= upto {
+        return Ok(0);
+    }
+    let buckets = chunk::bucket_of(after.due_ms)..chunk::bucket_of(upto.due_ms).saturating_add(1);
+    let mut count = 0;
+    scheduled(store, partition, topic, buckets, &mut |timer| {
+        let key = DueKey::new(timer.due_ms, timer.offset);
+        count += u64::from(key > after && key <= upto);
+    })?;
+    Ok(count)
 }
 
 #[cfg(test)]
@@ -270,6 +279,7 @@ mod tests {
             due_ms: 10,
             first_offset: 5,
             count: 4,
+            ready_ms: 10,
         };
         let clipped = |after, upto| clip(run, after, upto).map(|run| (run.first_offset, run.count));
         assert_eq!(clipped(DueKey::MIN, DueKey::MAX), Some((5, 4)));
