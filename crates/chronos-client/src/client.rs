@@ -1,0 +1,191 @@
+//! The client: connections, discovery, and the retrying of unary calls.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use chronos_proto::MAX_MESSAGE_BYTES;
+use chronos_proto::cronos_db::ListPartitionsRequest;
+use chronos_proto::cronos_db::event_service_client::EventServiceClient;
+use chronos_proto::cronos_db::partition_service_client::PartitionServiceClient;
+use chronos_proto::raw::event_service_client::EventServiceClient as RawEventServiceClient;
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
+
+use crate::nodes::Nodes;
+use crate::retry::{Verdict, verdict};
+use crate::topology::Topology;
+use crate::{Error, Options, RetryPolicy};
+
+/// A connected client. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    nodes: Nodes,
+    retry: RetryPolicy,
+    request_timeout: Duration,
+    topology: RwLock<Arc<Topology>>,
+}
+
+/// The answer to a call, and whether an earlier try of it may have taken effect.
+pub(crate) struct Answer<T> {
+    pub(crate) value: T,
+    pub(crate) retried_uncertain: bool,
+}
+
+impl Client {
+    /// Connects, and asks the first node that answers which partitions there are.
+    ///
+    /// # Errors
+    /// [`Error::Address`] or [`Error::NoAddress`] for bad options, [`Error::Unavailable`] when
+    /// no node answers.
+    pub async fn connect(options: Options) -> Result<Self, Error> {
+        let client = Self {
+            shared: Arc::new(Shared {
+                nodes: Nodes::new(&options)?,
+                retry: options.retry,
+                request_timeout: options.request_timeout,
+                topology: RwLock::new(Arc::new(Topology::one_partition())),
+            }),
+        };
+        client.refresh_topology().await?;
+        Ok(client)
+    }
+
+    /// Number of partitions, as last listed.
+    pub fn partition_count(&self) -> u32 {
+        self.topology().partition_count()
+    }
+
+    /// Asks again which partitions there are and who leads them. Calls that meet the wrong
+    /// leader do so by themselves.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when no node answers.
+    pub async fn refresh_topology(&self) -> Result<(), Error> {
+        let listed = self
+            .call(None, |channel| async move {
+                match list_partitions(channel).await {
+                    Err(status) if status.code() == Code::Unimplemented => {
+                        Ok(Response::new(Topology::one_partition()))
+                    }
+                    other => other,
+                }
+            })
+            .await?;
+        self.set_topology(listed.value);
+        Ok(())
+    }
+
+    pub(crate) fn retry(&self) -> RetryPolicy {
+        self.shared.retry
+    }
+
+    pub(crate) fn events(&self, channel: Channel) -> EventServiceClient<Channel> {
+        EventServiceClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Sends events that are encoded already, so that another try costs nothing.
+    pub(crate) fn raw_events(&self, channel: Channel) -> RawEventServiceClient<Channel> {
+        RawEventServiceClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// The channel for a partition: its leader's if that has an address, else any node's.
+    pub(crate) fn channel(&self, partition_id: Option<u32>) -> Channel {
+        let topology = self.topology();
+        match partition_id.and_then(|id| topology.leader(id)) {
+            Some(leader) => self.shared.nodes.channel(leader),
+            None => self.shared.nodes.any(),
+        }
+    }
+
+    /// Takes note of a failure, so that the next try goes elsewhere if it can.
+    pub(crate) fn distrust(&self) {
+        self.shared.nodes.distrust();
+    }
+
+    /// Makes a unary call, again and again as far as the policy and the status allow.
+    pub(crate) async fn call<T, F, Fut>(
+        &self,
+        partition_id: Option<u32>,
+        mut request: F,
+    ) -> Result<Answer<T>, Error>
+    where
+        F: FnMut(Channel) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut retried_uncertain = false;
+        for tries in 1.. {
+            let channel = self.channel(partition_id);
+            let status =
+                match tokio::time::timeout(self.shared.request_timeout, request(channel)).await {
+                    Ok(Ok(response)) => {
+                        return Ok(Answer {
+                            value: response.into_inner(),
+                            retried_uncertain,
+                        });
+                    }
+                    Ok(Err(status)) => status,
+                    Err(_) => Status::deadline_exceeded("no answer within the request timeout"),
+                };
+            let verdict = verdict(&status);
+            if verdict == Verdict::Final || tries >= self.shared.retry.attempts {
+                return Err(Error::from_status(&status, tries));
+            }
+            retried_uncertain |= verdict == Verdict::Uncertain;
+            tracing::debug!(tries, code = ?status.code(), "request failed, trying again");
+            self.distrust();
+            tokio::time::sleep(self.shared.retry.backoff(tries)).await;
+            self.look_for_leader().await;
+        }
+        Err(Error::Closed)
+    }
+
+    /// One quiet attempt to learn who leads; the caller's own try tells if it failed.
+    async fn look_for_leader(&self) {
+        let listing = list_partitions(self.shared.nodes.any());
+        if let Ok(Ok(listed)) = tokio::time::timeout(self.shared.request_timeout, listing).await {
+            self.set_topology(listed.into_inner());
+        }
+    }
+
+    fn topology(&self) -> Arc<Topology> {
+        let topology = self.shared.topology.read();
+        Arc::clone(&topology.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_topology(&self, topology: Topology) {
+        // A listing without partitions is of a node that is still starting.
+        if topology.partition_count() > 0 {
+            *self
+                .shared
+                .topology
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = Arc::new(topology);
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("partition_count", &self.partition_count())
+            .finish_non_exhaustive()
+    }
+}
+
+async fn list_partitions(channel: Channel) -> Result<Response<Topology>, Status> {
+    let listed = PartitionServiceClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .list_partitions(ListPartitionsRequest::default())
+        .await?;
+    Ok(listed.map(|listed| Topology::from_listing(&listed.partitions)))
+}

@@ -1,0 +1,71 @@
+//! Rust client of ChronosDB.
+//!
+//! ```text
+//! Client ──► nodes (channels) ──► topology (partition → leader)
+//!   ├─ publish, publish_batch      retried, routed by key
+//!   ├─ Producer                    many sends, few requests
+//!   ├─ Subscription ──► Delivery ──► AckHandle
+//!   ├─ replay                      stored events, read again
+//!   └─ groups, partitions          looking and managing
+//! ```
+//!
+//! ```no_run
+//! use chronos_client::{Client, NewEvent, Options, SubscribeOptions};
+//! use futures::StreamExt;
+//! use std::time::Duration;
+//!
+//! # async fn example() -> Result<(), chronos_client::Error> {
+//! let client = Client::connect(Options::new(["127.0.0.1:9000"])).await?;
+//! client
+//!     .publish(NewEvent::new("invoices", "invoice-17-reminder", "pay me").after(Duration::from_secs(60)))
+//!     .await?;
+//!
+//! let mut due = client.subscribe(SubscribeOptions::new("mailer", "invoices"));
+//! while let Some(delivery) = due.next().await {
+//!     let (event, handle) = delivery?.into_parts();
+//!     println!("{} is due", event.message_id);
+//!     handle.ack().await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Payloads, ids and meta values are never logged.
+
+mod address;
+mod batch;
+mod client;
+mod error;
+mod event;
+mod groups;
+mod nodes;
+mod options;
+mod partitions;
+mod producer;
+mod publish;
+mod replay;
+mod retry;
+mod routing;
+mod subscription;
+mod topology;
+mod unique;
+
+pub use address::{DEFAULT_PORT, InvalidAddress, endpoint_uri};
+pub use batch::{BatchOutcome, EventOutcome};
+pub use chronos_proto::cronos_db::{
+    ConsumerGroupMetadata, Event, PartitionInfo, SchedulerStatus, WalStatus,
+};
+pub use client::Client;
+pub use error::Error;
+pub use event::{NewEvent, now_ms};
+pub use options::Options;
+pub use producer::{Producer, ProducerOptions, Receipt};
+pub use publish::Published;
+pub use replay::ReplayRange;
+pub use retry::RetryPolicy;
+pub use routing::{fnv1a_64, partition_of, routing_key};
+pub use subscription::{AckHandle, AckReceipt, Delivery, Start, SubscribeOptions, Subscription};
+pub use unique::unique_id;
+
+#[cfg(test)]
+mod fake;

@@ -1,0 +1,34 @@
+//! How a client connects.
+
+use std::time::Duration;
+
+use crate::RetryPolicy;
+
+/// Where and how to connect. The HTTP/2 settings are fixed: they suit the server.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Nodes to ask first, in this order; one that answers is enough.
+    pub addresses: Vec<String>,
+    /// Connections to every node. More than one pays above some 100 MB/s.
+    pub connections_per_node: usize,
+    /// How long to wait for a connection.
+    pub connect_timeout: Duration,
+    /// How long to wait for the answer to one try of one request. Streams have no limit.
+    pub request_timeout: Duration,
+    /// How often to try again.
+    pub retry: RetryPolicy,
+}
+
+impl Options {
+    /// Options for these addresses (`host:port`, `:port`, `http://host:port`), with one
+    /// connection per node, 5 s to connect and 10 s per request.
+    pub fn new<A: Into<String>>(addresses: impl IntoIterator<Item = A>) -> Self {
+        Self {
+            addresses: addresses.into_iter().map(Into::into).collect(),
+            connections_per_node: 1,
+            connect_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(10),
+            retry: RetryPolicy::default(),
+        }
+    }
+}

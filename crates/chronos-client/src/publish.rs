@@ -1,0 +1,172 @@
+//! Publishing one event.
+
+use bytes::Bytes;
+use chronos_proto::cronos_db::Event;
+use chronos_proto::raw::PublishRequest;
+use prost::Message;
+
+use crate::{Client, Error, partition_of, routing_key};
+
+/// Where a published event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// Stored by this call.
+    Stored {
+        /// The partition that took it.
+        partition_id: u32,
+        /// Position in the partition, from 0.
+        offset: u64,
+    },
+    /// Stored, but not known where: a try of this call got no answer, and the next one heard
+    /// that the id is known. (Or the id was known long before; the wire cannot tell.)
+    StoredEarlier,
+}
+
+impl Client {
+    /// Stores one event; returns when it is durable by the node's fsync mode.
+    ///
+    /// # Errors
+    /// [`Error::Duplicate`] when the id was stored before this call, [`Error::Rejected`] for an
+    /// invalid event, [`Error::Unavailable`] when no node answered (the event may be stored or
+    /// not: publish it again with the same id).
+    pub async fn publish(&self, event: impl Into<Event>) -> Result<Published, Error> {
+        self.publish_one(event.into(), false).await
+    }
+
+    /// Stores one event even if its id is known. A try that got no answer may have stored it
+    /// once already.
+    ///
+    /// # Errors
+    /// As [`Self::publish`], without [`Error::Duplicate`].
+    pub async fn publish_allowing_duplicate(
+        &self,
+        event: impl Into<Event>,
+    ) -> Result<Published, Error> {
+        self.publish_one(event.into(), true).await
+    }
+
+    async fn publish_one(&self, event: Event, allow_duplicate: bool) -> Result<Published, Error> {
+        let partition = partition_of(routing_key(&event), self.partition_count());
+        let request = PublishRequest {
+            event: Some(Bytes::from(event.encode_to_vec())),
+            allow_duplicate,
+        };
+        let answer = self
+            .call(Some(partition), |channel| {
+                let (mut events, request) = (self.raw_events(channel), request.clone());
+                async move { events.publish(request).await }
+            })
+            .await?;
+        let response = answer.value;
+        if response.success {
+            return Ok(Published::Stored {
+                partition_id: u32::try_from(response.partition_id)
+                    .map_err(|_| Error::Unexpected("negative partition_id"))?,
+                offset: u64::try_from(response.offset)
+                    .map_err(|_| Error::Unexpected("negative offset"))?,
+            });
+        }
+        match Error::rejected(response.error) {
+            Error::Duplicate if answer.retried_uncertain => Ok(Published::StoredEarlier),
+            error => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::{Code, Status};
+
+    use super::*;
+    use crate::NewEvent;
+    use crate::fake::{Fake, PublishStep};
+
+    fn event() -> NewEvent {
+        NewEvent::new("topic", "id", "payload").at_ms(77)
+    }
+
+    #[tokio::test]
+    async fn an_unavailable_node_is_tried_again() {
+        let fake = Fake::start(1).await;
+        fake.script_publish([
+            PublishStep::Fail(Status::unavailable("starting")),
+            PublishStep::Fail(Status::aborted("raced")),
+            PublishStep::Fail(Status::failed_precondition("not the leader")),
+        ]);
+        let client = fake.client().await;
+        assert_eq!(
+            client.publish(event()).await.unwrap(),
+            Published::Stored {
+                partition_id: 0,
+                offset: 0
+            }
+        );
+        let stored = fake.stored();
+        assert_eq!(stored.len(), 1);
+        assert_eq!(
+            (stored[0].message_id.as_str(), stored[0].schedule_ts),
+            ("id", 77)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_duplicate_after_an_uncertain_try_is_success() {
+        let fake = Fake::start(1).await;
+        fake.script_publish([PublishStep::StoreThenFail(Status::unavailable("gone"))]);
+        let client = fake.client().await;
+        assert_eq!(
+            client.publish(event()).await.unwrap(),
+            Published::StoredEarlier
+        );
+        assert!(matches!(
+            client.publish(event()).await,
+            Err(Error::Duplicate)
+        ));
+        assert!(matches!(
+            client.publish_allowing_duplicate(event()).await,
+            Ok(Published::Stored { offset: 1, .. })
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_duplicate_after_a_refusal_by_a_follower_is_a_duplicate() {
+        let fake = Fake::start(1).await;
+        let client = fake.client().await;
+        client.publish(event()).await.unwrap();
+        fake.script_publish([PublishStep::Fail(Status::failed_precondition("no leader"))]);
+        assert!(matches!(
+            client.publish(event()).await,
+            Err(Error::Duplicate)
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_refused_request_is_not_tried_again() {
+        let fake = Fake::start(1).await;
+        fake.script_publish([PublishStep::Fail(Status::resource_exhausted("full"))]);
+        let client = fake.client().await;
+        assert!(matches!(
+            client.publish(event()).await,
+            Err(Error::Status {
+                code: Code::ResourceExhausted,
+                ..
+            })
+        ));
+        assert!(fake.stored().is_empty());
+        assert!(matches!(
+            client.publish(NewEvent::new("t", "", "p")).await,
+            Err(Error::Rejected(words)) if words == "message_id is required"
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_dead_node_is_unavailable() {
+        let fake = Fake::start(1).await;
+        let client = fake.client().await;
+        fake.stop().await;
+        assert!(matches!(
+            client.publish(event()).await,
+            Err(Error::Unavailable { .. })
+        ));
+    }
+}

@@ -1,0 +1,269 @@
+//! The task behind a subscription: two streams, opened again whenever they break.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chronos_proto::cronos_db::{self, AckRequest};
+use futures::{StreamExt, stream};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use super::ack::Settle;
+use super::{AckHandle, Delivery, SubscribeOptions};
+use crate::retry::{Verdict, verdict};
+use crate::{Client, Error};
+
+/// A delivery, and the session that it came with.
+pub(super) struct Numbered {
+    pub(super) session: u64,
+    pub(super) delivery: Delivery,
+}
+
+/// What handles and the subscription ask of the task. Every settle uses up a handle, and
+/// there are no more of those than the credit allows: that bounds the channel.
+pub(super) enum Order {
+    Settle(Settle),
+    /// Answer once every settle ordered before is answered.
+    Finish(oneshot::Sender<()>),
+}
+
+pub(super) struct Session {
+    client: Client,
+    options: SubscribeOptions,
+    delivered: mpsc::Sender<Result<Numbered, Error>>,
+    orders: mpsc::WeakUnboundedSender<Order>,
+    inbox: mpsc::UnboundedReceiver<Order>,
+    current: Arc<AtomicU64>,
+    unanswered: Unanswered,
+}
+
+/// Settles that were sent, or will be with the next session, in order.
+#[derive(Default)]
+struct Unanswered {
+    settles: Mutex<VecDeque<Settle>>,
+    emptied: Notify,
+}
+
+/// Why a session is over.
+enum End {
+    /// The subscription was dropped or closed.
+    Done,
+    /// A stream ended; without a status, in order.
+    Broken(Option<Status>),
+}
+
+impl Session {
+    pub(super) fn new(
+        client: Client,
+        options: SubscribeOptions,
+        delivered: mpsc::Sender<Result<Numbered, Error>>,
+        orders: mpsc::WeakUnboundedSender<Order>,
+        inbox: mpsc::UnboundedReceiver<Order>,
+        current: Arc<AtomicU64>,
+    ) -> Self {
+        Self {
+            client,
+            options,
+            delivered,
+            orders,
+            inbox,
+            current,
+            unanswered: Unanswered::default(),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut failures = 0;
+        loop {
+            let session = self.current.fetch_add(1, Ordering::AcqRel) + 1;
+            let mut received = 0;
+            let status = match self.hold(session, &mut received).await {
+                End::Done => return,
+                End::Broken(status) => status,
+            };
+            if let Some(status) = &status
+                && verdict(status) == Verdict::Final
+            {
+                let error = Error::from_status(status, failures + 1);
+                let _ = self.delivered.send(Err(error)).await;
+                return;
+            }
+            failures = if received > 0 { 1 } else { failures + 1 };
+            let pause = self.client.retry().backoff(failures);
+            tracing::warn!(
+                failures,
+                code = ?status.map(|status| status.code()),
+                pause_ms = pause.as_millis() as u64,
+                "subscription interrupted, connecting again"
+            );
+            self.client.distrust();
+            if !self.pause(pause).await {
+                return;
+            }
+        }
+    }
+
+    /// Waits before the next session; false when nobody listens any more.
+    async fn pause(&self, pause: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => true,
+            () = self.delivered.closed() => false,
+        }
+    }
+
+    /// Opens both streams and serves them until one ends.
+    async fn hold(&mut self, session: u64, received: &mut u64) -> End {
+        let channel = self.client.channel(self.options.partition_id());
+        let (sent, to_send) = mpsc::unbounded_channel();
+        for settle in self.unanswered.lock().iter() {
+            let _ = sent.send(settle.request.clone());
+        }
+        let answers = read_answers(&self.client, channel.clone(), to_send, &self.unanswered);
+        let deliveries = read_deliveries(
+            &self.client,
+            channel,
+            &self.options,
+            &self.delivered,
+            &self.orders,
+            session,
+            received,
+        );
+        let orders = forward_orders(&mut self.inbox, &sent, &self.unanswered);
+        tokio::select! {
+            end = deliveries => end,
+            status = answers => End::Broken(status),
+            () = orders => End::Done,
+            () = self.delivered.closed() => End::Done,
+        }
+    }
+}
+
+async fn read_deliveries(
+    client: &Client,
+    channel: Channel,
+    options: &SubscribeOptions,
+    delivered: &mpsc::Sender<Result<Numbered, Error>>,
+    orders: &mpsc::WeakUnboundedSender<Order>,
+    session: u64,
+    received: &mut u64,
+) -> End {
+    // The server reads one message; ending the request stream would end the subscription.
+    let request = stream::iter([options.request()]).chain(stream::pending());
+    let mut stream = match client.events(channel).subscribe(request).await {
+        Ok(response) => response.into_inner(),
+        Err(status) => return End::Broken(Some(status)),
+    };
+    loop {
+        let message = match stream.message().await {
+            Ok(Some(message)) => message,
+            Ok(None) => return End::Broken(None),
+            Err(status) => return End::Broken(Some(status)),
+        };
+        let Some(orders) = orders.upgrade() else {
+            return End::Done;
+        };
+        let item = delivery(message, orders).map(|delivery| Numbered { session, delivery });
+        *received += 1;
+        if delivered.send(item).await.is_err() {
+            return End::Done;
+        }
+    }
+}
+
+fn delivery(
+    message: cronos_db::Delivery,
+    orders: mpsc::UnboundedSender<Order>,
+) -> Result<Delivery, Error> {
+    let event = message
+        .event
+        .ok_or(Error::Unexpected("delivery without an event"))?;
+    let next_offset = event.offset.saturating_add(1);
+    Ok(Delivery {
+        event,
+        attempt: u32::try_from(message.attempt).unwrap_or(0),
+        ack_timeout: Duration::from_millis(u64::try_from(message.ack_timeout_ms).unwrap_or(0)),
+        handle: AckHandle {
+            delivery_id: message.delivery_id,
+            next_offset,
+            orders,
+        },
+    })
+}
+
+/// Holds the Ack stream; the server answers in the order of the requests.
+async fn read_answers(
+    client: &Client,
+    channel: Channel,
+    to_send: mpsc::UnboundedReceiver<AckRequest>,
+    unanswered: &Unanswered,
+) -> Option<Status> {
+    let requests = UnboundedReceiverStream::new(to_send);
+    let mut stream = match client.events(channel).ack(requests).await {
+        Ok(response) => response.into_inner(),
+        Err(status) => return Some(status),
+    };
+    loop {
+        match stream.message().await {
+            Ok(Some(answer)) => unanswered.answer(if answer.success {
+                Ok(())
+            } else {
+                Err(Error::rejected(answer.error))
+            }),
+            Ok(None) => return None,
+            Err(status) => return Some(status),
+        }
+    }
+}
+
+/// Sends what is ordered; returns when asked to finish, or when nobody can order any more.
+async fn forward_orders(
+    inbox: &mut mpsc::UnboundedReceiver<Order>,
+    sent: &mpsc::UnboundedSender<AckRequest>,
+    unanswered: &Unanswered,
+) {
+    while let Some(order) = inbox.recv().await {
+        match order {
+            Order::Settle(settle) => {
+                let request = settle.request.clone();
+                unanswered.lock().push_back(settle);
+                let _ = sent.send(request);
+            }
+            Order::Finish(reply) => {
+                unanswered.wait_until_empty().await;
+                let _ = reply.send(());
+                return;
+            }
+        }
+    }
+    unanswered.wait_until_empty().await;
+}
+
+impl Unanswered {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Settle>> {
+        self.settles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer(&self, answer: Result<(), Error>) {
+        let mut settles = self.lock();
+        if let Some(settle) = settles.pop_front() {
+            let _ = settle.reply.send(answer);
+        }
+        if settles.is_empty() {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    async fn wait_until_empty(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.lock().is_empty() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+}
