@@ -1,0 +1,116 @@
+//! C8: a member receives first attempts in the order (schedule_ts, offset).
+//!
+//! The rule speaks about pairs that were both stored before either was due: what is published late
+//! falls due late. It starts afresh when a member goes or the server fails, for then deliveries
+//! that nobody received are sent again.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Index, Rule, Violation};
+
+/// A server may fix the order of what falls due a little ahead of the time.
+const AHEAD_MS: i64 = 100;
+
+pub(super) fn check(index: &Index<'_>) -> Vec<Violation> {
+    let known_ms: HashMap<(i32, i64), i64> = index
+        .stored
+        .iter()
+        .filter_map(|it| Some(((it.partition, it.offset?), it.known.wall_ret_ms)))
+        .collect();
+    let mut streams: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for delivery in index.deliveries.values().flatten() {
+        let known = known_ms.get(&(delivery.op.event.partition, delivery.op.event.offset));
+        if let (1, Some(known_ms)) = (delivery.op.attempt, known) {
+            let stream = (&delivery.op.member, delivery.op.event.partition);
+            streams
+                .entry(stream)
+                .or_default()
+                .push((delivery, *known_ms));
+        }
+    }
+    let mut violations = Vec::new();
+    for ((member, _), mut deliveries) in streams {
+        deliveries.sort_by_key(|(delivery, _)| (delivery.record.t_ret_us, delivery.line));
+        let mut breaks_us: Vec<u64> = index
+            .gone
+            .iter()
+            .filter(|(it, _)| it.group == member.group)
+            .flat_map(|(_, gone)| gone.iter().map(|it| it.record.t_inv_us))
+            .chain(index.faults.iter().map(|(_, fault)| fault.t_inv_us))
+            .collect();
+        breaks_us.sort_unstable();
+        let mut breaks_us = breaks_us.into_iter().peekable();
+        let mut greatest: Option<((i64, i64), i64, usize)> = None;
+        for (delivery, known_ms) in deliveries {
+            while breaks_us
+                .next_if(|at_us| *at_us <= delivery.record.t_ret_us)
+                .is_some()
+            {
+                greatest = None;
+            }
+            let key = (delivery.op.event.schedule_ts, delivery.op.event.offset);
+            let ahead = |known_ms: i64| known_ms + AHEAD_MS < key.0;
+            if !ahead(known_ms) {
+                continue;
+            }
+            match greatest {
+                Some((before, before_known_ms, line)) if before > key => {
+                    if ahead(before_known_ms) {
+                        violations.push(Violation {
+                            rule: Rule::Order,
+                            message: format!("{before:?} came before {key:?}"),
+                            evidence: vec![line, delivery.line],
+                        });
+                    }
+                }
+                _ => greatest = Some((key, known_ms, delivery.line)),
+            }
+        }
+    }
+    violations
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::checker::Rule;
+    use crate::checker::scenario::Scenario;
+
+    #[test]
+    fn the_later_one_first() {
+        let mut it = Scenario::subscribed();
+        it.publish("a", 1_000).publish("b", 2_000).pass_ms(2_000);
+        it.deliver_and_ack("b").deliver_and_ack("a").drained();
+        it.breaks(Rule::Order);
+    }
+
+    #[test]
+    fn equal_times_go_by_offset() {
+        let mut it = Scenario::subscribed();
+        it.publish("a", 1_000).publish("b", 1_000).pass_ms(1_000);
+        it.deliver_and_ack("a")
+            .deliver_and_ack("b")
+            .drained()
+            .clean();
+    }
+
+    #[test]
+    fn a_late_publish_comes_late() {
+        let mut it = Scenario::subscribed();
+        it.publish("b", 2_000)
+            .pass_ms(2_000)
+            .deliver_and_ack("b")
+            .publish("a", -1_500);
+        it.deliver_and_ack("a").drained().clean();
+    }
+
+    #[test]
+    fn a_crash_starts_afresh() {
+        let mut it = Scenario::subscribed();
+        it.publish("a", 1_000)
+            .publish("b", 2_000)
+            .pass_ms(2_000)
+            .deliver_and_ack("b")
+            .fault(10);
+        it.deliver_and_ack("a").drained().clean();
+    }
+}

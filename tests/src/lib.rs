@@ -1,0 +1,17 @@
+//! What the suites across processes share: a real server as a child, seeded clients that write
+//! down everything they did and saw, and the checker that reads it.
+//!
+//! ```text
+//! suites ──► server (a child process)  ◄── kill -9, terminate, restart
+//!    │
+//!    └────► workload (publishers, subscribers) ──► history ──► checker ──► report
+//! ```
+//!
+//! The history is written by the clients only. The server is a black box to the checker: nothing
+//! that it logs or counts about itself is believed, except where a rule compares it with what the
+//! clients saw.
+
+pub mod checker;
+pub mod history;
+pub mod random;
+pub mod routing;
