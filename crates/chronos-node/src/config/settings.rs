@@ -1,0 +1,389 @@
+//! Every setting of a node, in the order of the help, the file and the reference.
+
+use std::time::Duration;
+
+use super::setting::{Field, Setting, Unit};
+
+/// A component as the reference shows it: the table in the file, and a heading.
+pub struct Component {
+    /// The table's name.
+    pub table: &'static str,
+    /// A heading.
+    pub title: &'static str,
+}
+
+/// The components, in order.
+pub const COMPONENTS: [Component; 11] = [
+    component("node", "Node"),
+    component("listen", "Listening"),
+    component("wal", "Write-ahead log"),
+    component("scheduler", "Scheduler"),
+    component("delivery", "Delivery"),
+    component("dedup", "Deduplication"),
+    component("partitions", "Partitions"),
+    component("raft", "Raft"),
+    component("store", "Index"),
+    component("limits", "Limits"),
+    component("log", "Logs"),
+];
+
+const fn component(table: &'static str, title: &'static str) -> Component {
+    Component { table, title }
+}
+
+/// One gRPC message, which must be able to enter the node.
+const MESSAGE_BYTES: u64 = 16 << 20;
+const TIB: u64 = 1 << 40;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The settings.
+pub const SETTINGS: [Setting; 27] = [
+    Setting {
+        name: "node-id",
+        table: "node",
+        key: "id",
+        field: Field::Text(|config| &mut config.node.id),
+        doc: "This node's name: up to 128 letters, digits, dots, dashes and underscores. Empty: the name stored in the data directory, or node1 for a new directory. A directory of another node is refused.",
+    },
+    Setting {
+        name: "data-dir",
+        table: "node",
+        key: "data_dir",
+        field: Field::Path(|config| &mut config.node.data_dir),
+        doc: "The folder that holds everything the node stores. It is made when missing, and belongs to one node and one process.",
+    },
+    Setting {
+        name: "shutdown-timeout",
+        table: "node",
+        key: "shutdown_timeout",
+        field: Field::Duration {
+            at: |config| &mut config.node.shutdown_timeout,
+            min: Duration::ZERO,
+            max: Duration::from_secs(3600),
+        },
+        doc: "How long a stop waits for open calls and streams before it cuts them off. Nothing acknowledged is lost either way.",
+    },
+    Setting {
+        name: "runtime-threads",
+        table: "node",
+        key: "runtime_threads",
+        field: Field::Count {
+            at: |config| &mut config.node.runtime_threads,
+            of: "threads",
+            min: 0,
+            max: 1024,
+        },
+        doc: "Threads that run network and engine tasks. 0: one per processor.",
+    },
+    Setting {
+        name: "grpc-addr",
+        table: "listen",
+        key: "grpc",
+        field: Field::Address(|config| &mut config.listen.grpc),
+        doc: "Where gRPC clients connect. An address without a host, such as :9000, listens on all interfaces, IPv6 and IPv4; port 0 takes a free port.",
+    },
+    Setting {
+        name: "http-addr",
+        table: "listen",
+        key: "http",
+        field: Field::Address(|config| &mut config.listen.http),
+        doc: "Where /health, /livez, /readyz and /metrics answer. Written like -grpc-addr.",
+    },
+    Setting {
+        name: "reflection",
+        table: "listen",
+        key: "reflection",
+        field: Field::Switch(|config| &mut config.listen.reflection),
+        doc: "Whether gRPC reflection answers, so that tools such as grpcurl need no .proto file.",
+    },
+    Setting {
+        name: "segment-size",
+        table: "wal",
+        key: "segment_size",
+        field: Field::Bytes {
+            at: |config| &mut config.wal.segment_bytes,
+            min: 64 << 10,
+            max: 2 << 30,
+        },
+        doc: "Size at which a log segment is full and the next one begins. Space is freed by whole segments.",
+    },
+    Setting {
+        name: "index-interval",
+        table: "wal",
+        key: "index_interval",
+        field: Field::Count {
+            at: |config| &mut config.wal.index_interval,
+            of: "records",
+            min: 1,
+            max: 1_000_000,
+        },
+        doc: "Log records between two entries of the sparse index. Fewer: faster reads of old events, more memory.",
+    },
+    Setting {
+        name: "fsync-mode",
+        table: "wal",
+        key: "fsync_mode",
+        field: Field::Choice(|config| &mut config.wal.fsync_mode),
+        doc: "When a publish is acknowledged. every_event: after an fsync of its own batch. batch: after an fsync shared by all callers that wait. periodic: before any fsync, so a power cut loses up to -flush-interval of acknowledged events (a crash of the process alone loses none).",
+    },
+    Setting {
+        name: "flush-interval",
+        table: "wal",
+        key: "flush_interval_ms",
+        field: Field::Span {
+            at: |config| &mut config.wal.flush_interval,
+            unit: Unit::Milliseconds,
+            min: 1,
+            max: 3_600_000,
+        },
+        doc: "Time between two fsyncs when -fsync-mode is periodic. The other modes do not use it.",
+    },
+    Setting {
+        name: "fire-ahead-ms",
+        table: "scheduler",
+        key: "fire_ahead_ms",
+        field: Field::Span {
+            at: |config| &mut config.scheduler.fire_ahead,
+            unit: Unit::Milliseconds,
+            min: 0,
+            max: 1000,
+        },
+        doc: "How long before its time an event's firing may be written to the log, which hides the fsync. Delivery still waits for the event's time. Larger suits slow disks.",
+    },
+    Setting {
+        name: "near-window-ms",
+        table: "scheduler",
+        key: "near_window_ms",
+        field: Field::Span {
+            at: |config| &mut config.scheduler.near_window,
+            unit: Unit::Milliseconds,
+            min: 1000,
+            max: 86_400_000,
+        },
+        doc: "Events due within this time are held in the timing wheel in memory; later ones stay on disk until they come near.",
+    },
+    Setting {
+        name: "ack-timeout",
+        table: "delivery",
+        key: "ack_timeout",
+        field: Field::Duration {
+            at: |config| &mut config.delivery.ack_timeout,
+            min: Duration::from_millis(1),
+            max: DAY,
+        },
+        doc: "How long a subscriber may hold an event without ack or nack before it is delivered again.",
+    },
+    Setting {
+        name: "max-retries",
+        table: "delivery",
+        key: "max_retries",
+        field: Field::Count {
+            at: |config| &mut config.delivery.max_retries,
+            of: "attempts",
+            min: 1,
+            max: 1_000_000,
+        },
+        doc: "Attempts in all, counted per group and event; a nack and an ack timeout both count. After the last one the event goes to the group's dead letters.",
+    },
+    Setting {
+        name: "retry-backoff",
+        table: "delivery",
+        key: "retry_backoff",
+        field: Field::Duration {
+            at: |config| &mut config.delivery.retry_backoff,
+            min: Duration::ZERO,
+            max: DAY,
+        },
+        doc: "Wait before an event is delivered again after a nack or an ack timeout: once this long before the second attempt, twice before the third, and so on.",
+    },
+    Setting {
+        name: "max-credits",
+        table: "delivery",
+        key: "max_credits",
+        field: Field::Count {
+            at: |config| &mut config.delivery.max_credits,
+            of: "events",
+            min: 1,
+            max: 1_000_000,
+        },
+        doc: "Greatest number of unanswered events of one subscription; a larger max_buffer_size in the request is cut to it. Without credit events wait.",
+    },
+    Setting {
+        name: "dedup-ttl",
+        table: "dedup",
+        key: "ttl_hours",
+        field: Field::Span {
+            at: |config| &mut config.dedup.ttl,
+            unit: Unit::Hours,
+            min: 1,
+            max: 87_600,
+        },
+        doc: "How long a message id is remembered, so that a second publish of it is refused as a duplicate.",
+    },
+    Setting {
+        name: "recent-cache-bytes",
+        table: "dedup",
+        key: "recent_cache",
+        field: Field::Bytes {
+            at: |config| &mut config.dedup.recent_cache_bytes,
+            min: 64 << 10,
+            max: TIB,
+        },
+        doc: "Memory for the message ids seen last, for all partitions together. A duplicate found here needs no read of the index.",
+    },
+    Setting {
+        name: "partition-count",
+        table: "partitions",
+        key: "count",
+        field: Field::Count {
+            at: |config| &mut config.partitions.count,
+            of: "partitions",
+            min: 1,
+            max: 4096,
+        },
+        doc: "Number of partitions, fixed when the data directory is made. Left out, an existing directory keeps its own number; a different number is refused.",
+    },
+    Setting {
+        name: "replication-factor",
+        table: "partitions",
+        key: "replication_factor",
+        field: Field::Count {
+            at: |config| &mut config.partitions.replication_factor,
+            of: "copies",
+            min: 1,
+            max: 7,
+        },
+        doc: "Copies of each partition. Only 1 is available in this version, because it runs on one node.",
+    },
+    Setting {
+        name: "raft-heartbeat",
+        table: "raft",
+        key: "heartbeat",
+        field: Field::Duration {
+            at: |config| &mut config.raft.heartbeat,
+            min: Duration::from_millis(10),
+            max: Duration::from_secs(60),
+        },
+        doc: "Time between a leader's heartbeats to the other replicas; an election starts after several are missed. A single node sends none.",
+    },
+    Setting {
+        name: "block-cache-bytes",
+        table: "store",
+        key: "block_cache",
+        field: Field::Bytes {
+            at: |config| &mut config.store.block_cache_bytes,
+            min: 1 << 20,
+            max: TIB,
+        },
+        doc: "Cache for blocks read from the index, shared by all partitions.",
+    },
+    Setting {
+        name: "write-buffer-bytes",
+        table: "store",
+        key: "write_buffer",
+        field: Field::Bytes {
+            at: |config| &mut config.store.write_buffer_bytes,
+            min: 1 << 20,
+            max: TIB,
+        },
+        doc: "Index changes kept in memory before they are written out, for all partitions together. Larger: fewer writes, a longer restart after a crash.",
+    },
+    Setting {
+        name: "max-inflight-bytes",
+        table: "limits",
+        key: "max_inflight",
+        field: Field::Bytes {
+            at: |config| &mut config.limits.max_inflight_bytes,
+            min: MESSAGE_BYTES,
+            max: TIB,
+        },
+        doc: "Bytes of publishes received and not yet answered, in all. What exceeds it waits or is refused with a retryable status. At least one gRPC message (16MiB) must fit.",
+    },
+    Setting {
+        name: "log-format",
+        table: "log",
+        key: "format",
+        field: Field::Choice(|config| &mut config.log.format),
+        doc: "The form of log lines on standard error: text, or json with one object per line.",
+    },
+    Setting {
+        name: "log-level",
+        table: "log",
+        key: "level",
+        field: Field::Text(|config| &mut config.log.level),
+        doc: "error, warn, info, debug, trace or off; or a list such as info,chronos_wal=debug. When no CHRONOS_LOG_LEVEL or CRONOS_LOG_LEVEL is set, RUST_LOG is read in their place.",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::super::{Config, setting::Given};
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_tables_exist() {
+        let mut names = HashSet::new();
+        for setting in &SETTINGS {
+            assert!(names.insert(setting.name), "{}", setting.name);
+            assert!(names.insert(setting.path().leak()), "{}", setting.path());
+            assert!(COMPONENTS.iter().any(|c| c.table == setting.table));
+            assert!(setting.doc.ends_with('.'), "{}", setting.name);
+            assert!(!setting.doc.contains('\n'), "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn no_variable_looks_like_one_that_kubernetes_adds_for_a_service() {
+        for setting in &SETTINGS {
+            let variable = setting.variable();
+            for end in ["_PORT", "_SERVICE_HOST", "_SERVICE_PORT", "_TCP_ADDR"] {
+                assert!(!variable.ends_with(end), "{variable}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_default_is_within_its_own_bounds() {
+        let mut config = Config::default();
+        for setting in &SETTINGS {
+            let shown = setting.field.show(&mut config);
+            setting
+                .field
+                .set(&mut config, &Given::Text(&shown))
+                .unwrap_or_else(|error| panic!("{} {error}", setting.name));
+            assert_eq!(setting.field.show(&mut config), shown);
+        }
+    }
+
+    #[test]
+    fn no_two_settings_share_a_place() {
+        let mut config = Config::default();
+        let show_all = |config: &mut Config| -> Vec<String> {
+            SETTINGS.iter().map(|s| s.field.show(config)).collect()
+        };
+        for (index, setting) in SETTINGS.iter().enumerate() {
+            let other = match &setting.field {
+                Field::Text(_) | Field::Path(_) => "other".to_owned(),
+                Field::Address(_) => ":1".to_owned(),
+                Field::Switch(_) => "false".to_owned(),
+                Field::Choice(at) => (*at(&mut config).choices().last().unwrap()).to_owned(),
+                Field::Count { min, max, .. } | Field::Span { min, max, .. } => {
+                    ((min + max) / 2).to_string()
+                }
+                Field::Bytes { max, .. } => max.to_string(),
+                Field::Duration { max, .. } => super::super::duration::show(*max),
+            };
+            let before = show_all(&mut config);
+            setting
+                .field
+                .set(&mut config, &Given::Text(&other))
+                .unwrap();
+            let after = show_all(&mut config);
+            for (row, (before, after)) in before.iter().zip(&after).enumerate() {
+                assert_eq!(before != after, row == index, "{}", SETTINGS[row].name);
+            }
+        }
+    }
+}
