@@ -1,0 +1,230 @@
+//! Every metric: its name, its labels and what it means.
+//!
+//! A label has few values, known in advance: partitions, outcomes, index families, gRPC methods.
+//! Topics, groups, keys and ids are never labels.
+
+/// One metric.
+#[derive(Debug)]
+pub struct Definition {
+    /// The name, with the base unit.
+    pub name: &'static str,
+    /// What it counts with.
+    pub kind: Kind,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it means, as a sentence.
+    pub help: &'static str,
+}
+
+/// What a metric counts with.
+#[derive(Debug)]
+pub enum Kind {
+    /// Only grows; 0 when the process starts.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts of values up to each bound, in the metric's unit, ascending.
+    Histogram(&'static [f64]),
+}
+
+/// Metrics that belong together in the reference.
+pub struct Group {
+    /// A heading.
+    pub title: &'static str,
+    /// The metrics.
+    pub definitions: &'static [&'static Definition],
+}
+
+macro_rules! metrics {
+    ($($title:literal { $($id:ident: $kind:expr, $name:literal, $labels:expr, $help:literal;)* })*) => {
+        $($(
+            #[doc = $help]
+            pub const $id: Definition = Definition {
+                name: $name,
+                kind: $kind,
+                labels: &$labels,
+                help: $help,
+            };
+        )*)*
+
+        /// All metrics, in the order of the reference.
+        pub const GROUPS: &[Group] = &[$(Group {
+            title: $title,
+            definitions: &[$(&$id),*],
+        }),*];
+    };
+}
+
+use Kind::{Counter, Gauge, Histogram};
+
+/// From half a millisecond, which is what the clock's tick allows, to a minute.
+const LATENESS: &[f64] = &[
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    10.0, 30.0, 60.0,
+];
+/// From a cached write to a disk that hangs.
+const DISK: &[f64] = &[
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0,
+];
+/// From an idle node to one far behind.
+const COMMIT: &[f64] = &[
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
+/// Work in memory.
+const APPLY: &[f64] = &[
+    0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005,
+    0.01, 0.025, 0.05, 0.1, 1.0,
+];
+/// The bounds that dashboards for gRPC servers expect.
+const RPC: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+metrics! {
+    "Publishing" {
+        PUBLISH_REQUESTS: Counter, "chronos_publish_requests_total", ["kind"],
+            "Publish calls received, by kind: unary or batch.";
+        PUBLISH_EVENTS: Counter, "chronos_publish_events_total", ["partition", "outcome"],
+            "Events that reached a partition to be published, by outcome: accepted, duplicate, or failed (the log did not take it, or it is not known).";
+        PUBLISH_REJECTED: Counter, "chronos_publish_rejected_events_total", ["reason"],
+            "Events refused before they reached a partition, by reason: invalid, overloaded or unavailable.";
+        PUBLISH_INFLIGHT_BYTES: Gauge, "chronos_publish_inflight_bytes", [],
+            "Bytes of publishes received and not yet answered.";
+        COMMIT_SECONDS: Histogram(COMMIT), "chronos_commit_seconds", [],
+            "Time from handing a command to the log until it is durable and applied.";
+        APPLY_SECONDS: Histogram(APPLY), "chronos_apply_seconds", [],
+            "Time to apply one command to a partition's state.";
+    }
+    "Log" {
+        WAL_APPEND_BATCHES: Counter, "chronos_wal_append_batches_total", ["partition"],
+            "Records appended to the log; one record is one batch of commands.";
+        WAL_APPEND_BYTES: Counter, "chronos_wal_append_bytes_total", ["partition"],
+            "Bytes appended to the log.";
+        WAL_FSYNC_SECONDS: Histogram(DISK), "chronos_wal_fsync_seconds", [],
+            "Duration of one fsync of a log segment.";
+        WAL_SEGMENTS: Gauge, "chronos_wal_segments", ["partition"],
+            "Segment files of the log.";
+        WAL_BYTES: Gauge, "chronos_wal_bytes", ["partition"],
+            "Bytes in the segment files of the log.";
+    }
+    "Firing" {
+        EVENTS_PENDING: Gauge, "chronos_events_pending", ["partition"],
+            "Events accepted and not yet fired.";
+        EVENTS_OVERDUE: Gauge, "chronos_events_overdue", ["partition"],
+            "Events whose time has come and that have not fired.";
+        OLDEST_OVERDUE: Gauge, "chronos_oldest_overdue_seconds", ["partition"],
+            "How long ago the longest overdue event should have fired; 0 if none is overdue.";
+        NEXT_FIRE: Gauge, "chronos_next_fire_timestamp_seconds", ["partition"],
+            "When the next event fires, in Unix seconds; 0 if none is pending.";
+        EVENTS_FIRED: Counter, "chronos_events_fired_total", ["partition"],
+            "Events fired, that is released to consumer groups.";
+        FIRE_LATENESS: Histogram(LATENESS), "chronos_fire_lateness_seconds", [],
+            "How long after its time an event fired. An event that was due when it was published counts from its publish.";
+        WHEEL_ENTRIES: Gauge, "chronos_wheel_entries", ["partition"],
+            "Events in the timing wheel.";
+        WHEEL_BYTES: Gauge, "chronos_wheel_bytes", ["partition"],
+            "Memory of the timing wheel.";
+    }
+    "Delivery" {
+        EVENTS_DELIVERED: Counter, "chronos_events_delivered_total", ["partition"],
+            "Deliveries handed to a subscriber, each attempt counted.";
+        DELIVERY_LATENESS: Histogram(LATENESS), "chronos_delivery_lateness_seconds", [],
+            "How long after its time an event was first handed to a subscriber that had credit for it.";
+        EVENTS_ACKED: Counter, "chronos_events_acked_total", ["partition"],
+            "Deliveries acknowledged.";
+        EVENTS_NACKED: Counter, "chronos_events_nacked_total", ["partition"],
+            "Deliveries refused by their subscriber.";
+        ACK_TIMEOUTS: Counter, "chronos_ack_timeouts_total", ["partition"],
+            "Deliveries that were not answered in time.";
+        EVENTS_RETRIED: Counter, "chronos_events_retried_total", ["partition"],
+            "Deliveries that were not an event's first attempt.";
+        EVENTS_DEAD_LETTERED: Counter, "chronos_events_dead_lettered_total", ["partition"],
+            "Events that went to a group's dead letters after their last attempt.";
+        CREDITS_IN_USE: Gauge, "chronos_delivery_credits_in_use", ["partition"],
+            "Deliveries handed out and not yet answered.";
+        DELIVERY_INFLIGHT_BYTES: Gauge, "chronos_delivery_inflight_bytes", [],
+            "Bytes of deliveries waiting to be written to subscribers.";
+        CONSUMER_GROUPS: Gauge, "chronos_consumer_groups", [],
+            "Consumer groups.";
+        GROUP_MEMBERS: Gauge, "chronos_group_members", [],
+            "Members of all consumer groups that are connected.";
+        SUBSCRIPTIONS: Gauge, "chronos_subscriptions", [],
+            "Open Subscribe streams.";
+    }
+    "Index" {
+        STORE_MEMTABLE_BYTES: Gauge, "chronos_store_memtable_bytes", ["family"],
+            "Index changes in memory, not yet in files.";
+        STORE_SST_BYTES: Gauge, "chronos_store_sst_bytes", ["family"],
+            "Bytes in the index's files.";
+        STORE_BLOCK_CACHE_BYTES: Gauge, "chronos_store_block_cache_bytes", [],
+            "Memory of cached blocks of the index.";
+    }
+    "gRPC" {
+        GRPC_STARTED: Counter, "grpc_server_started_total",
+            ["grpc_type", "grpc_service", "grpc_method"],
+            "Calls that began.";
+        GRPC_HANDLED: Counter, "grpc_server_handled_total",
+            ["grpc_type", "grpc_service", "grpc_method", "grpc_code"],
+            "Calls that ended, by status.";
+        GRPC_SECONDS: Histogram(RPC), "grpc_server_handling_seconds",
+            ["grpc_type", "grpc_service", "grpc_method"],
+            "Duration of calls; of streams, until their end.";
+    }
+    "Process" {
+        BUILD_INFO: Gauge, "chronos_build_info", ["version"],
+            "Always 1; the version is in the label.";
+        PROCESS_CPU: Counter, "process_cpu_seconds_total", [],
+            "Processor time used, user and system.";
+        PROCESS_RESIDENT: Gauge, "process_resident_memory_bytes", [],
+            "Memory in use.";
+        PROCESS_FDS: Gauge, "process_open_fds", [],
+            "Open file descriptors.";
+        PROCESS_MAX_FDS: Gauge, "process_max_fds", [],
+            "The limit of open file descriptors.";
+        PROCESS_THREADS: Gauge, "process_threads", [],
+            "Threads.";
+        PROCESS_START: Gauge, "process_start_time_seconds", [],
+            "When the process started, in Unix seconds.";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions() {
+        let mut names = HashSet::new();
+        for definition in GROUPS.iter().flat_map(|group| group.definitions) {
+            let name = definition.name;
+            assert!(names.insert(name), "{name}");
+            let prefixes = ["chronos_", "grpc_server_", "process_"];
+            assert!(prefixes.iter().any(|prefix| name.starts_with(prefix)));
+            let is_counter = matches!(definition.kind, Kind::Counter);
+            assert_eq!(name.ends_with("_total"), is_counter, "{name}");
+            assert!(definition.help.len() > 3 && definition.help.ends_with('.'));
+            let bounded = [
+                "partition",
+                "outcome",
+                "reason",
+                "kind",
+                "family",
+                "version",
+            ];
+            for label in definition.labels {
+                assert!(
+                    bounded.contains(label) || label.starts_with("grpc_"),
+                    "{name}"
+                );
+            }
+            if let Kind::Histogram(bounds) = definition.kind {
+                assert!(name.ends_with("_seconds"), "{name}");
+                assert!(bounds.is_sorted_by(|a, b| a < b), "{name}");
+            }
+        }
+    }
+}
