@@ -1,0 +1,7 @@
+//! The server.
+
+pub mod config;
+pub mod data_dir;
+pub mod http;
+pub mod logging;
+pub mod metrics;
