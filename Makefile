@@ -1,0 +1,63 @@
+# `make` alone lists what there is. Nothing here is needed to understand the build: scripts/cargo is
+# cargo with RocksDB's library compiled once, and every target is a few commands.
+
+SHELL := /usr/bin/env bash
+CARGO := scripts/cargo
+BINARIES := $(or $(CARGO_TARGET_DIR),target)/release
+# Checks and tests share one build, which has the failures that tests can switch on.
+TESTED := --workspace --locked --features chronos-node/mutants
+WARNINGS_ARE_ERRORS := -D warnings
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo release test verify fix bench fuzz doc deps test-deps
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: release ## Build and start a node on :9000 (gRPC) and :8080 (HTTP), its data in ./data
+	@echo
+	@echo "Starting a node. In another terminal try:"
+	@echo "    $(BINARIES)/chronosctl publish --topic hello --in 5s --payload 'five seconds later'"
+	@echo "    $(BINARIES)/chronosctl subscribe --topic hello --group me"
+	@echo
+	@exec $(BINARIES)/chronosdb -node-id=node1
+
+demo: release ## Show events due in 1, 2 and 3 seconds arriving, on a node of its own
+	@scripts/demo $(BINARIES)
+
+release: deps
+	@$(CARGO) build --release --locked --package chronos-node --package chronosctl
+
+test: deps ## Run every test
+	@if command -v go >/dev/null; then scripts/tools grpcurl; \
+	    else echo "Go is missing, so is grpcurl: tests that run it are skipped"; fi
+	$(CARGO) build $(TESTED) --bins
+	$(CARGO) test $(TESTED) --no-fail-fast
+
+verify: deps ## Check format, lints, docs, dependencies and structure; writes nothing
+	cargo fmt --all --check
+	scripts/check-structure
+	$(CARGO) clippy $(TESTED) --all-targets -- $(WARNINGS_ARE_ERRORS)
+	RUSTDOCFLAGS="$(WARNINGS_ARE_ERRORS)" $(CARGO) doc $(TESTED) --no-deps
+	scripts/check-dependencies
+	scripts/generated --check
+
+fix: deps ## Repair what verify complains about, as far as a program can
+	$(CARGO) clippy $(TESTED) --all-targets --fix --allow-dirty --allow-staged
+	cargo fmt --all
+	scripts/generated
+
+bench: release ## Measure throughput, lateness and memory on a node of its own
+	@scripts/bench $(BINARIES)
+
+fuzz: deps ## Run each fuzz target for 20 seconds (needs a nightly toolchain)
+	@scripts/fuzz 20
+
+doc: deps ## Build the documentation of all crates
+	$(CARGO) doc --workspace --no-deps --locked
+
+deps: ## Install what the build needs, when missing (Debian packages)
+	@scripts/deps
+
+test-deps: deps ## Install what checks and tests need besides: cargo-deny, grpcurl
+	@scripts/tools cargo-deny grpcurl
