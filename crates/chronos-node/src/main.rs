@@ -57,7 +57,13 @@ fn print(text: &str) -> anyhow::Result<()> {
 fn inspect_wal(folder: &Path) -> anyhow::Result<()> {
     let report = chronos_wal::inspect(folder)
         .with_context(|| format!("cannot inspect the log in {}", folder.display()))?;
-    print(&report.to_string())
+    print(&report.to_string())?;
+    anyhow::ensure!(
+        report.is_sound(),
+        "the log in {} is damaged; the report above says where",
+        folder.display()
+    );
+    Ok(())
 }
 
 fn serve(config: Config) -> anyhow::Result<()> {

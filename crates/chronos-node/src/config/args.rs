@@ -30,7 +30,7 @@ pub(super) const COMMANDS: [(&str, &str, &str); 3] = [
     (
         "inspect-wal",
         " <dir>",
-        "Prints what the log segments in a folder hold, and every damage.",
+        "Prints what the log segments in a folder hold, changing nothing. Exit code 1 if a node would refuse them.",
     ),
     ("config-reference", "", "Prints docs/configuration.md."),
     ("metrics-reference", "", "Prints docs/metrics.md."),
