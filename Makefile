@@ -17,8 +17,8 @@ help: ## List the targets
 run: release ## Build and start a node on :9000 (gRPC) and :8080 (HTTP), its data in ./data
 	@echo
 	@echo "Starting a node. In another terminal try:"
-	@echo "    $(BINARIES)/chronosctl publish --topic hello --in 5s --payload 'five seconds later'"
-	@echo "    $(BINARIES)/chronosctl subscribe --topic hello --group me"
+	@echo "    $(BINARIES)/chronosctl publish hello --in 5s --payload 'five seconds later'"
+	@echo "    $(BINARIES)/chronosctl subscribe hello"
 	@echo
 	@exec $(BINARIES)/chronosdb -node-id=node1
 
