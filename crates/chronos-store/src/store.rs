@@ -1,0 +1,218 @@
+//! The operations of [`Store`] on RocksDB.
+
+use crate::expiry::Expiry;
+use crate::failure::Failure;
+use crate::open::{self, OpenError};
+use crate::options::Options;
+use crate::stats::Stats;
+use crate::{ingest, layout, stats};
+use chronos_core::store::{Family, Store, StoreError, Visitor, Write, WriteBatch};
+use rocksdb::{ColumnFamily, DB, DBRawIterator, FlushOptions, ReadOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// A store on disk. Clones are handles to the same store; it closes, after flushing, when the last
+/// one is dropped.
+#[derive(Clone)]
+pub struct RocksStore {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) db: DB,
+    /// Kept for the counters that hang on it.
+    pub(crate) db_options: rocksdb::Options,
+    /// In the order of [`Family::ALL`]; files to be ingested are written with them.
+    pub(crate) family_options: [rocksdb::Options; Family::ALL.len()],
+    pub(crate) cache: rocksdb::Cache,
+    pub(crate) write_options: rocksdb::WriteOptions,
+    pub(crate) read_options: ReadOptions,
+    pub(crate) ingest_folder: PathBuf,
+    pub(crate) ingest_number: AtomicU64,
+    pub(crate) ingest_written_bytes: AtomicU64,
+    pub(crate) expiry: Expiry,
+    pub(crate) failure: Failure,
+}
+
+impl RocksStore {
+    /// Opens the store in a folder, and makes it when there is none.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Nothing is changed when the format or a family is unknown.
+    pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self, OpenError> {
+        open::open(path.as_ref(), options)
+    }
+
+    /// Sizes and counters as of now. Takes microseconds and no disk access.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        stats::collect(&self.inner)
+    }
+}
+
+impl Store for RocksStore {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let inner = &*self.inner;
+        let column = inner.column(family).map_err(StoreError::Engine)?;
+        inner
+            .db
+            .get_cf_opt(column, key, &inner.read_options)
+            .map_err(engine)
+    }
+
+    fn multi_get(
+        &self,
+        family: Family,
+        keys: &[&[u8]],
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let inner = &*self.inner;
+        let column = inner.column(family).map_err(StoreError::Engine)?;
+        let sorted = keys.is_sorted();
+        inner
+            .db
+            .batched_multi_get_cf_opt(column, keys.iter().copied(), sorted, &inner.read_options)
+            .into_iter()
+            .map(|value| Ok(value.map_err(engine)?.map(|value| value.to_vec())))
+            .collect()
+    }
+
+    fn scan(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut Visitor<'_>,
+    ) -> Result<(), StoreError> {
+        if from >= to {
+            return Ok(());
+        }
+        // The bounds let the scan skip files and stop before tombstones outside of it. RocksDB
+        // reads ahead by itself, more the longer a scan goes on, and never past the upper bound.
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(from);
+        options.set_iterate_upper_bound(to);
+        // A chunk is read once, shortly before it falls due.
+        options.fill_cache(family != Family::Chunk);
+        let mut pairs = self.inner.iterator(family, options)?;
+        pairs.seek(from);
+        while let Some((key, value)) = pairs.item() {
+            if visit(key, value).is_break() {
+                return Ok(());
+            }
+            pairs.next();
+        }
+        pairs.status().map_err(engine)
+    }
+
+    fn last_at_or_before(
+        &self,
+        family: Family,
+        floor: &[u8],
+        at: &[u8],
+    ) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+        if floor > at {
+            return Ok(None);
+        }
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(floor);
+        // A lookup, not a scan: reading ahead would be wasted.
+        options.set_auto_readahead_size(false);
+        let mut pairs = self.inner.iterator(family, options)?;
+        pairs.seek_for_prev(at);
+        match pairs.item() {
+            Some((key, value)) => Ok(Some((key.to_vec(), value.to_vec()))),
+            None => pairs.status().map_err(engine).map(|()| None),
+        }
+    }
+
+    fn write(&self, batch: &WriteBatch) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let inner = &*self.inner;
+        inner.failure.check()?;
+        let result = inner
+            .encode(batch)
+            .and_then(|batch| Ok(inner.db.write_opt(batch, &inner.write_options)?));
+        inner.failure.note(result)
+    }
+
+    fn ingest(&self, family: Family, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StoreError> {
+        ingest::ingest(&self.inner, family, pairs)
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        let inner = &*self.inner;
+        inner.failure.check()?;
+        inner.failure.note(inner.flush())
+    }
+}
+
+impl Inner {
+    pub(crate) fn column(&self, family: Family) -> Result<&ColumnFamily, String> {
+        let name = layout::name(family);
+        self.db
+            .cf_handle(name)
+            .ok_or_else(|| format!("the family `{name}` is not open"))
+    }
+
+    fn columns(&self) -> Result<Vec<&ColumnFamily>, String> {
+        Family::ALL
+            .iter()
+            .map(|family| self.column(*family))
+            .collect()
+    }
+
+    fn iterator(
+        &self,
+        family: Family,
+        options: ReadOptions,
+    ) -> Result<DBRawIterator<'_>, StoreError> {
+        let column = self.column(family).map_err(StoreError::Engine)?;
+        Ok(self.db.raw_iterator_cf_opt(column, options))
+    }
+
+    fn flush(&self) -> Result<(), String> {
+        let columns = self.columns()?;
+        let columns: Vec<_> = columns.iter().collect();
+        Ok(self.db.flush_cfs_opt(&columns, &FlushOptions::default())?)
+    }
+
+    fn encode(&self, batch: &WriteBatch) -> Result<rocksdb::WriteBatch, String> {
+        let columns = self.columns()?;
+        let column = |family: Family| columns[family as usize];
+        let mut out = rocksdb::WriteBatch::with_capacity_bytes(encoded_bytes(batch));
+        for write in &batch.writes {
+            match write {
+                Write::Put(family, key, value) => out.put_cf(column(*family), key, value),
+                Write::Delete(family, key) => out.delete_cf(column(*family), key),
+                // RocksDB refuses a range that ends before it starts; here it is an empty one.
+                Write::DeleteRange(family, from, to) if from < to => {
+                    out.delete_range_cf(column(*family), from, to);
+                }
+                Write::DeleteRange(..) => {}
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// At least the size of the batch in RocksDB's encoding: a header, then for each write a tag, the
+/// family, and two strings with their lengths.
+fn encoded_bytes(batch: &WriteBatch) -> usize {
+    let body = |write: &Write| match write {
+        Write::Put(_, key, value) => key.len() + value.len(),
+        Write::Delete(_, key) => key.len(),
+        Write::DeleteRange(_, from, to) => from.len() + to.len(),
+    };
+    12 + batch
+        .writes
+        .iter()
+        .map(|write| 12 + body(write))
+        .sum::<usize>()
+}
+
+fn engine(error: rocksdb::Error) -> StoreError {
+    StoreError::Engine(error.into())
+}
