@@ -1,0 +1,249 @@
+//! `chronosctl publish`
+
+use chronos_client::{Client, Error, NewEvent, Published, now_ms, unique_id};
+use comfy_table::Cell;
+use futures::{StreamExt, stream};
+use serde::Serialize;
+use std::time::Duration;
+
+use super::connect;
+use crate::cli::Connect;
+use crate::exit::Failure;
+use crate::payload::Payload;
+use crate::printer::{Printer, table, verdict};
+use crate::template;
+use crate::when::{parse_duration, parse_time_ms, show_time_ms};
+
+/// Publishes under way at a time.
+const IN_FLIGHT: usize = 64;
+/// Most events that are shown in one table.
+const CHUNK_EVENTS: u64 = 1000;
+
+const EXAMPLES: &str = "\
+Examples:
+  chronosctl publish reminders --payload 'call back' --in 10s
+  chronosctl publish reminders --id call-17 --payload @letter.json --at 2026-12-24T18:00:00Z
+  echo hello | chronosctl publish greetings
+  chronosctl publish ticks --count 3 --id 'tick-{{n}}' --payload 'tick {{n}}' --in 1s
+  chronosctl publish orders --meta partition_key=customer-9 --payload x -o json";
+
+/// Store events to be delivered now or later.
+///
+/// Exits with 4 when an event of the same id was stored before.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Topic, up to 255 bytes. It exists on first use.
+    topic: String,
+    /// Id of the event, 1 to 128 bytes; a fresh one if not given. With --count, hold {{n}}.
+    #[arg(long)]
+    id: Option<String>,
+    /// Payload: text, @FILE, or - for stdin. Without it, stdin. In text, {{n}} is replaced.
+    #[arg(long, short)]
+    payload: Option<String>,
+    /// When to deliver: RFC 3339, or Unix time in ms. Without --at and --in: now.
+    #[arg(long, value_name = "TIME", value_parser = parse_time_ms, conflicts_with = "in_", allow_hyphen_values = true)]
+    at: Option<i64>,
+    /// How long from now to deliver, such as 10s or 1h30m.
+    #[arg(long = "in", id = "in_", value_name = "DURATION", value_parser = parse_duration)]
+    in_: Option<Duration>,
+    /// A pair of meta; may be repeated. partition_key routes the event.
+    #[arg(long, short, value_name = "KEY=VALUE", value_parser = parse_pair)]
+    meta: Vec<(String, String)>,
+    /// How many events to publish, numbered from 1.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    count: u64,
+    /// Store the event even if its id is known.
+    #[arg(long)]
+    allow_duplicate: bool,
+}
+
+/// What became of one event.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    message_id: String,
+    topic: String,
+    schedule_ts: i64,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition_id: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: Args, to: &Connect, printer: &Printer) -> Result<(), Failure> {
+    if args.count > 1 && args.id.as_deref().is_some_and(|id| !template::counts(id)) {
+        return Err(Failure::Usage(
+            "--count above 1 needs {{n}} in --id, or every event would have the same one".into(),
+        ));
+    }
+    let payload = Payload::read(args.payload.as_deref())?;
+    let client = connect(to).await?;
+    let schedule_ts = schedule_ts(&args, now_ms());
+    let mut first_error = None;
+    let mut published = stream::iter(1..=args.count)
+        .map(|n| publish(&client, &args, &payload, schedule_ts, n))
+        .buffered(IN_FLIGHT)
+        .chunks(CHUNK_EVENTS as usize);
+    while let Some(chunk) = published.next().await {
+        let mut outcomes = Vec::with_capacity(chunk.len());
+        for (outcome, error) in chunk {
+            outcomes.push(outcome);
+            first_error = first_error.or(error);
+        }
+        show(&outcomes, args.count == 1, printer)?;
+    }
+    match first_error {
+        None => Ok(()),
+        Some(error) if args.count == 1 => Err(error.into()),
+        Some(error) => Err(Failure::Partly(error)),
+    }
+}
+
+async fn publish(
+    client: &Client,
+    args: &Args,
+    payload: &Payload,
+    schedule_ts: i64,
+    n: u64,
+) -> (Outcome, Option<Error>) {
+    let message_id = match &args.id {
+        Some(id) => template::fill(id, n),
+        None => unique_id(),
+    };
+    let mut event = NewEvent::new(&args.topic, &message_id, payload.fill(n)).at_ms(schedule_ts);
+    for (key, value) in &args.meta {
+        event = event.meta(key, template::fill(value, n));
+    }
+    let result = if args.allow_duplicate {
+        client.publish_allowing_duplicate(event).await
+    } else {
+        client.publish(event).await
+    };
+    let mut outcome = Outcome {
+        message_id,
+        topic: args.topic.clone(),
+        schedule_ts,
+        outcome: "stored",
+        partition_id: None,
+        offset: None,
+        error: None,
+    };
+    match result {
+        Ok(Published::Stored {
+            partition_id,
+            offset,
+        }) => {
+            outcome.partition_id = Some(partition_id);
+            outcome.offset = Some(offset);
+            (outcome, None)
+        }
+        Ok(Published::StoredEarlier) => {
+            outcome.outcome = "stored_earlier";
+            (outcome, None)
+        }
+        Err(error) => {
+            outcome.outcome = match error {
+                Error::Duplicate => "duplicate",
+                _ => "failed",
+            };
+            outcome.error = Some(error.to_string());
+            (outcome, Some(error))
+        }
+    }
+}
+
+/// The time asked for; the start of the command counts, so that events of one command are
+/// due together.
+fn schedule_ts(args: &Args, now_ms: i64) -> i64 {
+    match (args.at, args.in_) {
+        (Some(at), _) => at,
+        (None, Some(delay)) => {
+            now_ms.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))
+        }
+        (None, None) => now_ms,
+    }
+}
+
+fn show(outcomes: &[Outcome], single: bool, printer: &Printer) -> Result<(), Failure> {
+    let rows = || {
+        let mut table = table(["ID", "PARTITION", "OFFSET", "DUE", "OUTCOME"]);
+        for outcome in outcomes {
+            let number = |n: Option<u64>| n.map_or("-".to_string(), |n| n.to_string());
+            table.add_row([
+                Cell::new(&outcome.message_id),
+                Cell::new(number(outcome.partition_id.map(u64::from))),
+                Cell::new(number(outcome.offset)),
+                Cell::new(show_time_ms(outcome.schedule_ts)),
+                verdict(
+                    outcome.error.is_none(),
+                    outcome.error.as_deref().unwrap_or(outcome.outcome),
+                ),
+            ]);
+        }
+        table
+    };
+    match outcomes {
+        [outcome] if single => printer.whole(outcome, rows)?,
+        outcomes => printer.each(outcomes, rows)?,
+    }
+    Ok(())
+}
+
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_string(), value.to_string())),
+        _ => Err("expected KEY=VALUE".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(line: &str) -> Args {
+        Line::try_parse_from(format!("publish {line}").split(' '))
+            .unwrap()
+            .args
+    }
+
+    #[test]
+    fn the_time_is_now_or_what_was_asked() {
+        assert_eq!(schedule_ts(&args("t"), 1000), 1000);
+        assert_eq!(schedule_ts(&args("t --in 1.5s"), 1000), 2500);
+        assert_eq!(schedule_ts(&args("t --at 77"), 1000), 77);
+        assert_eq!(
+            schedule_ts(&args("t --at 1970-01-01T00:00:02Z"), 1000),
+            2000
+        );
+    }
+
+    #[test]
+    fn pairs_split_at_the_first_sign() {
+        assert_eq!(parse_pair("a=b=c"), Ok(("a".into(), "b=c".into())));
+        assert_eq!(parse_pair("a="), Ok(("a".into(), String::new())));
+        assert!(parse_pair("a").is_err() && parse_pair("=b").is_err());
+        assert_eq!(args("t --meta a=1 --meta b=2").meta.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn many_events_need_many_ids() {
+        let printer = Printer::new(crate::printer::Format::Json, false);
+        let to = Connect {
+            addr: "127.0.0.1:1".into(),
+        };
+        let failure = run(args("t --count 2 --id same --payload x"), &to, &printer).await;
+        assert!(matches!(failure, Err(Failure::Usage(_))));
+    }
+}

@@ -1,0 +1,80 @@
+//! `chronosctl`: publish, receive and look at ChronosDB from a shell.
+//!
+//! ```text
+//! arguments ──► cli ──► commands::* ──► chronos-client
+//!                           │
+//!                           ├─► printer   table, JSON or YAML on stdout
+//!                           └─► exit      a stable exit code, the reason on stderr
+//! ```
+//!
+//! One file per command under `commands`; [`load`] is the load generator.
+
+mod cli;
+mod commands;
+mod event_view;
+mod exit;
+mod load;
+mod options_last;
+mod payload;
+mod printer;
+mod template;
+mod when;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{ColorChoice, CommandFactory, FromArgMatches};
+use cli::{Cli, Command};
+use exit::Failure;
+use printer::Printer;
+
+fn main() -> ExitCode {
+    let arguments = options_last::for_load(std::env::args_os().collect());
+    let mut command = Cli::command();
+    if arguments.iter().any(|argument| argument == "--no-color") {
+        command = command.color(ColorChoice::Never);
+    }
+    let cli = match command
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+    {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    warn_on_stderr(&cli);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::report(&error.into()),
+    };
+    let outcome = runtime.block_on(run(cli));
+    // A read of a terminal cannot be cancelled; waiting for it would hang.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => exit::report(&failure),
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let printer = Printer::new(cli.output, cli.colorful());
+    match cli.command {
+        Command::Publish(args) => commands::publish::run(args, &cli.connect, &printer).await,
+        Command::Subscribe(args) => commands::subscribe::run(args, &cli.connect, &printer).await,
+        Command::Replay(args) => commands::replay::run(args, &cli.connect, &printer).await,
+        Command::Group(args) => commands::group::run(args, &cli.connect, &printer).await,
+        Command::Partition(args) => commands::partition::run(args, &cli.connect, &printer).await,
+        Command::Health(args) => commands::health::run(args, &cli.connect, &printer).await,
+        Command::Load(args) => load::run(args).await.map_err(Failure::Other),
+        Command::Completion(args) => commands::completion::run(&args),
+    }
+}
+
+/// Shows the client's warnings, such as a subscription that has to connect again.
+fn warn_on_stderr(cli: &Cli) {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(io::stderr)
+        .with_ansi(cli.colorful())
+        .with_target(false)
+        .init();
+}
