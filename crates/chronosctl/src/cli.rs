@@ -151,6 +151,14 @@ mod tests {
     }
 
     #[test]
+    fn help_keeps_the_placeholder_in_one_piece() {
+        let mut command = Cli::command();
+        let publish = command.find_subcommand_mut("publish").unwrap();
+        let help = publish.render_long_help().to_string();
+        assert!(help.contains("'tick-{{ n }}'"), "{help}");
+    }
+
+    #[test]
     fn a_negative_partition_or_time_is_a_value() {
         assert!(Cli::try_parse_from("chronosctl subscribe t --partition -1".split(' ')).is_ok());
         assert!(Cli::try_parse_from("chronosctl publish t --at -5".split(' ')).is_ok());

@@ -14,39 +14,51 @@ mod commands;
 mod event_view;
 mod exit;
 mod load;
-mod options_last;
+mod load_line;
 mod payload;
 mod printer;
 mod template;
 mod when;
 
+use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches};
 use cli::{Cli, Command};
 use exit::Failure;
+use load_line::LoadLine;
 use printer::Printer;
 
 fn main() -> ExitCode {
-    let arguments = options_last::for_load(std::env::args_os().collect());
-    let mut command = Cli::command();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(line) = load_line::reordered(&arguments) {
+        let args = read::<LoadLine>(line).into_args();
+        return finish(async { load::run(args).await.map_err(Failure::Other) });
+    }
+    let cli = read::<Cli>(arguments);
+    warn_on_stderr(&cli);
+    finish(run(cli))
+}
+
+/// Reads a command line; ends the process with help, or with what is wrong.
+fn read<L: CommandFactory + FromArgMatches>(arguments: Vec<OsString>) -> L {
+    let mut command = L::command();
     if arguments.iter().any(|argument| argument == "--no-color") {
         command = command.color(ColorChoice::Never);
     }
-    let cli = match command
+    command
         .try_get_matches_from(arguments)
-        .and_then(|matches| Cli::from_arg_matches(&matches))
-    {
-        Ok(cli) => cli,
-        Err(error) => error.exit(),
-    };
-    warn_on_stderr(&cli);
+        .and_then(|matches| L::from_arg_matches(&matches))
+        .unwrap_or_else(|error| error.exit())
+}
+
+fn finish(command: impl Future<Output = Result<(), Failure>>) -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&error.into()),
     };
-    let outcome = runtime.block_on(run(cli));
+    let outcome = runtime.block_on(command);
     // A read of a terminal cannot be cancelled; waiting for it would hang.
     runtime.shutdown_background();
     match outcome {

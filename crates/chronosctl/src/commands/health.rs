@@ -100,7 +100,7 @@ async fn check_http(check: &'static str, authority: &str, path: &str) -> Check {
 async fn check_grpc(to: &Connect) -> Result<Check, Failure> {
     let (healthy, detail) = match connect(to).await.map_err(Failure::from) {
         Ok(client) => (true, format!("{} partitions", client.partition_count())),
-        Err(Failure::Client(error)) => (false, format!("{}: {error}", to.addr)),
+        Err(Failure::Client(error)) => (false, error.to_string()),
         Err(failure) => return Err(failure),
     };
     Ok(Check {

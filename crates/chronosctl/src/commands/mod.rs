@@ -12,12 +12,19 @@ use chronos_client::{Client, Error, Options};
 
 use crate::cli::Connect;
 
-/// Connects to the nodes named on the command line.
+/// Connects to the nodes named on the command line, and names them when none answers.
 async fn connect(to: &Connect) -> Result<Client, Error> {
-    Client::connect(Options::new(
-        to.addr
-            .split(',')
-            .filter(|address| !address.trim().is_empty()),
-    ))
-    .await
+    let addresses = to
+        .addr
+        .split(',')
+        .filter(|address| !address.trim().is_empty());
+    Client::connect(Options::new(addresses))
+        .await
+        .map_err(|error| match error {
+            Error::Unavailable { tries, message } => Error::Unavailable {
+                tries,
+                message: format!("{}: {message}", to.addr),
+            },
+            error => error,
+        })
 }

@@ -24,7 +24,7 @@ Examples:
   chronosctl publish reminders --payload 'call back' --in 10s
   chronosctl publish reminders --id call-17 --payload @letter.json --at 2026-12-24T18:00:00Z
   echo hello | chronosctl publish greetings
-  chronosctl publish ticks --count 3 --id 'tick-{{n}}' --payload 'tick {{n}}' --in 1s
+  chronosctl publish ticks --count 3 --id 'tick-{{ n }}' --payload 'tick {{ n }}' --in 1s
   chronosctl publish orders --meta partition_key=customer-9 --payload x -o json";
 
 /// Store events to be delivered now or later.
@@ -35,10 +35,10 @@ Examples:
 pub(crate) struct Args {
     /// Topic, up to 255 bytes. It exists on first use.
     topic: String,
-    /// Id of the event, 1 to 128 bytes; a fresh one if not given. With --count, hold {{n}}.
+    /// Id of the event, 1 to 128 bytes; a fresh one if not given. With --count it holds {{ n }}, the event's number.
     #[arg(long)]
     id: Option<String>,
-    /// Payload: text, @FILE, or - for stdin. Without it, stdin. In text, {{n}} is replaced.
+    /// Payload: text, @FILE, or - for stdin. Without it, stdin. In text, {{ n }} is the number.
     #[arg(long, short)]
     payload: Option<String>,
     /// When to deliver: RFC 3339, or Unix time in ms. Without --at and --in: now.
