@@ -1,0 +1,94 @@
+//! What can go wrong with a group, one type per operation.
+
+use std::error::Error as StdError;
+
+use crate::log_store::LogError;
+use crate::machine::LogId;
+use crate::membership::MembershipError;
+use crate::state_file::StateFileError;
+
+/// Why a group does not open. None of these goes away by trying again.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The options contradict each other.
+    #[error("the options of the group: {0}")]
+    Options(String),
+    /// A small file of the group cannot be read or written, or is damaged.
+    #[error(transparent)]
+    StateFile(#[from] StateFileError),
+    /// The log does not hold together.
+    #[error("the log of the group: {0}")]
+    Log(#[source] Box<dyn StdError + Send + Sync>),
+    /// The membership that the machine kept cannot be read.
+    #[error("the membership kept by the state machine: {0}")]
+    Membership(#[from] MembershipError),
+    /// The log has an entry of a later term than the vote: the file with the vote is old or was
+    /// removed, and the node may have forgotten a vote it gave.
+    #[error("the last log entry is {last}, but the vote is of term {vote_term}: the vote was lost")]
+    VoteBehindLog {
+        /// The term of the vote, 0 if there is no file.
+        vote_term: u64,
+        /// The last entry of the log.
+        last: LogId,
+    },
+    /// A vote was given, but the log is empty: the log was removed or is not this group's.
+    #[error("a vote of term {vote_term} is there, but the log is empty: the log was lost")]
+    LogLost {
+        /// The term of the vote.
+        vote_term: u64,
+    },
+    /// The machine applied more than the log holds: the log lost its end, or it is not this
+    /// machine's.
+    #[error(
+        "the state machine applied {applied}, but the last log entry is {last:?}: the end of the log was lost"
+    )]
+    LogBehindMachine {
+        /// The last entry the machine applied.
+        applied: LogId,
+        /// The last entry of the log.
+        last: Option<LogId>,
+    },
+    /// This node is no member of the group, as the log has it.
+    #[error("node {node_id} is not a member of the group, whose members are {members:?}")]
+    NotAMember {
+        /// This node.
+        node_id: u64,
+        /// The voters and learners.
+        members: Vec<u64>,
+    },
+    /// The group stopped while it was opening; the text says why.
+    #[error("the group stopped while opening: {0}")]
+    Stopped(String),
+}
+
+impl From<LogError> for OpenError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::StateFile(error) => Self::StateFile(error),
+            error => Self::Log(Box::new(error)),
+        }
+    }
+}
+
+/// Why a proposal has no response.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// Surely not applied, now or later: this node does not lead.
+    #[error("this node does not lead the group; node {leader:?} does")]
+    NotLeader {
+        /// Who leads, if that is known.
+        leader: Option<u64>,
+    },
+    /// The outcome is not known: the entry may be in the log and may be applied later, or after
+    /// a restart. Only a command that can be told from its repetition may be proposed again.
+    #[error("it is not known whether the command was or will be applied")]
+    Unknown,
+    /// Surely not applied, now or later: the group had stopped. The text says why.
+    #[error("the group has stopped: {0}")]
+    Stopped(String),
+}
+
+/// The group stopped, and the text says why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the group has stopped: {0}")]
+pub struct Stopped(pub String);

@@ -1,0 +1,182 @@
+//! Feeds committed entries to a [`Machine`].
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::storage::{Snapshot, SnapshotMeta};
+use parking_lot::Mutex;
+
+use crate::applied_mark::AppliedMark;
+use crate::machine::{LogId, Machine, MachineError};
+use crate::membership::{self, MembershipError};
+use crate::presence::Presence;
+use crate::types::{Command, LogEntry, Payload, RaftLogId, StoredMembership, TermId, Types};
+
+/// How long entries are applied before other tasks of the thread get their turn. Proposers woken
+/// by a reply wait behind this task until then, because a thread's next task is not stolen.
+const TURN: Duration = Duration::from_micros(200);
+
+/// A machine as openraft wants it.
+pub(crate) struct Adapter<M> {
+    // Only ever reached through `get_mut`: the lock makes a machine that is `Send` also `Sync`.
+    machine: Mutex<M>,
+    applied: Option<LogId>,
+    membership: StoredMembership,
+    mark: AppliedMark,
+    _presence: Presence,
+}
+
+/// Why the machine, and with it the group, stops.
+#[derive(Debug, thiserror::Error)]
+enum Stop {
+    #[error("the state machine failed at entry {0}: {1}")]
+    Failed(LogId, MachineError),
+    #[error("the state machine panicked at entry {0}: {1}")]
+    Panicked(LogId, String),
+    #[error("entry {next} was given to a state machine that stands at {applied:?}")]
+    OutOfOrder { applied: Option<LogId>, next: LogId },
+    #[error("snapshots of a group are not supported yet")]
+    NoSnapshots,
+}
+
+impl From<Stop> for io::Error {
+    fn from(stop: Stop) -> Self {
+        Self::other(stop)
+    }
+}
+
+impl<M: Machine> Adapter<M> {
+    pub(crate) fn new(
+        machine: M,
+        mark: AppliedMark,
+        presence: Presence,
+    ) -> Result<Self, MembershipError> {
+        let applied = machine.applied();
+        if let Some(id) = applied.log_id {
+            mark.set(id.index);
+        }
+        Ok(Self {
+            machine: Mutex::new(machine),
+            applied: applied.log_id,
+            membership: membership::decode_stored(&applied.membership)?,
+            mark,
+            _presence: presence,
+        })
+    }
+
+    pub(crate) fn applied(&self) -> Option<LogId> {
+        self.applied
+    }
+
+    fn apply_entry(&mut self, entry: LogEntry) -> Result<Option<M::Response>, Stop> {
+        let id = LogId::from(&entry.log_id);
+        let in_order = match self.applied {
+            None => id.index == 0,
+            Some(last) => id.index == last.index + 1 && id.term >= last.term,
+        };
+        if !in_order {
+            return Err(Stop::OutOfOrder {
+                applied: self.applied,
+                next: id,
+            });
+        }
+        let machine = self.machine.get_mut();
+        // A panic would end the task that applies and leave the group waiting for it for ever.
+        let outcome = catch_unwind(AssertUnwindSafe(|| match entry.payload {
+            Payload::Blank => {
+                machine.apply_blank(id);
+                Ok(None)
+            }
+            Payload::Normal(Command(bytes)) => machine.apply(id, bytes).map(Some),
+            Payload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                machine.apply_membership(id, membership::encode_stored(&self.membership));
+                Ok(None)
+            }
+        }));
+        let response = outcome
+            .map_err(|panic| Stop::Panicked(id, panic_text(panic.as_ref())))?
+            .map_err(|error| Stop::Failed(id, error))?;
+        self.applied = Some(id);
+        self.mark.set(id.index);
+        Ok(response)
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "no message".to_owned()
+    }
+}
+
+impl<M: Machine> RaftStateMachine<Types<M::Response>> for Adapter<M> {
+    type SnapshotData = ();
+    type SnapshotBuilder = NoSnapshots;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<RaftLogId>, StoredMembership)> {
+        Ok((self.applied.map(RaftLogId::from), self.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types<M::Response>>>> + Unpin + Send,
+    {
+        let mut turn = Instant::now();
+        while let Some(item) = entries.next().await {
+            let (entry, responder) = item?;
+            let response = self.apply_entry(entry)?;
+            if let Some(responder) = responder {
+                responder.send(response);
+            }
+            if turn.elapsed() >= TURN {
+                tokio::task::yield_now().await;
+                turn = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    // Snapshots are the seam for clusters: a builder would pin a checkpoint of the store and the
+    // segments of the log up to `applied`, `install_snapshot` would stage, verify and swap them
+    // in. Only then may openraft purge, which it does within a snapshot only.
+
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<NoSnapshots> {
+        // A forced one has to be given; it fails with an error that says why.
+        force.then_some(NoSnapshots)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> NoSnapshots {
+        NoSnapshots
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        _meta: &SnapshotMeta<TermId, u64, ()>,
+        _snapshot: (),
+    ) -> io::Result<()> {
+        Err(Stop::NoSnapshots.into())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot<TermId, u64, (), ()>>> {
+        Ok(None)
+    }
+}
+
+/// A snapshot builder that cannot build.
+pub(crate) struct NoSnapshots;
+
+impl<R: Send + Sync + 'static> RaftSnapshotBuilder<Types<R>> for NoSnapshots {
+    type SnapshotData = ();
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot<TermId, u64, (), ()>> {
+        Err(Stop::NoSnapshots.into())
+    }
+}

@@ -1,0 +1,23 @@
+//! Groups of one voter over a real log in a temporary folder.
+
+mod disk;
+mod faults;
+mod journal;
+mod order;
+mod restart;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// Bounds a wait that would otherwise be for ever when something is broken.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), future)
+        .await
+        .expect("it takes far too long")
+}
+
+/// A command that says which it is.
+fn numbered(number: u64) -> Bytes {
+    Bytes::from(number.to_string())
+}
