@@ -12,6 +12,11 @@
 //! clients saw.
 
 pub mod checker;
+pub mod client;
 pub mod history;
+pub mod http;
+pub mod patience;
 pub mod random;
 pub mod routing;
+pub mod server;
+pub mod workload;

@@ -128,7 +128,11 @@ mod tests {
     #[test]
     fn an_offset_given_out_of_order() {
         let mut it = Scenario::bare();
-        it.offset_is(5).publish("a", 0).pass_ms(1).offset_is(2).publish("b", 0);
+        it.offset_is(5)
+            .publish("a", 0)
+            .pass_ms(1)
+            .offset_is(2)
+            .publish("b", 0);
         it.breaks(Rule::Offsets);
     }
 

@@ -1,0 +1,346 @@
+//! A member of a consumer group that acks, nacks, forgets to ack, and leaves.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use chronos_proto::cronos_db::{AckResponse, Delivery, SubscribeRequest};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_stream::StreamExt;
+use tonic::Status;
+
+use crate::client::{Acks, Subscription, event_of, settlement};
+use crate::history::{Ack, Deliver, Member, Moment, Op, Outcome, Seen, Subscribe};
+use crate::random::Random;
+use crate::routing;
+
+use super::Run;
+
+/// Whether an event is acked is decided by its id, so that all members of a run agree.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Behaviour {
+    /// How many of 100 events are nacked at their first attempt.
+    pub nack_percent: u64,
+    /// How many of 100 events are not acked at their first attempt.
+    pub ignore_percent: u64,
+    /// How many of 100 events are nacked at every attempt.
+    pub poison_percent: u64,
+    /// How many of 100 deliveries are held back and settled later, in another order.
+    pub hold_percent: u64,
+    /// After how many deliveries the member leaves without settling the last one, and comes back.
+    pub leave_after: Option<usize>,
+}
+
+/// What a member does.
+#[derive(Clone, Debug)]
+pub struct ConsumerPlan {
+    /// The group.
+    pub group: String,
+    /// The member's name within it.
+    pub member: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition; -1 for all.
+    pub partition: i32,
+    /// Where a new group starts.
+    pub start_offset: i64,
+    /// The in-flight limit.
+    pub credits: u32,
+    /// What it does with what it receives.
+    pub behaviour: Behaviour,
+}
+
+impl ConsumerPlan {
+    /// A member that acks everything, from the beginning of topic "t".
+    #[must_use]
+    pub fn new(group: &str, member: &str) -> Self {
+        Self {
+            group: group.to_string(),
+            member: member.to_string(),
+            topic: "t".to_string(),
+            partition: -1,
+            start_offset: 0,
+            credits: 1_000,
+            behaviour: Behaviour::default(),
+        }
+    }
+
+    /// With this behaviour.
+    #[must_use]
+    pub fn behaving(mut self, behaviour: Behaviour) -> Self {
+        self.behaviour = behaviour;
+        self
+    }
+
+    /// With this in-flight limit.
+    #[must_use]
+    pub fn credits(mut self, credits: u32) -> Self {
+        self.credits = credits;
+        self
+    }
+}
+
+/// A running member.
+#[derive(Debug)]
+pub struct Consumer {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Consumer {
+    /// Starts a member; it subscribes again whenever its stream ends, until it is stopped.
+    #[must_use]
+    pub fn start(run: &Run, plan: ConsumerPlan) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(consume(run.clone(), plan, stopped));
+        Self { stop, task }
+    }
+
+    /// Lets the member leave, and waits until it has.
+    ///
+    /// # Panics
+    /// When the member itself panicked.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        if let Err(error) = self.task.await {
+            panic!("a consumer failed: {error}");
+        }
+    }
+}
+
+async fn consume(run: Run, plan: ConsumerPlan, mut stopped: watch::Receiver<bool>) {
+    let mut consumer = Session {
+        process: run.process(),
+        member: Member {
+            group: plan.group.clone(),
+            member: plan.member.clone(),
+        },
+        random: Random::new(run.seed ^ routing::fnv1a_64(plan.member.as_bytes())),
+        waiting: VecDeque::new(),
+        held: Vec::new(),
+        received: 0,
+        may_leave: true,
+        plan,
+        run,
+    };
+    while !*stopped.borrow() {
+        let connected = tokio::select! {
+            connected = consumer.connect() => connected,
+            _ = stopped.changed() => None,
+        };
+        if let Some((subscription, acks)) = connected {
+            consumer.serve(subscription, acks, &mut stopped).await;
+        }
+    }
+}
+
+struct Session {
+    process: u32,
+    member: Member,
+    plan: ConsumerPlan,
+    run: Run,
+    random: Random,
+    /// Settles sent and not yet answered, in order.
+    waiting: VecDeque<(Ack, Moment)>,
+    held: Vec<Delivery>,
+    received: usize,
+    may_leave: bool,
+}
+
+/// Why a session ended.
+enum End {
+    Stopped,
+    Left,
+    Broken,
+}
+
+impl Session {
+    async fn connect(&mut self) -> Option<(Subscription, Acks)> {
+        self.run.reachable().await;
+        let client = self.run.client();
+        let called = self.run.recorder.now();
+        let request = SubscribeRequest {
+            consumer_group: self.plan.group.clone(),
+            topic: self.plan.topic.clone(),
+            partition_id: self.plan.partition,
+            start_offset: self.plan.start_offset,
+            max_buffer_size: i32::try_from(self.plan.credits).unwrap_or(i32::MAX),
+            subscription_id: self.plan.member.clone(),
+            replay: false,
+        };
+        let opened = async {
+            let acks = client.acks().await?;
+            Ok::<_, Status>((client.subscribe(request).await?, acks))
+        };
+        let opened = opened.await;
+        let outcome = if opened.is_ok() {
+            Outcome::Ok
+        } else {
+            Outcome::Info
+        };
+        let subscribe = Subscribe {
+            member: self.member.clone(),
+            topic: self.plan.topic.clone(),
+            partition: self.plan.partition,
+            start_offset: self.plan.start_offset,
+            credits: self.plan.credits,
+        };
+        self.run
+            .recorder
+            .record(self.process, called, outcome, Op::Subscribe(subscribe));
+        opened.ok()
+    }
+
+    async fn serve(
+        &mut self,
+        mut subscription: Subscription,
+        mut acks: Acks,
+        stopped: &mut watch::Receiver<bool>,
+    ) {
+        let mut release = tokio::time::interval(Duration::from_millis(50));
+        let end = loop {
+            tokio::select! {
+                delivery = subscription.deliveries.next() => match delivery {
+                    Some(Ok(delivery)) => {
+                        if !self.receive(delivery, &acks) {
+                            break End::Left;
+                        }
+                    }
+                    Some(Err(_)) | None => break End::Broken,
+                },
+                response = acks.responses.next() => match response {
+                    Some(Ok(response)) => self.answered(&response),
+                    Some(Err(_)) | None => break End::Broken,
+                },
+                _ = release.tick() => self.release(&acks),
+                _ = stopped.changed() => break End::Stopped,
+            }
+        };
+        // A member that was told to stop settles what it holds; one that leaves does not.
+        if matches!(end, End::Stopped) {
+            self.release(&acks);
+            self.answers_left(&mut acks).await;
+        }
+        self.held.clear();
+        let begin = self.run.recorder.now();
+        drop((subscription, acks));
+        self.run.recorder.record(
+            self.process,
+            begin,
+            Outcome::Ok,
+            Op::Gone(self.member.clone()),
+        );
+        for (ack, called) in std::mem::take(&mut self.waiting) {
+            self.run
+                .recorder
+                .record(self.process, called, Outcome::Info, Op::Ack(ack));
+        }
+    }
+
+    async fn answers_left(&mut self, acks: &mut Acks) {
+        while !self.waiting.is_empty() {
+            let next = tokio::time::timeout(Duration::from_secs(5), acks.responses.next());
+            match next.await {
+                Ok(Some(Ok(response))) => self.answered(&response),
+                _ => return,
+            }
+        }
+    }
+
+    /// False when the member leaves at this delivery.
+    fn receive(&mut self, delivery: Delivery, acks: &Acks) -> bool {
+        let now = self.run.recorder.now();
+        let event = event_of(&delivery);
+        let seen = Seen {
+            partition: event.partition_id,
+            offset: event.offset,
+            id: event.message_id.clone(),
+            topic: event.topic.clone(),
+            schedule_ts: event.schedule_ts,
+            hash: routing::content_hash(&event.payload, &event.meta),
+        };
+        let fate = self.fate(&seen.id, delivery.attempt);
+        let deliver = Deliver {
+            member: self.member.clone(),
+            event: seen,
+            attempt: delivery.attempt,
+            delivery_id: delivery.delivery_id.clone(),
+        };
+        self.run
+            .recorder
+            .record_at(self.process, now, now, Outcome::Ok, Op::Deliver(deliver));
+        self.received += 1;
+        if self.may_leave && self.plan.behaviour.leave_after == Some(self.received) {
+            self.may_leave = false;
+            return false;
+        }
+        match fate {
+            Fate::Ignore => {}
+            Fate::Nack => self.settle(&delivery, false, acks),
+            Fate::Ack if self.random.chance(self.plan.behaviour.hold_percent) => {
+                self.held.push(delivery);
+                if self.held.len() >= 5 {
+                    self.release(acks);
+                }
+            }
+            Fate::Ack => self.settle(&delivery, true, acks),
+        }
+        true
+    }
+
+    fn fate(&self, id: &str, attempt: i32) -> Fate {
+        let behaviour = self.plan.behaviour;
+        let dice = routing::fnv1a_64(format!("{}/{id}", self.run.seed).as_bytes());
+        // The low bits of FNV-1a alone are not even over similar texts.
+        let dice = Random::new(dice).range(0, 100);
+        let nacked = behaviour.poison_percent + behaviour.nack_percent;
+        if dice < behaviour.poison_percent {
+            Fate::Nack
+        } else if attempt > 1 {
+            Fate::Ack
+        } else if dice < nacked {
+            Fate::Nack
+        } else if dice < nacked + behaviour.ignore_percent {
+            Fate::Ignore
+        } else {
+            Fate::Ack
+        }
+    }
+
+    /// Settles what was held back, the last first.
+    fn release(&mut self, acks: &Acks) {
+        while let Some(delivery) = self.held.pop() {
+            self.settle(&delivery, true, acks);
+        }
+    }
+
+    fn settle(&mut self, delivery: &Delivery, success: bool, acks: &Acks) {
+        let ack = Ack {
+            member: self.member.clone(),
+            delivery_id: delivery.delivery_id.clone(),
+            success,
+        };
+        self.waiting.push_back((ack, self.run.recorder.now()));
+        acks.send(settlement(delivery, success));
+    }
+
+    fn answered(&mut self, response: &AckResponse) {
+        let Some((ack, called)) = self.waiting.pop_front() else {
+            panic!("an answer to no request: {response:?}");
+        };
+        let outcome = if response.success {
+            Outcome::Ok
+        } else {
+            Outcome::Fail
+        };
+        self.run
+            .recorder
+            .record(self.process, called, outcome, Op::Ack(ack));
+    }
+}
+
+enum Fate {
+    Ack,
+    Nack,
+    Ignore,
+}

@@ -1,0 +1,144 @@
+//! Seeded clients that write down what they do and see.
+//!
+//! ```text
+//! Run ── publisher ─┐
+//!  │  ── consumers ─┼─► Recorder ──► checker
+//!  │  ── observer  ─┘
+//!  └─ drain: waits until every group has settled what it is owed, or nothing more comes
+//! ```
+
+mod consumer;
+mod drain;
+mod observer;
+mod publisher;
+
+use std::io::BufWriter;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{env, fs, io};
+
+pub use consumer::{Behaviour, Consumer, ConsumerPlan};
+pub use publisher::{PublishPlan, publish};
+
+use crate::checker::{self, Report};
+use crate::client::Client;
+use crate::history::{self, Moment, Op, Outcome, Recorder, Settings};
+use crate::server::Server;
+
+/// One run against one server: where its clients connect, and what they write down.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// `host:port` of gRPC.
+    pub address: String,
+    /// The history.
+    pub recorder: Arc<Recorder>,
+    /// What the server was told.
+    pub settings: Settings,
+    /// Where all choices of the run come from.
+    pub seed: u64,
+    next_process: Arc<AtomicU32>,
+}
+
+impl Run {
+    /// A run that has not begun.
+    #[must_use]
+    pub fn new(server: &Server, settings: Settings, seed: u64) -> Self {
+        Self {
+            address: server.address(),
+            recorder: Arc::new(Recorder::new(settings.clone())),
+            settings,
+            seed,
+            next_process: Arc::new(AtomicU32::new(1)),
+        }
+    }
+
+    /// A new client's number.
+    fn process(&self) -> u32 {
+        self.next_process.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A new connection.
+    fn client(&self) -> Client {
+        match crate::server::channel(&self.address) {
+            Ok(channel) => Client::new(channel),
+            Err(error) => panic!("{} is no address: {error}", self.address),
+        }
+    }
+
+    /// Waits until something listens at the server's address, for as long as a restart may take.
+    async fn reachable(&self) {
+        crate::patience::eventually("the server listens again", || async {
+            tokio::net::TcpStream::connect(&self.address).await.ok()
+        })
+        .await;
+    }
+
+    /// Writes down a fault that began at `begin` and has just ended.
+    pub fn fault(&self, kind: &str, begin: Moment) {
+        self.recorder.record(
+            0,
+            begin,
+            Outcome::Ok,
+            Op::Fault {
+                kind: kind.to_string(),
+            },
+        );
+    }
+
+    /// Kills the server and starts it again on the same data.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub async fn kill_and_restart(&self, server: &mut Server) -> Result<(), crate::server::Error> {
+        let begin = self.recorder.now();
+        server.kill().await?;
+        server.restart().await?;
+        self.fault("kill", begin);
+        Ok(())
+    }
+
+    /// Stops the server gracefully and starts it again on the same data.
+    ///
+    /// # Errors
+    /// When it does not end or does not come back.
+    pub async fn restart(&self, server: &mut Server) -> Result<(), crate::server::Error> {
+        let begin = self.recorder.now();
+        server.stop().await?;
+        server.restart().await?;
+        self.fault("terminate", begin);
+        Ok(())
+    }
+
+    /// Checks the history.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        checker::check(&self.recorder.records())
+    }
+
+    /// Checks the history and hands the report back.
+    ///
+    /// # Panics
+    /// When a promise was broken; the history is kept in a file that the message names.
+    pub fn verify(&self) -> Report {
+        let records = self.recorder.records();
+        let report = checker::check(&records);
+        if report.is_clean() {
+            return report;
+        }
+        let kept = self
+            .keep(&records)
+            .map_or_else(|it| it.to_string(), |it| it.display().to_string());
+        panic!(
+            "seed {}, history in {kept}\n{}",
+            self.seed,
+            report.explain(&records)
+        );
+    }
+
+    fn keep(&self, records: &[history::Record]) -> io::Result<PathBuf> {
+        let path = env::temp_dir().join(format!("chronos-history-{}.jsonl", self.seed));
+        history::write_lines(records, BufWriter::new(fs::File::create(&path)?))?;
+        Ok(path)
+    }
+}

@@ -1,0 +1,32 @@
+//! The suites across processes: each test starts real servers and talks to them over the wire.
+//!
+//! | module | what it shows |
+//! |---|---|
+//! | `wire` | what existing clients rely on, and what would break them |
+//! | `grpcurl` | the brief's own commands |
+//! | `bad_input` | a clear error, and nothing changed |
+//! | `delivery` | groups, credits, acks, retries, dead letters, takeover |
+//! | `recovery` | kill -9, restarts, graceful stops, refused directories |
+//! | `predecessor` | one test for each known failure of the predecessor that concerns one node |
+//! | `mutants` | known failures switched on, and the checker catching each |
+//! | `cli`, `config` | `chronosctl`; flags, environment and file of the server |
+
+mod bad_input;
+mod cli;
+mod config;
+mod delivery;
+mod grpcurl;
+mod mutants;
+mod predecessor;
+mod recovery;
+mod wire;
+
+use chronos_tests::client::Client;
+use chronos_tests::server::Server;
+
+/// A ready server and a client of it. The server ends when it is dropped.
+async fn serve(args: &[&str]) -> (Server, Client) {
+    let server = Server::start(args).await.unwrap_or_else(|error| panic!("{error}"));
+    let client = Client::new(server.channel().unwrap());
+    (server, client)
+}
