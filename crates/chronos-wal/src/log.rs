@@ -209,7 +209,7 @@ impl Wal {
     }
 
     /// Removes the segments whose records are all below `index`, but never the one with the last
-    /// record. Durable on return.
+    /// durable record. The removal is durable on return.
     ///
     /// # Errors
     /// [`Error::Io`]. What is left is whole; the removal can be tried again.
@@ -479,14 +479,14 @@ impl State {
 
     fn check(&self, records: &[Record]) -> Result<(), Error> {
         self.check_poison()?;
-        let mut next = match self.last {
+        let next = match self.last {
             Some(last) => last + 1,
             None => records.first().map_or(0, |record| record.index),
         };
-        for record in records {
-            if record.index != next || next == u64::MAX {
+        for (expected, record) in (next..u64::MAX).zip(records) {
+            if record.index != expected {
                 return Err(Error::OutOfOrder {
-                    expected: next,
+                    expected,
                     found: record.index,
                 });
             }
@@ -495,8 +495,14 @@ impl State {
                     bytes: record.body.len() as u64,
                 });
             }
-            next += 1;
         }
-        Ok(())
+        // The range above ends before the last number, which is no index.
+        match records.last() {
+            Some(last) if last.index == u64::MAX => Err(Error::OutOfOrder {
+                expected: u64::MAX - 1,
+                found: u64::MAX,
+            }),
+            _ => Ok(()),
+        }
     }
 }

@@ -150,7 +150,7 @@ struct Source {
 /// Some bytes of the file.
 struct Window {
     start: u64,
-    bytes: Vec<u8>,
+    bytes: Bytes,
 }
 
 struct Found {
@@ -211,7 +211,7 @@ impl Source {
         bytes.truncate(read);
         Ok(Window {
             start: position,
-            bytes,
+            bytes: bytes.into(),
         })
     }
 
@@ -219,9 +219,15 @@ impl Source {
     fn part(&self, found: &Found, position: u32, len: u32) -> Result<Bytes, Error> {
         let start = found.position + HEADER_BYTES as u64 + u64::from(position);
         let from = (start - found.window.start) as usize;
-        match found.window.bytes.get(from..from + len as usize) {
-            Some(bytes) => Ok(Bytes::copy_from_slice(bytes)),
-            None => self.read_exact(start, len, (found.position, found.header.index)),
+        let window = &found.window.bytes;
+        let range = from..from + len as usize;
+        if range.end > window.len() {
+            self.read_exact(start, len, (found.position, found.header.index))
+        } else if range.len() * 2 >= window.len() {
+            Ok(window.slice(range))
+        } else {
+            // A small part must not keep the whole window in memory.
+            Ok(Bytes::copy_from_slice(&window[range]))
         }
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 /// Bytes of a record before its body.
-pub const HEADER_BYTES: usize = 48;
+pub(crate) const HEADER_BYTES: usize = 48;
 /// Largest body of a record: 64 MiB.
 pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 /// First bytes of each record. The first one does not occur in UTF-8 text.

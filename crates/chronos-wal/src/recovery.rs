@@ -60,16 +60,25 @@ pub(crate) fn recover(files: &dyn Files, options: &Options) -> Result<Recovered,
     let mut segments = Vec::new();
     if let Some((last, sealed)) = listing.segments.split_last() {
         let mut next = None;
+        let mut rebuilt = Vec::new();
         for &base in sealed {
             expect_next(dir, next, base)?;
-            let segment = open_sealed(files, options, base, &mut recovery)?;
+            let (segment, is_rebuilt) = open_sealed(files, options, base)?;
             next = Some(segment.next());
-            segments.push(Arc::new(segment));
+            let segment = Arc::new(segment);
+            if is_rebuilt {
+                rebuilt.push(Arc::clone(&segment));
+            }
+            segments.push(segment);
         }
         expect_next(dir, next, *last)?;
         let ending = Ending::read(files, options, *last)?;
         // Up to here nothing has been changed.
         listing.tidy(files, dir)?;
+        recovery.rebuilt_indexes = rebuilt.len();
+        for segment in rebuilt {
+            segment.store_sidecar(files, dir);
+        }
         if let Some((segment, file)) =
             ending.repair(files, dir, segments.is_empty(), &mut recovery)?
         {
@@ -188,12 +197,8 @@ fn read_header(
     Ok(header)
 }
 
-fn open_sealed(
-    files: &dyn Files,
-    options: &Options,
-    base: u64,
-    recovery: &mut Recovery,
-) -> Result<Segment, Error> {
+/// The segment, and whether its index had to be made anew.
+fn open_sealed(files: &dyn Files, options: &Options, base: u64) -> Result<(Segment, bool), Error> {
     let dir = &options.dir;
     let path = dir.join(file_name(base));
     let file = files
@@ -204,20 +209,16 @@ fn open_sealed(
         .len_bytes()
         .map_err(|e| Error::io("measure", &path, e))?;
     let known = Sidecar::load(files, dir, &header, options.index_interval)?;
-    let sidecar = match known.filter(|sidecar| sidecar.end == len) {
-        Some(sidecar) => sidecar,
-        None => {
-            let sidecar = rebuild(&*file, &path, &header, len, options.index_interval)?;
-            recovery.rebuilt_indexes += 1;
-            if let Err(error) = sidecar.store(files, dir, &header) {
-                tracing::warn!(%error, "cannot store the rebuilt index of a segment");
-            }
-            sidecar
-        }
+    let (sidecar, is_rebuilt) = match known.filter(|sidecar| sidecar.end == len) {
+        Some(sidecar) => (sidecar, false),
+        None => (
+            rebuild(&*file, &path, &header, len, options.index_interval)?,
+            true,
+        ),
     };
     let segment = Segment::new(header, path, sidecar.index);
     segment.set_content(sidecar.next, sidecar.end);
-    Ok(segment)
+    Ok((segment, is_rebuilt))
 }
 
 /// Makes the index of a sealed segment from its record headers.
@@ -257,6 +258,9 @@ fn rebuild(
         index,
     })
 }
+
+/// A segment and its file.
+type Writable = (Segment, Arc<dyn File>);
 
 /// The last segment as it was found.
 struct Ending {
@@ -334,7 +338,7 @@ impl Ending {
         dir: &Path,
         is_only: bool,
         recovery: &mut Recovery,
-    ) -> Result<Option<(Segment, Arc<dyn File>)>, Error> {
+    ) -> Result<Option<Writable>, Error> {
         let path = &self.segment.path;
         let end = self.segment.end();
         if end < self.len {

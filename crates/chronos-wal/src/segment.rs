@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::error::Error;
 use crate::files::{File, Files, read_exact_at, write_all_at};
 use crate::record::{read_u32, read_u64};
-use crate::sparse::SparseIndex;
+use crate::sparse::{Sidecar, SparseIndex};
 
 /// Position of the first record in a segment.
 pub(crate) const FIRST_POSITION: u64 = SegmentHeader::BYTES as u64;
@@ -203,6 +203,18 @@ impl Segment {
             .map_err(|e| Error::io("open", &self.path, e))?;
         *slot = Some(Arc::clone(&file));
         Ok((file, true))
+    }
+
+    /// Keeps the index for the next open. No harm is done if that fails.
+    pub(crate) fn store_sidecar(&self, files: &dyn Files, dir: &Path) {
+        let sidecar = Sidecar {
+            next: self.next(),
+            end: self.end(),
+            index: self.index.read().clone(),
+        };
+        if let Err(error) = sidecar.store(files, dir, &self.header) {
+            tracing::warn!(%error, "cannot store the index of a segment; it is made anew when needed");
+        }
     }
 
     pub(crate) fn file_name(&self) -> String {

@@ -108,9 +108,12 @@ impl Shared {
     pub(crate) fn remove_segments_below(&self, index: u64) -> Result<(), Error> {
         let _removing = self.removing.lock();
         let all = self.context.segments.all();
+        let durable = self.state.lock().durable;
         for pair in all.windows(2) {
             let (segment, next) = (&pair[0], &pair[1]);
-            if segment.next() > index || next.is_empty() {
+            // Something durable must follow, or a power loss would leave a log that has forgotten
+            // how far it had got.
+            if segment.next() > index || durable < Some(next.base()) {
                 break;
             }
             // Reads are told first; then the file goes, the oldest before the next, so that a

@@ -10,7 +10,7 @@ use crate::options::Options;
 use crate::record::{HEADER_BYTES, Header, Place, Record};
 use crate::segment::{FIRST_POSITION, Segment, SegmentHeader};
 use crate::segments::Segments;
-use crate::sparse::{Sidecar, SparseIndex};
+use crate::sparse::SparseIndex;
 use crate::status::Counters;
 
 /// Records in one vectored write: a header and a body each, and Linux takes 1024 buffers.
@@ -239,16 +239,8 @@ impl Active {
                 .map_err(|e| Error::io("truncate", &self.segment.path, e))?;
         }
         self.segment.index.write().shrink();
-        let sidecar = Sidecar {
-            next: self.segment.next(),
-            end: self.position,
-            index: self.segment.index.read().clone(),
-        };
-        let dir = &context.options.dir;
-        if let Err(error) = sidecar.store(&*context.files, dir, &self.segment.header) {
-            // The next open makes it anew.
-            tracing::warn!(%error, "cannot store the index of a sealed segment");
-        }
+        self.segment
+            .store_sidecar(&*context.files, &context.options.dir);
         context.segments.note_open(self.segment);
         Ok(())
     }

@@ -300,7 +300,10 @@ impl Disk {
         buffers: &[IoSlice<'_>],
         position: u64,
     ) -> io::Result<usize> {
-        let bytes: Vec<u8> = buffers.iter().flat_map(|b| b.iter().copied()).collect();
+        let mut bytes = Vec::new();
+        for buffer in buffers {
+            bytes.extend_from_slice(buffer);
+        }
         let (len, error) = match self.enter(Operation::Write) {
             Verdict::Go => (bytes.len(), None),
             // Writing nothing at all is not a short write but an error.
