@@ -53,7 +53,9 @@ fn drained(moment: Moment, groups: BTreeSet<String>) -> Record {
         wall_inv_ms: moment.wall_ms,
         wall_ret_ms: moment.wall_ms,
         outcome: Outcome::Ok,
-        op: Op::Drained { groups: groups.into_iter().collect() },
+        op: Op::Drained {
+            groups: groups.into_iter().collect(),
+        },
     }
 }
 

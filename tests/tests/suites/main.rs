@@ -26,7 +26,9 @@ use chronos_tests::server::Server;
 
 /// A ready server and a client of it. The server ends when it is dropped.
 async fn serve(args: &[&str]) -> (Server, Client) {
-    let server = Server::start(args).await.unwrap_or_else(|error| panic!("{error}"));
+    let server = Server::start(args)
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
     let client = Client::new(server.channel().unwrap());
     (server, client)
 }

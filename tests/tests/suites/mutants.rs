@@ -1,1 +1,189 @@
-//! todo
+//! Shows that the checker can fail: known failures are switched on in the server, one at a time,
+//! and each must be caught by the rule that it breaks. Without a mutant the same work is clean.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chronos_tests::checker::{Report, Rule};
+use chronos_tests::history::{Settings, wall_ms};
+use chronos_tests::server::Options;
+use chronos_tests::workload::{Behaviour, Consumer, ConsumerPlan, PublishPlan, Run, publish};
+use futures::StreamExt;
+
+/// A mutant, and the rules of which at least one must catch it.
+const MUTANTS: &[(&str, &[Rule])] = &[
+    (
+        "ack-before-append",
+        &[Rule::Lost, Rule::Offsets, Rule::Replay, Rule::Counts],
+    ),
+    ("commit-on-nack", &[Rule::Lost]),
+    ("settle-past-gap", &[Rule::Lost]),
+    ("drop-no-subscriber", &[Rule::Lost]),
+    ("drop-no-credit", &[Rule::Lost]),
+    ("drop-inflight-on-disconnect", &[Rule::Lost]),
+    ("fire-early", &[Rule::Early]),
+    ("forget-timers-on-restart", &[Rule::Lost, Rule::Counts]),
+    ("forget-dedup-on-restart", &[Rule::Dedup]),
+    ("dedup-before-append-poison", &[Rule::Dedup]),
+    ("reuse-offset", &[Rule::Offsets]),
+    ("far-page-hole", &[Rule::Lost]),
+    ("wheel-lost-tick", &[Rule::Lost]),
+    ("settle-not-logged", &[Rule::Duplicate]),
+    ("forget-far-on-publish", &[Rule::Lost]),
+    ("deliver-twice", &[Rule::Duplicate]),
+    ("wrong-payload", &[Rule::Phantom]),
+    ("skip-dead-letter", &[Rule::Lost]),
+    ("retry-lost", &[Rule::Lost]),
+    ("replay-skips", &[Rule::Replay]),
+];
+
+const MAX_ATTEMPTS: i32 = 3;
+const BACKOFF_MS: u64 = 100;
+
+/// The same work for everyone: a calm phase with everything that goes wrong in a consumer's life,
+/// a phase in which nobody is subscribed, and a kill -9 in the middle of publishing.
+async fn work(mutant: Option<&str>, seed: u64) -> (Run, Report) {
+    let settings = Settings {
+        ack_timeout_ms: 2_000,
+        max_attempts: MAX_ATTEMPTS,
+        ..Settings::default()
+    };
+    let mut options = Options::new().args([
+        "-ack-timeout=2s",
+        "-retry-backoff=100ms",
+        "-max-retries=3",
+        "-near-window-ms=1000",
+    ]);
+    if let Some(mutant) = mutant {
+        options = options.variable("CHRONOS_MUTANT", mutant);
+    }
+    let mut server = options
+        .start()
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+    let run = Run::new(&server, settings, seed);
+    let behaviour = Behaviour {
+        nack_percent: 8,
+        ignore_percent: 4,
+        poison_percent: 4,
+        hold_percent: 30,
+        leave_after: None,
+    };
+    let leaving = Behaviour {
+        leave_after: Some(25),
+        ..behaviour
+    };
+    let plan = |name: &str, events, due_in_ms| PublishPlan {
+        name: name.to_string(),
+        events,
+        due_in_ms,
+        ..PublishPlan::default()
+    };
+
+    // A group that is there from the begin; one whose members all leave and come back later.
+    let steady = [
+        ConsumerPlan::new("steady", "m1")
+            .behaving(behaviour)
+            .credits(10),
+        ConsumerPlan::new("steady", "m2")
+            .behaving(leaving)
+            .credits(10),
+        ConsumerPlan::new("narrow", "m3").credits(1),
+    ];
+    let steady: Vec<Consumer> = steady
+        .into_iter()
+        .map(|it| Consumer::start(&run, it))
+        .collect();
+    let absent = Consumer::start(&run, ConsumerPlan::new("absent", "m4").behaving(behaviour));
+    publish(run.clone(), plan("calm", 60, -100..400)).await;
+    absent.stop().await;
+    publish(run.clone(), plan("unattended", 40, 0..300)).await;
+    publish(run.clone(), plan("far", 60, 1_200..2_200)).await;
+    let absent = Consumer::start(&run, ConsumerPlan::new("absent", "m4").behaving(behaviour));
+    run.drain(wall_ms() + 2_300, BACKOFF_MS * 3).await;
+    let observed = run.observe_dead_letters(&server).await;
+    observed.unwrap_or_else(|error| panic!("{error}"));
+
+    // Published before the crash: due while it lasts, after it, and not within this run.
+    publish(run.clone(), plan("waiting", 40, 300..2_000)).await;
+    publish(run.clone(), plan("never", 10, 3_600_000..7_200_000)).await;
+    let publishers = [0, 1, 2, 3].map(|number| {
+        let mut plan = plan(&format!("crash{number}"), 400, 0..300);
+        plan.batch_percent = 10;
+        tokio::spawn(publish(run.clone(), plan))
+    });
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    let killed = run.kill_and_restart(&mut server).await;
+    killed.unwrap_or_else(|error| panic!("{error}"));
+    for publisher in publishers {
+        publisher.await.unwrap_or_else(|error| panic!("{error}"));
+    }
+    // The same ids as before the crash must still be known.
+    publish(run.clone(), plan("calm", 60, -100..400)).await;
+    run.drain(wall_ms() + 1_000, BACKOFF_MS * 3).await;
+    let observed = run.observe_partitions().await;
+    observed.unwrap_or_else(|error| panic!("{error}"));
+    for consumer in steady.into_iter().chain([absent]) {
+        consumer.stop().await;
+    }
+    let report = run.report();
+    (run, report)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_mutant_the_work_is_clean() {
+    let (run, _) = work(None, 61).await;
+    let report = run.verify();
+    println!("{report}");
+    for reason in ["nack", "ack timeout", "member gone", "fault"] {
+        assert!(
+            report.statistics.redelivered.contains_key(reason),
+            "no {reason}: {report}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_mutant_is_caught_by_its_rule() {
+    const AT_A_TIME: usize = 3;
+    let runs = MUTANTS
+        .iter()
+        .enumerate()
+        .map(|(number, (mutant, expected))| async move {
+            let (run, report) = work(Some(mutant), 100 + number as u64).await;
+            let broken = report.broken_rules();
+            let caught = expected.iter().find(|rule| broken.contains(rule)).copied();
+            let example = caught.and_then(|rule| {
+                let violation = report.violations.iter().find(|it| it.rule == rule);
+                violation.map(|it| it.message.clone())
+            });
+            drop(run);
+            (*mutant, caught, broken, example.unwrap_or_default())
+        });
+    let mut table: Vec<_> = futures::stream::iter(runs)
+        .buffer_unordered(AT_A_TIME)
+        .collect()
+        .await;
+    table.sort_by_key(|(mutant, ..)| MUTANTS.iter().position(|(it, _)| it == mutant));
+    println!("| mutant | caught by | also | example |\n|---|---|---|---|");
+    let mut missed = Vec::new();
+    for (mutant, caught, broken, example) in &table {
+        let others: BTreeSet<&str> = broken
+            .iter()
+            .filter(|rule| Some(**rule) != *caught)
+            .map(|rule| rule.number())
+            .collect();
+        let others = others.into_iter().collect::<Vec<_>>().join(", ");
+        println!(
+            "| {mutant} | {} | {others} | {example} |",
+            caught.map_or("-", Rule::number)
+        );
+        if caught.is_none() {
+            missed.push(*mutant);
+        }
+    }
+    assert!(
+        missed.is_empty(),
+        "not caught: {missed:?} (was the server built with --features chronos-node/mutants?)"
+    );
+}

@@ -162,11 +162,9 @@ async fn allow_duplicate_skips_the_check() {
 #[tokio::test]
 async fn offsets_start_at_zero_and_leave_no_gap() {
     let (_server, client) = serve(&[]).await;
-    let mut expected = 0;
-    for round in 0..20 {
+    for (expected, round) in (0..).zip(0..20) {
         let answer = publish(&client, event(&format!("a{round}"), "t")).await;
         assert_eq!(answer.offset, expected);
-        expected += 1;
         assert!(
             !publish(&client, event(&format!("a{round}"), "t"))
                 .await
