@@ -47,12 +47,15 @@ fn write_file(
 }
 
 /// Makes the file part of the family: RocksDB links it under a name of its own, syncs the folder
-/// and its manifest, and removes the original. Memtables that hold keys of the file's range are
-/// flushed first, which never happens to a family written only through here.
+/// and its manifest, and removes the original. What the family has in memory is older than the file
+/// and must be in files before; a family written only through here has nothing there.
 fn add(inner: &Inner, family: Family, file: &Path) -> Result<(), String> {
     let mut options = IngestExternalFileOptions::default();
     options.set_move_files(true);
     let column = inner.column(family)?;
+    if inner.has_unflushed(family)? {
+        inner.flush()?;
+    }
     let add = || {
         inner
             .db

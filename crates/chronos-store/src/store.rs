@@ -7,7 +7,7 @@ use crate::options::Options;
 use crate::stats::Stats;
 use crate::{ingest, layout, stats};
 use chronos_core::store::{Family, Store, StoreError, Visitor, Write, WriteBatch};
-use rocksdb::{ColumnFamily, DB, DBRawIterator, FlushOptions, ReadOptions};
+use rocksdb::{ColumnFamily, DB, DBRawIterator, FlushOptions, ReadOptions, properties};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -116,8 +116,6 @@ impl Store for RocksStore {
         }
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(floor);
-        // A lookup, not a scan: reading ahead would be wasted.
-        options.set_auto_readahead_size(false);
         let mut pairs = self.inner.iterator(family, options)?;
         pairs.seek_for_prev(at);
         match pairs.item() {
@@ -173,10 +171,39 @@ impl Inner {
         Ok(self.db.raw_iterator_cf_opt(column, options))
     }
 
-    fn flush(&self) -> Result<(), String> {
+    /// Flushes all families at one point and waits.
+    ///
+    /// RocksDB's atomic flush may return before it is done when an automatic flush was already
+    /// running: it waits for each family's memtable by number, but pairs the numbers with the
+    /// wrong families (`DBImpl::AtomicFlushMemTables` in 11.8 walks a hash map for the one and a
+    /// vector for the other). So it is repeated until no memtable is left waiting; every call waits
+    /// for at least one of them.
+    pub(crate) fn flush(&self) -> Result<(), String> {
         let columns = self.columns()?;
-        let columns: Vec<_> = columns.iter().collect();
-        Ok(self.db.flush_cfs_opt(&columns, &FlushOptions::default())?)
+        let handles: Vec<_> = columns.iter().collect();
+        loop {
+            self.db.flush_cfs_opt(&handles, &FlushOptions::default())?;
+            let mut waiting = 0;
+            for column in &columns {
+                waiting += self.number(column, properties::NUM_IMMUTABLE_MEM_TABLE)?;
+            }
+            if waiting == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether a family has anything in memory that is not in a file.
+    pub(crate) fn has_unflushed(&self, family: Family) -> Result<bool, String> {
+        let column = self.column(family)?;
+        let active = self.number(column, properties::NUM_ENTRIES_ACTIVE_MEM_TABLE)?;
+        let waiting = self.number(column, properties::NUM_IMMUTABLE_MEM_TABLE)?;
+        Ok(active + waiting > 0)
+    }
+
+    fn number(&self, column: &ColumnFamily, name: &properties::PropName) -> Result<u64, String> {
+        let value = self.db.property_int_value_cf(column, name)?;
+        value.ok_or_else(|| format!("the property {name:?} is missing"))
     }
 
     fn encode(&self, batch: &WriteBatch) -> Result<rocksdb::WriteBatch, String> {
@@ -195,6 +222,18 @@ impl Inner {
             }
         }
         Ok(out)
+    }
+}
+
+impl Drop for Inner {
+    /// RocksDB flushes when it closes, but see [`Inner::flush`].
+    fn drop(&mut self) {
+        if self.failure.check().is_err() {
+            return;
+        }
+        if let Err(reason) = self.flush() {
+            tracing::warn!(reason, "the index was closed without its last writes");
+        }
     }
 }
 

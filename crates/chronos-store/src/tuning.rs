@@ -18,7 +18,22 @@
 //! for ingestion do not carry, and keeps them for ever. This crate drops them by the file's
 //! modification time instead, in `expiry`.
 //!
-//! Measured with `examples/index_load.rs` (5 M puts of single-event chunks): see there.
+//! What decided it, measured with `examples/index_load.rs` on two cores (10 M puts of single-event
+//! chunks, a flush every 100 k; then each bucket is read and removed; bytes written are relative
+//! to keys and values):
+//!
+//! | Chunk                | put: CPU | written | remove: CPU | written | files left of 180 MiB |
+//! |----------------------|----------|---------|-------------|---------|-----------------------|
+//! | universal, 4 runs    | 1.5 µs   | 3.5 x   | 0.31 µs     | 0.7 x   | 86 MiB  |
+//! | **universal, 8 runs**| 1.3 µs   | 2.1 x   | 0.29 µs     | 0.7 x   | 144 MiB |
+//! | universal, 16 runs   | 1.3 µs   | 1.7 x   | 0.25 µs     | 0.5 x   | 164 MiB |
+//! | leveled              | 2.2 µs   | 5.7 x   | 0.63 µs     | 2.2 x   | 30 MiB  |
+//!
+//! The price is space: removed chunks stay in files until new ones are merged with them. A chunk
+//! is small beside the payload it points at, so bytes written count for more.
+//!
+//! The same load of ascending Batch records writes 1.1 x in 0.3 µs of CPU with one partition and
+//! 5 x in 1.3 µs with eight; ids are ingested at 1.2 x and 1 µs, half a million at a time.
 
 use crate::options::Options;
 use chronos_core::store::Family;
@@ -28,8 +43,8 @@ use rocksdb::{
     FifoCompactOptions, LogLevel, LruCacheOptions, UniversalCompactOptions,
 };
 
-/// Sorted runs of Chunk that are merged at once. Each merge rewrites its inputs, so the more of
-/// them, the fewer times an entry is rewritten, and the more runs a scan has to look into.
+/// Sorted runs of Chunk that start a merge. The more are merged at once, the fewer times an entry
+/// is rewritten, and the more runs a scan has to look into.
 const CHUNK_RUNS: i32 = 8;
 
 /// The cache that all families share.

@@ -140,7 +140,7 @@ fn small() -> Options {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn answers_like_the_store_in_memory(operations in vec(operation(), 1..60)) {

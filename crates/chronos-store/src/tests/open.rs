@@ -125,3 +125,31 @@ fn removes_files_that_a_crash_left_to_be_ingested() {
         Some(b"3".to_vec())
     );
 }
+
+#[test]
+fn a_flush_is_complete_when_another_one_was_running() {
+    let folder = tempfile::tempdir().unwrap();
+    // So little that every write starts a flush by itself.
+    let options = Options {
+        write_buffer_bytes: 64 << 10,
+        ..Options::default()
+    };
+    let mut store = RocksStore::open(folder.path(), &options).unwrap();
+    for n in 0..20u8 {
+        let mut both = batch(Family::Chunk, &[0, n], b"");
+        both.put(Family::Batch, [0, n], b"");
+        store.write(&both).unwrap();
+        store.write(&batch(Family::Batch, &[1, n], b"")).unwrap();
+        if n % 2 == 0 {
+            store.flush().unwrap();
+            assert!(!store.inner.has_unflushed(Family::Batch).unwrap());
+        } else {
+            drop(store);
+            store = RocksStore::open(folder.path(), &options).unwrap();
+        }
+        assert!(
+            store.get(Family::Batch, &[1, n]).unwrap().is_some(),
+            "round {n}"
+        );
+    }
+}
