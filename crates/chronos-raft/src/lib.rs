@@ -19,6 +19,9 @@
 //! cannot be saved, a machine that fails. [`Group::stopped`] tells. Nothing is tried again, and
 //! proposals that were under way are answered "unknown".
 //!
+//! Nothing is ever purged: that takes snapshots, which are not built yet. Until then no segment of
+//! a group's log may be removed either, or the group refuses to open.
+//!
 //! This is the only crate that names openraft, and no type of openraft is in its interface.
 
 mod applied_mark;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use chronos_raft::{Group, GroupOptions, Machine, OpenError};
-use chronos_wal::{Files, Flusher, Options, RealFiles, Wal};
+use chronos_wal::{Files, Flusher, FsyncMode, Options, RealFiles, Wal};
 
 /// The files of one group, to be opened again and again.
 pub(crate) struct Disk {
     folder: tempfile::TempDir,
     files: Arc<dyn Files>,
     flusher: Arc<Flusher>,
+    pub(crate) fsync: FsyncMode,
 }
 
 impl Disk {
@@ -23,6 +24,7 @@ impl Disk {
             folder: tempfile::tempdir().unwrap(),
             files,
             flusher: Arc::new(Flusher::start(2)),
+            fsync: FsyncMode::Batch,
         }
     }
 
@@ -32,6 +34,7 @@ impl Disk {
             folder: tempfile::tempdir().unwrap(),
             files: Arc::clone(&self.files),
             flusher: Arc::clone(&self.flusher),
+            fsync: self.fsync,
         }
     }
 
@@ -47,7 +50,8 @@ impl Disk {
     }
 
     pub(crate) fn try_wal(&self) -> Result<Wal, chronos_wal::Error> {
-        let options = Options::new(self.folder.path().join("log"), 1);
+        let mut options = Options::new(self.folder.path().join("log"), 1);
+        options.fsync = self.fsync;
         let (wal, _) = Wal::open(Arc::clone(&self.files), options, &self.flusher)?;
         Ok(wal)
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use chronos_raft::{Group, ProposeError};
+use chronos_wal::FsyncMode;
 use chronos_wal::faulty::{Fault, FaultyFiles, Operation};
 use futures::future::join_all;
 
@@ -129,7 +130,7 @@ async fn run_until_the_power_goes(disk: &Disk, from: u64) -> u64 {
         let mut next = from;
         let mut under_way = VecDeque::new();
         loop {
-            while under_way.len() < 20 {
+            while under_way.len() < 100 {
                 under_way.push_back(group.propose(numbered(next)));
                 next += 1;
             }
@@ -167,6 +168,33 @@ async fn what_was_acknowledged_survives_a_power_loss_at_any_moment() {
             );
             assert!(found.into_iter().eq((0..kept).map(numbered)), "seed {seed}");
             acknowledged = kept;
+            group.shutdown().await;
+        }
+    }
+}
+
+/// The weaker mode may lose what it acknowledged last, but not open anything else than a start of
+/// what was proposed, and not refuse to open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_loss_between_two_syncs_takes_the_end_and_nothing_else() {
+    for seed in 0..50 {
+        let (files, mut disk) = faulty();
+        disk.fsync = FsyncMode::Periodic;
+        let mut from = 0;
+        let mut term = 0;
+        for round in 0..3 {
+            files.cut_power_at(1 + (seed * 7 + round * 31) % 97);
+            run_until_the_power_goes(&disk, from).await;
+            files.power_loss(seed * 3 + round);
+
+            let (machine, notes) = Journal::new();
+            let group = disk.open(machine).await.unwrap();
+            let next_term = soon(group.lead()).await.unwrap();
+            assert!(next_term > term, "seed {seed}");
+            term = next_term;
+            let found = notes.commands();
+            from = found.len() as u64;
+            assert!(found.into_iter().eq((0..from).map(numbered)), "seed {seed}");
             group.shutdown().await;
         }
     }
