@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chronos_wal::faulty::FaultyFiles;
+use chronos_wal::faulty::{Fault, FaultyFiles, Operation};
 use chronos_wal::{Error, Flusher, FsyncMode, MAX_BODY_BYTES, Options, RealFiles, Record, Wal};
 
 use crate::support::*;
@@ -245,6 +245,41 @@ fn truncation_within_across_and_of_everything() {
 }
 
 #[test]
+fn what_was_known_of_truncated_records_is_forgotten() {
+    let files = FaultyFiles::new(1);
+    let rig = Rig::open(&files);
+    rig.append(records(1..=10, 500)).unwrap();
+    for index in 1..=10 {
+        rig.wal.read_body_at(index, 0, 500).unwrap();
+    }
+    rig.wal.truncate_after(Some(3)).unwrap();
+    let new: Vec<_> = (4..=10).map(|index| record_of(index, 300, 1)).collect();
+    rig.append(new.clone()).unwrap();
+    for record in new {
+        let read = rig.wal.read_body_at(record.index, 7, 200).unwrap();
+        assert_eq!(read, record.body[7..207]);
+    }
+
+    // The first segment is sealed, cut, and sealed again at the same length with other records in
+    // it, but this time its sidecar cannot be stored. The old one must not be there to be believed.
+    let files = FaultyFiles::new(1);
+    let rig = Rig::open(&files);
+    rig.append(records(1..=13, 5000)).unwrap();
+    rig.wal.truncate_after(Some(2)).unwrap();
+    let sizes = [5100, 4900];
+    let new: Vec<_> = (3..=14)
+        .map(|index| record_of(index, sizes[index as usize % 2], 1))
+        .collect();
+    files.fail(Operation::Create, 1, Fault::Eio);
+    rig.append(new.clone()).unwrap();
+    assert_eq!(rig.wal.status().segments.len(), 2);
+    drop(rig);
+    let rig = Rig::open(&files);
+    assert_eq!(rig.recovery.rebuilt_indexes, 1);
+    assert_eq!(rig.records()[2..], new);
+}
+
+#[test]
 fn truncation_waits_for_queued_writes() {
     let files = FaultyFiles::new(1);
     let rig = Rig::open(&files);
@@ -314,12 +349,12 @@ fn neighbours_are_found_without_a_search() {
     );
     rig.append(records(1..=500, 10)).unwrap();
     rig.wal.read(200).unwrap();
-    let before = files.calls(chronos_wal::faulty::Operation::Read);
+    let before = files.calls(Operation::Read);
     for index in 201..=300 {
         rig.wal.read(index).unwrap();
         rig.wal.read_body_at(index, 0, 4).unwrap();
     }
-    let reads = files.calls(chronos_wal::faulty::Operation::Read) - before;
+    let reads = files.calls(Operation::Read) - before;
     assert_eq!(reads, 200);
 }
 
