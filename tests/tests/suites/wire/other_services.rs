@@ -5,6 +5,7 @@ use chronos_proto::cronos_db::raft_service_client::RaftServiceClient;
 use chronos_proto::cronos_db::replication_service_client::ReplicationServiceClient;
 use chronos_proto::cronos_db::transaction_service_client::TransactionServiceClient;
 use chronos_proto::cronos_db_admin::admin_service_client::AdminServiceClient;
+use chronos_proto::{cronos_db as wire, cronos_db_admin as admin};
 use prost::Message;
 use prost_types::FileDescriptorProto;
 use tokio_stream::StreamExt;
@@ -31,68 +32,58 @@ async fn services_that_are_not_built_yet_say_so() {
     let mut transactions = TransactionServiceClient::new(channel.clone());
     unimplemented_in_words(
         transactions
-            .begin_transaction(chronos_proto::cronos_db::BeginTransactionRequest::default())
+            .begin_transaction(wire::BeginTransactionRequest::default())
             .await,
     );
     unimplemented_in_words(
         transactions
-            .prepare_transaction(chronos_proto::cronos_db::PrepareTransactionRequest::default())
+            .prepare_transaction(wire::PrepareTransactionRequest::default())
             .await,
     );
     unimplemented_in_words(
         transactions
-            .commit_transaction(chronos_proto::cronos_db::CommitTransactionRequest::default())
+            .commit_transaction(wire::CommitTransactionRequest::default())
             .await,
     );
     unimplemented_in_words(
         transactions
-            .abort_transaction(chronos_proto::cronos_db::AbortTransactionRequest::default())
+            .abort_transaction(wire::AbortTransactionRequest::default())
             .await,
     );
-    let mut admin = AdminServiceClient::new(channel.clone());
+    let mut administration = AdminServiceClient::new(channel.clone());
     unimplemented_in_words(
-        admin
-            .get_cluster_topology(
-                chronos_proto::cronos_db_admin::GetClusterTopologyRequest::default(),
-            )
-            .await,
-    );
-    unimplemented_in_words(
-        admin
-            .trigger_rebalance(chronos_proto::cronos_db_admin::RebalanceRequest::default())
+        administration
+            .get_cluster_topology(admin::GetClusterTopologyRequest::default())
             .await,
     );
     unimplemented_in_words(
-        admin
-            .list_consumer_groups(
-                chronos_proto::cronos_db_admin::AdminListConsumerGroupsRequest::default(),
-            )
+        administration
+            .trigger_rebalance(admin::RebalanceRequest::default())
+            .await,
+    );
+    unimplemented_in_words(
+        administration
+            .list_consumer_groups(admin::AdminListConsumerGroupsRequest::default())
             .await,
     );
     let mut replication = ReplicationServiceClient::new(channel.clone());
     unimplemented_in_words(
         replication
-            .append(chronos_proto::cronos_db::ReplicationAppendRequest::default())
+            .append(wire::ReplicationAppendRequest::default())
             .await,
     );
     unimplemented_in_words(
         replication
-            .sync(chronos_proto::cronos_db::ReplicationSyncRequest::default())
+            .sync(wire::ReplicationSyncRequest::default())
             .await,
     );
     let mut raft = RaftServiceClient::new(channel.clone());
-    unimplemented_in_words(
-        raft.join(chronos_proto::cronos_db::RaftJoinRequest::default())
-            .await,
-    );
-    unimplemented_in_words(
-        raft.status(chronos_proto::cronos_db::RaftStatusRequest::default())
-            .await,
-    );
+    unimplemented_in_words(raft.join(wire::RaftJoinRequest::default()).await);
+    unimplemented_in_words(raft.status(wire::RaftStatusRequest::default()).await);
     let mut regions = CrossRegionServiceClient::new(channel);
     unimplemented_in_words(
         regions
-            .replicate_events(chronos_proto::cronos_db::RegionReplicateRequest::default())
+            .replicate_events(wire::RegionReplicateRequest::default())
             .await,
     );
 }
