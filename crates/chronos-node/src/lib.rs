@@ -1,7 +1,23 @@
-//! The server.
+//! The server: configuration, gRPC edge, partition drivers, delivery, HTTP and metrics.
+//!
+//! ```text
+//! gRPC ──► edge ──► engine::Driver ──► chronos-raft ──► chronos-wal
+//!            ▲           │  ▲               │
+//!            │           ▼  │               ▼
+//!            └──── delivery groups ◄── chronos-core::partition ──► chronos-store
+//! ```
+//!
+//! [`run`] starts a node and returns when it has stopped.
 
 pub mod config;
 pub mod data_dir;
+mod delivery;
+mod edge;
+mod engine;
 pub mod http;
 pub mod logging;
 pub mod metrics;
+mod node;
+mod observe;
+
+pub use node::run;

@@ -40,7 +40,8 @@ pub fn decode_key(key: &[u8]) -> Result<IdHash, Malformed> {
 pub struct Accepted {
     /// Offset of the event that brought the id.
     pub offset: u64,
-    /// The leader's clock when it was accepted, Unix milliseconds.
+    /// The partition's time when it was accepted, Unix milliseconds: the leader's clock, but never
+    /// moving back.
     pub at_ms: i64,
 }
 

@@ -67,7 +67,7 @@ impl<S: Store> Partition<S> {
         put_u64(&mut record, released);
         put_i64(&mut record, upto.due_ms);
         put_u64(&mut record, upto.offset);
-        put_u64(&mut record, self.dedup_ttl_ms);
+        put_i64(&mut record, self.forgotten_ms);
         put_bytes(&mut record, &self.membership);
         writes.put(Family::Meta, key(self.number, Kind::Partition, 0), record);
         for number in self.topics.saved..self.topics.len() {
@@ -103,11 +103,7 @@ impl<S: Store> Partition<S> {
 
     /// The checkpoint is durable.
     pub fn finish_checkpoint(&mut self) {
-        self.dedup.thaw(
-            self.horizon
-                .due_ms
-                .saturating_sub_unsigned(self.dedup_ttl_ms),
-        );
+        self.dedup.thaw(self.forgotten_ms);
         self.checkpointing = false;
     }
 }
@@ -132,7 +128,7 @@ pub(super) fn restore<S: Store>(
         group_numbers: HashMap::new(),
         changed_groups: HashSet::new(),
         dedup: Dedup::open(&store, number)?,
-        dedup_ttl_ms: 0,
+        forgotten_ms: i64::MIN,
         scheduled_total: 0,
         saved_released: (0, DueKey::MIN),
         checkpointing: false,
@@ -194,7 +190,7 @@ impl<S: Store> Partition<S> {
         self.scheduled_total = take_u64(input)?;
         self.saved_released.0 = take_u64(input)?;
         self.saved_released.1 = DueKey::new(take_i64(input)?, take_u64(input)?);
-        self.dedup_ttl_ms = take_u64(input)?;
+        self.forgotten_ms = take_i64(input)?;
         self.membership = take_bytes(input)?.to_vec();
         Ok(())
     }

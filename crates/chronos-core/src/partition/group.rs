@@ -21,6 +21,8 @@ pub struct Group {
     pub topic: Option<TopicNumber>,
     /// Events below this offset are not for this group.
     pub first_offset: u64,
+    /// The cursor with which it began.
+    pub began: DueKey,
     /// What is settled.
     pub settled: Settled,
     /// Failed deliveries of events that are not settled.
@@ -48,6 +50,7 @@ impl Group {
             name: command.name.clone(),
             topic,
             first_offset,
+            began: cursor,
             settled: Settled::new(cursor),
             failures: BTreeMap::new(),
             next_dead: 0,
@@ -97,6 +100,12 @@ impl Group {
         }
     }
 
+    /// Whether anything was settled since the group began.
+    #[must_use]
+    pub fn has_settled(&self) -> bool {
+        self.began != self.settled.cursor()
+    }
+
     /// The record of the group in a checkpoint.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -104,6 +113,8 @@ impl Group {
         put_u64(&mut out, self.topic.map_or(0, |topic| u64::from(topic) + 1));
         put_u64(&mut out, self.first_offset);
         put_u64(&mut out, self.next_dead);
+        put_i64(&mut out, self.began.due_ms);
+        put_u64(&mut out, self.began.offset);
         let mut settled = Vec::new();
         self.settled.encode(&mut settled);
         put_bytes(&mut out, &settled);
@@ -126,6 +137,7 @@ impl Group {
         };
         let first_offset = take_u64(input)?;
         let next_dead = take_u64(input)?;
+        let began = DueKey::new(take_i64(input)?, take_u64(input)?);
         let settled = Settled::decode(take_bytes(input)?).map_err(|_| Malformed)?;
         let mut failures = BTreeMap::new();
         for _ in 0..take_u64(input)? {
@@ -136,6 +148,7 @@ impl Group {
             name,
             topic,
             first_offset,
+            began,
             settled,
             failures,
             next_dead,

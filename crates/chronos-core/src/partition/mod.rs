@@ -26,6 +26,8 @@ mod checkpoint;
 mod due_index;
 mod effects;
 mod group;
+#[cfg(test)]
+mod invariants;
 mod publish;
 pub mod released;
 mod topics;
@@ -81,7 +83,8 @@ pub struct Partition<S> {
     group_numbers: HashMap<(String, Option<TopicNumber>), GroupNumber>,
     changed_groups: HashSet<GroupNumber>,
     dedup: Dedup,
-    dedup_ttl_ms: u64,
+    /// Message ids accepted up to this time are forgotten, Unix milliseconds. Never moves back.
+    forgotten_ms: i64,
     /// Events ever accepted that were not due on arrival.
     scheduled_total: u64,
     /// Of the last checkpoint: how many of them had been released, and up to which due key.
@@ -112,7 +115,7 @@ impl<S: Store> Partition<S> {
         let mut writes = WriteBatch::default();
         let target_ms = batch.now_ms.saturating_add(i64::from(batch.ahead_ms));
         let horizon_ms = self.horizon.due_ms.max(target_ms);
-        let mut accepting = Accepting::new(batch.now_ms, horizon_ms, self.next_offset);
+        let mut accepting = Accepting::new(horizon_ms, self.next_offset);
         for section in batch.sections() {
             let section = section?;
             let outcome = match section.kind {

@@ -13,7 +13,6 @@ use crate::wheel::Timer;
 /// What the publish sections of one entry have brought so far.
 #[derive(Debug)]
 pub(super) struct Accepting {
-    now_ms: i64,
     /// Where the horizon's time will be after this entry: an event scheduled at or before it is
     /// released by its own publish.
     pub(super) horizon_ms: i64,
@@ -28,9 +27,8 @@ pub(super) struct Accepting {
 }
 
 impl Accepting {
-    pub(super) fn new(now_ms: i64, horizon_ms: i64, next_offset: u64) -> Self {
+    pub(super) fn new(horizon_ms: i64, next_offset: u64) -> Self {
         Self {
-            now_ms,
             horizon_ms,
             first_offset: next_offset,
             next_offset,
@@ -81,7 +79,12 @@ impl<S: Store> Partition<S> {
         accepting: &mut Accepting,
     ) -> Result<Published, ApplyError> {
         let publish = Publish::decode(section.payload)?;
-        self.dedup_ttl_ms = publish.dedup_ttl_ms;
+        // By the partition's time, which never moves back, so that what is forgotten stays forgotten
+        // whatever the clock and the setting do next.
+        let expired_ms = accepting
+            .horizon_ms
+            .saturating_sub_unsigned(publish.dedup_ttl_ms);
+        self.forgotten_ms = self.forgotten_ms.max(expired_ms);
         let ids = ids(&publish)?;
         // Look-ups go by offsets given out before this entry: what the store knows beyond is from a
         // part of the log that is being applied again.
@@ -89,9 +92,6 @@ impl<S: Store> Partition<S> {
             .dedup
             .look_up(&self.store, self.number, &ids, self.next_offset)?;
         let mut known = known.into_iter().peekable();
-        let oldest_ms = accepting
-            .now_ms
-            .saturating_sub_unsigned(publish.dedup_ttl_ms);
 
         let mut published = Published {
             first_offset: accepting.next_offset,
@@ -105,7 +105,7 @@ impl<S: Store> Partition<S> {
                 .map(|(_, accepted)| accepted);
             if !slot.allow_duplicate {
                 let before = self.dedup.recent(*id).or(stored);
-                if before.is_some_and(|accepted| accepted.at_ms > oldest_ms) {
+                if before.is_some_and(|accepted| accepted.at_ms > self.forgotten_ms) {
                     published.duplicates.push(slot_number as u32);
                     accepting.spans.extend(span.take());
                     continue;
@@ -114,7 +114,7 @@ impl<S: Store> Partition<S> {
                     *id,
                     Accepted {
                         offset: accepting.next_offset,
-                        at_ms: accepting.now_ms,
+                        at_ms: accepting.horizon_ms,
                     },
                 );
             }

@@ -56,8 +56,11 @@ pub fn read(
         let Some(bucket) = bucket else {
             return Ok(found);
         };
-        let end =
-            upto.min(DueKey::new(chunk::bucket_start_ms(bucket.saturating_add(1)), 0).before());
+        let last_bucket = bucket >= chunk::bucket_of(i64::MAX);
+        let end = match last_bucket {
+            true => upto,
+            false => upto.min(DueKey::new(chunk::bucket_start_ms(bucket + 1), 0).before()),
+        };
         let from = found.len();
         read_bucket(store, partition, topic, bucket, after, end, &mut found)?;
         read_runs(store, partition, topic, after, end, u64::MAX, &mut found)?;
@@ -65,9 +68,6 @@ pub fn read(
         merge_neighbours(&mut found, from);
         if found.iter().map(|run| run.count).sum::<u64>() >= limit {
             return Ok(found);
-        }
-        if bucket == i64::MAX {
-            break;
         }
         after = end;
     }

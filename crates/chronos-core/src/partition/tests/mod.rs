@@ -1,0 +1,23 @@
+//! The state machine from outside.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `rules.rs` | one test for each rule a reader should know |
+//! | `restart.rs` | the same for checkpoints and crashes |
+//! | `model.rs` | random logs, checkpoints and crashes against the oracle |
+//! | `steps.rs` | what is random in them |
+//! | `oracle.rs` | the rules once more, in plain maps |
+//! | `compare.rs` | a partition against the oracle, and against another partition |
+//! | `replica.rs` | a partition that is checkpointed and crashes |
+//! | `entry.rs` | log entries made by hand |
+
+use super::invariants;
+
+mod compare;
+mod entry;
+mod model;
+mod oracle;
+mod replica;
+mod restart;
+mod rules;
+mod steps;

@@ -1,0 +1,245 @@
+//! The rules once more, in plain maps: slow, without chunks, runs, windows or filters.
+
+use super::entry::{Command, Commands, Event};
+use crate::command::create_group::{CreateGroup, Start};
+use crate::command::settle::Settle;
+use crate::keys::dead::DeadLetter;
+use crate::partition::{Outcome, Published};
+use crate::types::DueKey;
+use std::collections::BTreeMap;
+
+/// An accepted event.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) event: Event,
+    pub(super) due_ms: i64,
+    /// Whether it was due on arrival.
+    pub(super) late: bool,
+    pub(super) log_index: usize,
+    pub(super) section: usize,
+    pub(super) slot: u32,
+}
+
+/// A consumer group: the stretches it settled, as they came.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) command: CreateGroup,
+    pub(super) began: DueKey,
+    pub(super) stretches: Vec<(DueKey, DueKey)>,
+    pub(super) failures: BTreeMap<DueKey, u32>,
+    pub(super) dead: Vec<DeadLetter>,
+}
+
+impl Group {
+    pub(super) fn is_settled(&self, key: DueKey) -> bool {
+        let within = |(from, to): &(DueKey, DueKey)| *from < key && key <= *to;
+        key <= self.began || self.stretches.iter().any(within)
+    }
+
+    /// The end of the stretches that follow each other from where the group began.
+    pub(super) fn cursor(&self) -> DueKey {
+        let mut cursor = self.began;
+        while let Some((_, to)) = self
+            .stretches
+            .iter()
+            .find(|(from, to)| *from <= cursor && cursor < *to)
+        {
+            cursor = *to;
+        }
+        cursor
+    }
+
+    fn settle(&mut self, settle: &Settle, now_ms: i64) {
+        for failure in &settle.failures {
+            if !self.is_settled(failure.key) {
+                self.failures.insert(failure.key, failure.failures);
+            }
+        }
+        for death in &settle.deaths {
+            if !self.is_settled(death.key) {
+                self.dead.push(DeadLetter {
+                    key: death.key,
+                    attempts: death.attempts,
+                    at_ms: now_ms,
+                    reason: death.reason.clone(),
+                });
+            }
+        }
+        self.stretches.extend(&settle.stretches);
+        let (began, stretches) = (self.began, &self.stretches);
+        self.failures.retain(|key, _| {
+            *key > began && !stretches.iter().any(|(from, to)| from < key && key <= to)
+        });
+    }
+}
+
+/// What a partition must be after the entries so far.
+#[derive(Debug)]
+pub(super) struct Oracle {
+    /// By offset.
+    pub(super) events: Vec<Known>,
+    /// Every accepted event in the order in which they fall due.
+    pub(super) due: BTreeMap<DueKey, u64>,
+    pub(super) horizon: DueKey,
+    /// By number.
+    pub(super) topics: Vec<String>,
+    /// By number.
+    pub(super) groups: Vec<Group>,
+    /// Message id → the partition's time when it was accepted.
+    ids: BTreeMap<String, i64>,
+    /// Ids accepted up to this time are forgotten.
+    forgotten_ms: i64,
+    /// The greatest time that an entry brought.
+    time_ms: i64,
+    entries: usize,
+}
+
+impl Oracle {
+    pub(super) fn new() -> Self {
+        Self {
+            events: Vec::new(),
+            due: BTreeMap::new(),
+            horizon: DueKey::MIN,
+            topics: Vec::new(),
+            groups: Vec::new(),
+            ids: BTreeMap::new(),
+            forgotten_ms: i64::MIN,
+            time_ms: i64::MIN,
+            entries: 0,
+        }
+    }
+
+    /// An entry without commands.
+    pub(super) fn skip(&mut self) {
+        self.entries += 1;
+    }
+
+    pub(super) fn apply(&mut self, commands: &Commands) -> Vec<Outcome> {
+        let clock_ms = commands.now_ms.saturating_add(commands.ahead_ms.into());
+        self.time_ms = self.time_ms.max(clock_ms);
+        let horizon_before = self.horizon;
+        let outcomes = (commands.sections.iter().enumerate())
+            .map(|(section, command)| match command {
+                Command::Publish {
+                    events,
+                    dedup_ttl_ms,
+                } => Outcome::Published(self.publish(section, events, *dedup_ttl_ms)),
+                Command::Settle(settle) => {
+                    self.groups[settle.group as usize].settle(settle, commands.now_ms);
+                    Outcome::Settled
+                }
+                Command::CreateGroup(create) => self.create_group(create, horizon_before),
+            })
+            .collect();
+        self.horizon = match self.events.len() as u64 {
+            0 => DueKey::new(self.time_ms - 1, u64::MAX),
+            count => DueKey::new(self.time_ms, count - 1),
+        };
+        self.entries += 1;
+        outcomes
+    }
+
+    fn publish(&mut self, section: usize, events: &[Event], dedup_ttl_ms: u64) -> Published {
+        self.forgotten_ms = self
+            .forgotten_ms
+            .max(self.time_ms.saturating_sub_unsigned(dedup_ttl_ms));
+        let mut published = Published {
+            first_offset: self.events.len() as u64,
+            ..Published::default()
+        };
+        for (slot, event) in (0..).zip(events) {
+            if !event.allow_duplicate {
+                if self.remembers(&event.id) {
+                    published.duplicates.push(slot);
+                    continue;
+                }
+                self.ids.insert(event.id.clone(), self.time_ms);
+            }
+            let known = Known {
+                event: event.clone(),
+                due_ms: event.schedule_ms.max(self.time_ms),
+                late: event.schedule_ms <= self.time_ms,
+                log_index: self.entries,
+                section,
+                slot,
+            };
+            let offset = self.events.len() as u64;
+            self.due.insert(DueKey::new(known.due_ms, offset), offset);
+            self.topic(&event.topic);
+            self.events.push(known);
+            published.accepted += 1;
+        }
+        published
+    }
+
+    fn create_group(&mut self, command: &CreateGroup, horizon: DueKey) -> Outcome {
+        if let Some(topic) = &command.topic {
+            self.topic(topic);
+        }
+        let known = (self.groups.iter())
+            .position(|group| group.command.name == command.name && group.command.topic == command.topic);
+        if let Some(number) = known {
+            return Outcome::GroupCreated {
+                group: number as u32,
+                created: false,
+            };
+        }
+        let claimed = self.groups.iter().any(|group| {
+            match (&group.command.topic, &command.topic) {
+                (Some(theirs), Some(ours)) => theirs == ours,
+                _ => true,
+            }
+        });
+        let began = match command.start {
+            Start::Unclaimed if claimed => horizon,
+            _ => DueKey::MIN,
+        };
+        self.groups.push(Group {
+            command: command.clone(),
+            began,
+            stretches: Vec::new(),
+            failures: BTreeMap::new(),
+            dead: Vec::new(),
+        });
+        Outcome::GroupCreated {
+            group: self.groups.len() as u32 - 1,
+            created: true,
+        }
+    }
+
+    /// Whether another event with this id would be refused.
+    pub(super) fn remembers(&self, id: &str) -> bool {
+        self.ids.get(id).is_some_and(|at_ms| *at_ms > self.forgotten_ms)
+    }
+
+    /// The number of a topic, given now if it is new.
+    fn topic(&mut self, name: &str) -> u32 {
+        let known = self.topics.iter().position(|topic| topic == name);
+        known.unwrap_or_else(|| {
+            self.topics.push(name.to_owned());
+            self.topics.len() - 1
+        }) as u32
+    }
+
+    /// The number of a topic that exists.
+    pub(super) fn topic_number(&self, name: &str) -> u32 {
+        self.topics.iter().position(|topic| topic == name).unwrap() as u32
+    }
+
+    /// Due keys of a topic in `(after, upto]`, in due order.
+    pub(super) fn due_in(&self, topic: u32, after: DueKey, upto: DueKey) -> Vec<DueKey> {
+        (self.due.iter())
+            .filter(|(key, _)| after < **key && **key <= upto)
+            .filter(|(_, offset)| self.events[**offset as usize].event.topic == self.topics[topic as usize])
+            .map(|(key, _)| *key)
+            .collect()
+    }
+
+    /// The events of a topic that were not due on arrival.
+    pub(super) fn scheduled(&self, topic: u32) -> impl Iterator<Item = DueKey> + '_ {
+        (0..)
+            .zip(&self.events)
+            .filter(move |(_, known)| !known.late && known.event.topic == self.topics[topic as usize])
+            .map(|(offset, known)| DueKey::new(known.due_ms, offset))
+    }
+}

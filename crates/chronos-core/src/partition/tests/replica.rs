@@ -1,0 +1,128 @@
+//! A partition that is checkpointed and crashes, as a node runs it.
+
+use super::entry::Commands;
+use crate::partition::{Checkpoint, Effects, LogPosition, Partition};
+use crate::store::{MemoryStore, Store};
+use crate::types::DueKey;
+
+/// The number of the partition under test: not the first, so that keys of others would show.
+pub(super) const NUMBER: u32 = 3;
+
+/// What the log holds.
+#[derive(Debug, Clone)]
+pub(super) enum Entry {
+    Commands(Commands),
+    Blank,
+    Membership(Vec<u8>),
+}
+
+/// How far a checkpoint has come.
+#[derive(Debug)]
+enum Stage {
+    None,
+    Begun(Checkpoint),
+    Written,
+    Flushed,
+}
+
+/// A replica that applies the log from where it stands.
+#[derive(Debug)]
+pub(super) struct Replica {
+    pub(super) partition: Partition<MemoryStore>,
+    stage: Stage,
+}
+
+impl Replica {
+    pub(super) fn new() -> Self {
+        Self::open(MemoryStore::new())
+    }
+
+    fn open(store: MemoryStore) -> Self {
+        Self {
+            partition: Partition::open(NUMBER, store).unwrap(),
+            stage: Stage::None,
+        }
+    }
+
+    /// Index of the next entry to apply.
+    pub(super) fn next_index(&self) -> usize {
+        self.partition
+            .applied()
+            .map_or(0, |applied| applied.index as usize + 1)
+    }
+
+    /// Applies the entry that has the next index.
+    pub(super) fn apply(&mut self, entry: &Entry) -> Effects {
+        let index = self.next_index() as u64;
+        match entry {
+            Entry::Commands(commands) => {
+                let position = LogPosition {
+                    term: commands.term,
+                    index,
+                };
+                self.partition.apply(position, &commands.encode()).unwrap()
+            }
+            Entry::Blank => {
+                self.partition.apply_blank(LogPosition { term: 0, index });
+                Effects::default()
+            }
+            Entry::Membership(members) => {
+                self.partition
+                    .apply_membership(LogPosition { term: 0, index }, members.clone());
+                Effects::default()
+            }
+        }
+    }
+
+    /// Takes a checkpoint one step further: begin, write, flush, finish.
+    pub(super) fn checkpoint_step(&mut self) {
+        let store = self.partition.store().clone();
+        self.stage = match std::mem::replace(&mut self.stage, Stage::None) {
+            Stage::None => {
+                let released = (self.partition.scheduled_total(), self.partition.horizon());
+                match self.partition.begin_checkpoint(released.0, released.1) {
+                    None => Stage::None,
+                    Some(checkpoint) => {
+                        let applied = self.partition.applied().unwrap();
+                        assert_eq!(checkpoint.applied_index(), applied.index);
+                        Stage::Begun(checkpoint)
+                    }
+                }
+            }
+            Stage::Begun(checkpoint) => {
+                let another = self.partition.begin_checkpoint(0, DueKey::MIN);
+                assert!(another.is_none(), "one checkpoint at a time");
+                checkpoint.write(&store).unwrap();
+                Stage::Written
+            }
+            Stage::Written => {
+                store.flush().unwrap();
+                Stage::Flushed
+            }
+            Stage::Flushed => {
+                self.partition.finish_checkpoint();
+                Stage::None
+            }
+        };
+    }
+
+    /// A whole checkpoint, whatever is under way.
+    pub(super) fn checkpoint(&mut self) {
+        while !matches!(self.stage, Stage::None) {
+            self.checkpoint_step();
+        }
+        for _ in 0..4 {
+            self.checkpoint_step();
+        }
+    }
+
+    /// The store flushes by itself, at a moment of its own choosing.
+    pub(super) fn flush(&self) {
+        self.partition.store().flush().unwrap();
+    }
+
+    /// Loses what is not durable and opens what is left.
+    pub(super) fn crash(&mut self) {
+        *self = Self::open(self.partition.store().crash());
+    }
+}

@@ -1,0 +1,599 @@
+//! One consumer group in one partition: members, credit, what is in flight, what failed.
+
+use super::{Dispatch, Feed, SessionId, Stretch};
+use crate::engine::Credit;
+use chronos_core::command::settle::{Death, Failure, Settle};
+use chronos_core::mutant;
+use chronos_core::partition;
+use chronos_core::settled::Settled;
+use chronos_core::store::{Store, StoreError};
+use chronos_core::types::{DueKey, GroupNumber, TopicNumber};
+use hashbrown::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Events fetched from the feed at a time.
+const FETCH_EVENTS: u64 = 16 * 1024;
+/// Deadlines of answered deliveries are swept out when they outnumber the others by this much.
+const LEAST_DEADLINES: usize = 64 * 1024;
+/// Most events that wait for their time or for another attempt before the group fetches no more.
+const MOST_DELAYED: u64 = 256 * 1024;
+
+/// How deliveries are repeated.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// A delivery that is not answered in this time has failed.
+    pub ack_timeout: Duration,
+    /// Deliveries that may fail before the event is a dead letter; at least one.
+    pub most_attempts: u32,
+    /// The n-th repetition waits n times this long.
+    pub backoff: Duration,
+}
+
+/// A consumer's answer to a delivery.
+#[derive(Debug, Clone)]
+pub struct Ack {
+    /// The event.
+    pub key: DueKey,
+    /// Which delivery of it.
+    pub attempt: u32,
+    /// Processed, or failed.
+    pub success: bool,
+    /// What the consumer says of a failure.
+    pub reason: String,
+}
+
+/// What an answer changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AckOutcome {
+    /// The event is settled.
+    Settled,
+    /// It will be delivered again.
+    Retry,
+    /// It is a dead letter.
+    Dead,
+    /// Nothing: it was settled before, or the answer is to an older delivery.
+    Stale,
+}
+
+/// What a group did since it was last asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Deliveries after the first of an event.
+    pub retried: u64,
+    /// Deliveries that were not answered in time.
+    pub timed_out: u64,
+    /// Events given up.
+    pub dead: u64,
+}
+
+#[derive(Debug)]
+struct Member {
+    session: SessionId,
+    credit: Arc<Credit>,
+    in_flight: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct InFlight {
+    due_ms: i64,
+    before: DueKey,
+    session: SessionId,
+    attempt: u32,
+}
+
+/// What happened to an event that was delivered before and is not settled.
+#[derive(Debug, Clone, Copy, Default)]
+struct Past {
+    /// Deliveries so far, failed or lost with their member.
+    deliveries: u32,
+    /// Deliveries that failed: these count towards the limit.
+    failures: u32,
+}
+
+/// A consumer group's deliveries in one partition, as its leader knows them.
+#[derive(Debug)]
+pub struct Group {
+    number: GroupNumber,
+    topic: Option<TopicNumber>,
+    first_offset: u64,
+    policy: Policy,
+    /// Settled before this leader began, and by late answers: not to be delivered.
+    settled: Settled,
+    /// Nothing above is in `settled`, so it need not be asked.
+    settled_upto: DueKey,
+    /// Everything up to here was taken from the feed.
+    read: DueKey,
+    ready: VecDeque<Stretch>,
+    delayed: BinaryHeap<Reverse<(i64, Stretch)>>,
+    delayed_events: u64,
+    in_flight: HashMap<u64, InFlight>,
+    /// Deadlines in the order in which they pass: (Unix ms, offset, attempt).
+    deadlines: VecDeque<(i64, u64, u32)>,
+    past: HashMap<u64, Past>,
+    /// Settled by a late answer while waiting in `ready` or `delayed`.
+    skip: HashSet<u64>,
+    members: Vec<Member>,
+    next_member: usize,
+    unsaved: Settle,
+    counts: Counts,
+}
+
+impl Group {
+    /// A group as the state machine has it.
+    pub fn new(number: GroupNumber, state: &partition::Group, policy: Policy) -> Self {
+        let past = state
+            .failures
+            .iter()
+            .map(|(key, failures)| {
+                (
+                    key.offset,
+                    Past {
+                        deliveries: *failures,
+                        failures: *failures,
+                    },
+                )
+            })
+            .collect();
+        Self {
+            number,
+            topic: state.topic,
+            first_offset: state.first_offset,
+            policy,
+            settled: state.settled.clone(),
+            settled_upto: state
+                .settled
+                .ranges()
+                .map(|(_, to)| to)
+                .max()
+                .unwrap_or(state.settled.cursor()),
+            read: state.settled.cursor(),
+            ready: VecDeque::new(),
+            delayed: BinaryHeap::new(),
+            delayed_events: 0,
+            in_flight: HashMap::new(),
+            deadlines: VecDeque::new(),
+            past,
+            skip: HashSet::new(),
+            members: Vec::new(),
+            next_member: 0,
+            unsaved: Settle {
+                group: number,
+                ..Settle::default()
+            },
+            counts: Counts::default(),
+        }
+    }
+
+    /// Adds a member that may hold as many unanswered deliveries as `credit` has places.
+    pub fn join(&mut self, session: SessionId, credit: Arc<Credit>) {
+        self.members.push(Member {
+            session,
+            credit,
+            in_flight: 0,
+        });
+    }
+
+    /// Removes a member. What it had in flight goes to the others, with the next attempt number.
+    pub fn leave(&mut self, session: SessionId) {
+        if let Some(at) = self
+            .members
+            .iter()
+            .position(|member| member.session == session)
+        {
+            let member = self.members.remove(at);
+            member.credit.give(member.in_flight);
+        }
+        let mut returned: Vec<_> = self
+            .in_flight
+            .extract_if(|_, in_flight| in_flight.session == session)
+            .collect();
+        if mutant!("drop-inflight-on-disconnect") {
+            for (offset, in_flight) in returned {
+                self.settle(DueKey::new(in_flight.due_ms, offset), in_flight.before);
+            }
+            return;
+        }
+        returned.sort_unstable_by_key(|(offset, in_flight)| (in_flight.due_ms, *offset));
+        for (offset, in_flight) in returned.into_iter().rev() {
+            self.past.entry(offset).or_default().deliveries = in_flight.attempt;
+            self.ready
+                .push_front(stretch_of_one(in_flight.due_ms, offset, in_flight.before));
+        }
+    }
+
+    /// Unanswered deliveries.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Events taken from the feed that wait for a member, for their time or for another attempt.
+    pub fn waiting(&self) -> u64 {
+        self.ready.iter().map(|stretch| stretch.count).sum::<u64>() + self.delayed_events
+    }
+
+    /// What happened since the last call.
+    pub fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// Whether some member may be sent an event.
+    fn has_credit(&self) -> bool {
+        self.members.iter().any(|member| member.credit.is_left())
+    }
+
+    /// Hands out what is ready at `now_ms` to members with credit, one event to one member, in
+    /// turn. `topics` is how many topics the partition has.
+    pub fn dispatch<S: Store>(
+        &mut self,
+        now_ms: i64,
+        feed: &Feed<S>,
+        topics: usize,
+        send: &mut dyn FnMut(SessionId, Dispatch),
+    ) -> Result<(), StoreError> {
+        while self.has_credit() {
+            self.wake(now_ms);
+            if self.ready.is_empty() && !self.fetch(now_ms, feed, topics)? {
+                return Ok(());
+            }
+            self.hand_out(now_ms, send);
+        }
+        let drops = if self.members.is_empty() {
+            mutant!("drop-no-subscriber")
+        } else {
+            mutant!("drop-no-credit")
+        };
+        if drops && self.fetch(now_ms, feed, topics)? {
+            for stretch in std::mem::take(&mut self.ready) {
+                self.settle(stretch.last(), stretch.before);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves what has waited long enough to the ready queue.
+    fn wake(&mut self, now_ms: i64) {
+        while let Some(Reverse((at_ms, _))) = self.delayed.peek() {
+            if *at_ms > now_ms {
+                return;
+            }
+            if let Some(Reverse((_, stretch))) = self.delayed.pop() {
+                self.delayed_events -= stretch.count;
+                self.ready.push_back(stretch);
+            }
+        }
+    }
+
+    /// Takes the next events from the feed. False when there are none or too many wait already.
+    fn fetch<S: Store>(
+        &mut self,
+        now_ms: i64,
+        feed: &Feed<S>,
+        topics: usize,
+    ) -> Result<bool, StoreError> {
+        if self.delayed_events >= MOST_DELAYED || self.read >= feed.horizon() {
+            return Ok(false);
+        }
+        let runs = match self.topic {
+            Some(topic) => feed.next(topic, self.read, FETCH_EVENTS)?,
+            None => feed.next_of_all(topics, self.read, FETCH_EVENTS)?,
+        };
+        if runs.is_empty() {
+            self.read = feed.horizon();
+            return Ok(false);
+        }
+        for run in &runs {
+            self.take(run, now_ms);
+        }
+        Ok(true)
+    }
+
+    /// Takes a run, without what is settled or not for this group.
+    fn take(&mut self, run: &partition::Run, now_ms: i64) {
+        let before = std::mem::replace(&mut self.read, run.last());
+        let mut whole = Stretch {
+            due_ms: run.due_ms,
+            first_offset: run.first_offset,
+            count: run.count,
+            // Below the first key there is nothing that this group has not taken already.
+            before,
+        };
+        let skipped = self
+            .first_offset
+            .saturating_sub(run.first_offset)
+            .min(run.count);
+        whole.first_offset += skipped;
+        whole.count -= skipped;
+        if whole.count == 0 {
+            return;
+        }
+        if self.settled_upto < whole.first() {
+            self.wait(whole, run.ready_ms, now_ms);
+            return;
+        }
+        let mut rest = Some(whole);
+        while let Some(stretch) = rest {
+            let ((key, before), tail) = stretch.split_first();
+            if !self.settled.contains(key) {
+                self.wait(
+                    stretch_of_one(key.due_ms, key.offset, before),
+                    run.ready_ms,
+                    now_ms,
+                );
+            }
+            rest = tail;
+        }
+    }
+
+    fn wait(&mut self, stretch: Stretch, ready_ms: i64, now_ms: i64) {
+        if ready_ms <= now_ms {
+            self.ready.push_back(stretch);
+        } else {
+            self.delay(stretch, ready_ms);
+        }
+    }
+
+    fn delay(&mut self, stretch: Stretch, until_ms: i64) {
+        self.delayed_events += stretch.count;
+        self.delayed.push(Reverse((until_ms, stretch)));
+    }
+
+    fn hand_out(&mut self, now_ms: i64, send: &mut dyn FnMut(SessionId, Dispatch)) {
+        let deadline_ms = now_ms.saturating_add(millis(self.policy.ack_timeout));
+        while let Some(stretch) = self.ready.pop_front() {
+            let mut rest = Some(stretch);
+            while let Some(stretch) = rest {
+                let ((key, before), tail) = stretch.split_first();
+                if !self.skip.is_empty() && self.skip.remove(&key.offset) {
+                    self.settle(key, before);
+                    rest = tail;
+                    continue;
+                }
+                let Some(session) = self.next_with_credit() else {
+                    self.ready.push_front(stretch);
+                    return;
+                };
+                let deliveries = match self.past.is_empty() {
+                    true => 0,
+                    false => self.past.get(&key.offset).map_or(0, |past| past.deliveries),
+                };
+                let attempt = deliveries + 1;
+                self.counts.retried += u64::from(attempt > 1);
+                self.in_flight.insert(
+                    key.offset,
+                    InFlight {
+                        due_ms: key.due_ms,
+                        before,
+                        session,
+                        attempt,
+                    },
+                );
+                self.deadlines.push_back((deadline_ms, key.offset, attempt));
+                send(session, Dispatch { key, attempt });
+                if mutant!("deliver-twice") {
+                    send(session, Dispatch { key, attempt });
+                }
+                rest = tail;
+            }
+        }
+    }
+
+    /// The next member in turn that has credit left; its credit is taken.
+    fn next_with_credit(&mut self) -> Option<SessionId> {
+        let count = self.members.len();
+        for step in 0..count {
+            let at = (self.next_member + step) % count;
+            let member = &mut self.members[at];
+            if member.credit.take() {
+                member.in_flight += 1;
+                self.next_member = (at + 1) % count;
+                return Some(member.session);
+            }
+        }
+        None
+    }
+
+    fn give_back(&mut self, session: SessionId) {
+        if let Some(member) = self
+            .members
+            .iter_mut()
+            .find(|member| member.session == session)
+        {
+            member.in_flight = member.in_flight.saturating_sub(1);
+            member.credit.give(1);
+        }
+    }
+
+    /// Takes a consumer's answer.
+    pub fn answer(&mut self, ack: Ack, horizon: DueKey, now_ms: i64) -> AckOutcome {
+        let known = self
+            .in_flight
+            .get(&ack.key.offset)
+            .filter(|known| known.due_ms == ack.key.due_ms);
+        match (known.copied(), ack.success || mutant!("commit-on-nack")) {
+            (Some(in_flight), true) => {
+                self.in_flight.remove(&ack.key.offset);
+                self.give_back(in_flight.session);
+                let before = if mutant!("settle-past-gap") {
+                    DueKey::MIN
+                } else {
+                    in_flight.before
+                };
+                self.settle(ack.key, before);
+                AckOutcome::Settled
+            }
+            (Some(in_flight), false) if in_flight.attempt == ack.attempt => {
+                self.in_flight.remove(&ack.key.offset);
+                self.give_back(in_flight.session);
+                self.fail(ack.key, in_flight, ack.reason, now_ms)
+            }
+            (None, true) => self.answer_late(ack.key, horizon),
+            (_, false) => AckOutcome::Stale,
+        }
+    }
+
+    /// An answer to a delivery of before a restart or a time-out: the event was processed, so it is
+    /// settled wherever it is now.
+    fn answer_late(&mut self, key: DueKey, horizon: DueKey) -> AckOutcome {
+        if key > horizon || self.settled.contains(key) {
+            return AckOutcome::Stale;
+        }
+        if key <= self.read {
+            // Waiting here, or settled by this leader: then the answer changes nothing.
+            let waits = self.past.contains_key(&key.offset)
+                || self
+                    .ready
+                    .iter()
+                    .any(|stretch| stretch.first() <= key && key <= stretch.last());
+            if !waits {
+                return AckOutcome::Stale;
+            }
+            self.skip.insert(key.offset);
+        }
+        self.settled_upto = self.settled_upto.max(key);
+        self.settled.settle_one(key);
+        self.settle(key, key.before());
+        AckOutcome::Settled
+    }
+
+    fn settle(&mut self, key: DueKey, before: DueKey) {
+        if !self.past.is_empty() {
+            self.past.remove(&key.offset);
+        }
+        if mutant!("settle-not-logged") {
+            return;
+        }
+        match self.unsaved.stretches.last_mut() {
+            Some((_, to)) if *to == before => *to = key,
+            _ => self.unsaved.stretches.push((before, key)),
+        }
+    }
+
+    /// A delivery failed: try again later, or give up.
+    fn fail(
+        &mut self,
+        key: DueKey,
+        in_flight: InFlight,
+        reason: String,
+        now_ms: i64,
+    ) -> AckOutcome {
+        let past = self.past.entry(key.offset).or_default();
+        past.deliveries = in_flight.attempt;
+        past.failures += 1;
+        let failures = past.failures;
+        if failures >= self.policy.most_attempts {
+            self.counts.dead += 1;
+            if !mutant!("skip-dead-letter") {
+                self.unsaved.deaths.push(Death {
+                    key,
+                    attempts: failures,
+                    reason,
+                });
+            }
+            self.settle(key, in_flight.before);
+            return AckOutcome::Dead;
+        }
+        if mutant!("retry-lost") {
+            return AckOutcome::Retry;
+        }
+        self.unsaved.failures.push(Failure { key, failures });
+        let wait_ms = millis(self.policy.backoff).saturating_mul(i64::from(failures));
+        let stretch = stretch_of_one(key.due_ms, key.offset, in_flight.before);
+        self.delay(stretch, now_ms.saturating_add(wait_ms));
+        AckOutcome::Retry
+    }
+
+    /// Fails the deliveries that were not answered in time.
+    pub fn expire(&mut self, now_ms: i64) {
+        if self.deadlines.len() > 4 * self.in_flight.len() + LEAST_DEADLINES {
+            let in_flight = &self.in_flight;
+            self.deadlines.retain(|(_, offset, attempt)| {
+                in_flight
+                    .get(offset)
+                    .is_some_and(|known| known.attempt == *attempt)
+            });
+        }
+        while let Some((at_ms, offset, attempt)) = self.deadlines.front().copied() {
+            let current = self
+                .in_flight
+                .get(&offset)
+                .copied()
+                .filter(|known| known.attempt == attempt);
+            if current.is_some() && at_ms > now_ms {
+                return;
+            }
+            self.deadlines.pop_front();
+            if let Some(in_flight) = current {
+                self.in_flight.remove(&offset);
+                self.give_back(in_flight.session);
+                self.counts.timed_out += 1;
+                let reason = format!("no answer within {:?}", self.policy.ack_timeout);
+                self.fail(
+                    DueKey::new(in_flight.due_ms, offset),
+                    in_flight,
+                    reason,
+                    now_ms,
+                );
+            }
+        }
+    }
+
+    /// When the group next needs attention though nothing happens, Unix milliseconds.
+    pub fn next_wake_ms(&self) -> Option<i64> {
+        let delayed = match self.has_credit() {
+            true => self.delayed.peek().map(|Reverse((at_ms, _))| *at_ms),
+            false => None,
+        };
+        let deadline = self.deadlines.front().map(|(at_ms, ..)| *at_ms);
+        match (delayed, deadline) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Progress to put into the log, if any.
+    pub fn take_settle(&mut self) -> Option<Settle> {
+        if self.unsaved.is_empty() {
+            return None;
+        }
+        let mut settle = std::mem::replace(
+            &mut self.unsaved,
+            Settle {
+                group: self.number,
+                ..Settle::default()
+            },
+        );
+        merge(&mut settle.stretches);
+        Some(settle)
+    }
+}
+
+fn stretch_of_one(due_ms: i64, offset: u64, before: DueKey) -> Stretch {
+    Stretch {
+        due_ms,
+        first_offset: offset,
+        count: 1,
+        before,
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Joins stretches that touch.
+fn merge(stretches: &mut Vec<(DueKey, DueKey)>) {
+    stretches.sort_unstable();
+    stretches.dedup_by(|next, kept| {
+        let touches = next.0 <= kept.1;
+        if touches {
+            kept.1 = kept.1.max(next.1);
+        }
+        touches
+    });
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! Events that a group has taken from the feed and that lie next to each other.
+
+use chronos_core::types::DueKey;
+
+/// Events with one due time and neighbouring offsets, and the key that came before them in the
+/// group's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stretch {
+    /// When all of them are due, Unix milliseconds.
+    pub due_ms: i64,
+    /// Offset of the first.
+    pub first_offset: u64,
+    /// How many; at least one.
+    pub count: u64,
+    /// The key before the first: settling the first settles everything above it.
+    pub before: DueKey,
+}
+
+impl Stretch {
+    /// Due key of the first event.
+    pub fn first(&self) -> DueKey {
+        DueKey::new(self.due_ms, self.first_offset)
+    }
+
+    /// Due key of the last event.
+    pub fn last(&self) -> DueKey {
+        DueKey::new(self.due_ms, self.first_offset + self.count - 1)
+    }
+
+    /// Takes the first event off: its key and the key before it. `None` leaves nothing behind.
+    pub fn split_first(self) -> ((DueKey, DueKey), Option<Stretch>) {
+        let first = self.first();
+        let rest = (self.count > 1).then(|| Stretch {
+            first_offset: self.first_offset + 1,
+            count: self.count - 1,
+            before: first,
+            ..self
+        });
+        ((first, self.before), rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_one_by_one_and_keeps_the_key_before() {
+        let stretch = Stretch {
+            due_ms: 10,
+            first_offset: 4,
+            count: 2,
+            before: DueKey::new(9, 30),
+        };
+        let (first, rest) = stretch.split_first();
+        assert_eq!(first, (DueKey::new(10, 4), DueKey::new(9, 30)));
+        let (second, rest) = rest.unwrap().split_first();
+        assert_eq!(second, (DueKey::new(10, 5), DueKey::new(10, 4)));
+        assert_eq!(rest, None);
+    }
+}

@@ -1,0 +1,115 @@
+//! The gRPC edge: from the wire to the engine and back. Protobuf types stop here.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `event_service.rs` | EventService; the calls are in `publish.rs`, `subscribe.rs`, `ack.rs`, `replay.rs` |
+//! | `group_service.rs` | ConsumerGroupService |
+//! | `partition_service.rs` | PartitionService |
+//! | `not_built.rs` | services that are not built yet |
+//! | `validate.rs` | what an event must satisfy |
+//! | `status.rs` | the table from errors to statuses |
+//! | `delivery_id.rs` | the id of a delivery |
+
+mod ack;
+mod delivery_id;
+mod event_service;
+mod group_service;
+mod not_built;
+mod partition_service;
+mod publish;
+mod replay;
+mod status;
+mod subscribe;
+pub mod validate;
+
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::metrics::Metrics;
+use chronos_proto::server::admin_service_server::AdminServiceServer;
+use chronos_proto::server::consumer_group_service_server::ConsumerGroupServiceServer;
+use chronos_proto::server::cross_region_service_server::CrossRegionServiceServer;
+use chronos_proto::server::event_service_server::EventServiceServer;
+use chronos_proto::server::partition_service_server::PartitionServiceServer;
+use chronos_proto::server::raft_service_server::RaftServiceServer;
+use chronos_proto::server::replication_service_server::ReplicationServiceServer;
+use chronos_proto::server::transaction_service_server::TransactionServiceServer;
+use chronos_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
+use not_built::NotBuilt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tonic::server::NamedService;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::server::HealthReporter;
+
+/// Bytes a client may send on one stream before the server has read them: a few batches.
+const STREAM_WINDOW: u32 = 16 << 20;
+/// Bytes a client may send on one connection before the server has read them.
+const CONNECTION_WINDOW: u32 = 32 << 20;
+/// Calls under way on one connection.
+const MOST_STREAMS: u32 = 10_000;
+/// An idle client is asked whether it is there this often, and has this long to answer.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(20));
+
+/// Serves gRPC on `listener` until `stop` resolves; then no new calls are taken, clients are told to
+/// go away, and calls under way end as the engine ends them.
+pub async fn serve(
+    listener: TcpListener,
+    engine: &Arc<Engine>,
+    metrics: &Arc<Metrics>,
+    config: &Config,
+    node_id: &str,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let events = EventServiceServer::new(event_service::Events::new(engine, metrics, config))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let groups = ConsumerGroupServiceServer::new(group_service::Groups(Arc::clone(engine)));
+    let partitions = PartitionServiceServer::new(partition_service::Partitions {
+        engine: Arc::clone(engine),
+        node_id: node_id.to_owned(),
+    });
+    serving(&health, &events).await;
+    serving(&health, &groups).await;
+    serving(&health, &partitions).await;
+
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    // Older clients, grpcurl before 1.9 among them, ask for v1alpha.
+    let (v1, v1alpha) = match config.listen.reflection {
+        true => (
+            Some(reflection().build_v1()?),
+            Some(reflection().build_v1alpha()?),
+        ),
+        false => (None, None),
+    };
+    Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(MOST_STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE.0))
+        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        .add_service(events)
+        .add_service(groups)
+        .add_service(partitions)
+        .add_service(ReplicationServiceServer::new(NotBuilt))
+        .add_service(RaftServiceServer::new(NotBuilt))
+        .add_service(CrossRegionServiceServer::new(NotBuilt))
+        .add_service(TransactionServiceServer::new(NotBuilt))
+        .add_service(AdminServiceServer::new(NotBuilt))
+        .add_service(health_service)
+        .add_optional_service(v1)
+        .add_optional_service(v1alpha)
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop)
+        .await?;
+    Ok(())
+}
+
+async fn serving<S: NamedService>(health: &HealthReporter, _service: &S) {
+    health.set_serving::<S>().await;
+}

@@ -1,0 +1,161 @@
+//! PartitionService: what the partitions of this node hold.
+
+use crate::engine::{Engine, Handle, clock};
+use chronos_proto::cronos_db::{
+    CompactRequest, CompactResponse, GetPartitionRequest, GetSchedulerStatusRequest,
+    GetWalStatusRequest, ListPartitionsRequest, ListPartitionsResponse, PartitionInfo,
+    RetentionRequest, RetentionResponse, SchedulerStatus, SplitPartitionRequest,
+    SplitPartitionResponse, WalStatus,
+};
+use chronos_proto::server::partition_service_server::PartitionService;
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+/// The wheel's resolution, milliseconds.
+const TICK_MS: i32 = 1;
+/// Slots of the wheel's first level.
+const WHEEL_SIZE: i32 = 256;
+
+/// Serves PartitionService.
+pub struct Partitions {
+    /// The partitions.
+    pub engine: Arc<Engine>,
+    /// This node, which leads them all.
+    pub node_id: String,
+}
+
+impl Partitions {
+    fn find(&self, partition_id: i32) -> Result<&Handle, Status> {
+        let number = u32::try_from(partition_id)
+            .map_err(|_| Status::invalid_argument("partition_id must be 0 or greater"))?;
+        self.engine
+            .partition(number)
+            .ok_or_else(|| Status::not_found(format!("partition {partition_id} not found")))
+    }
+
+    fn info(&self, handle: &Handle, topic: &str) -> PartitionInfo {
+        let next_offset = handle.state.lock().next_offset() as i64;
+        let log = handle.wal.status();
+        PartitionInfo {
+            partition_id: handle.number as i32,
+            topic: topic.to_owned(),
+            leader_id: self.node_id.clone(),
+            replica_ids: vec![self.node_id.clone()],
+            high_watermark: next_offset,
+            last_offset: next_offset - 1,
+            segment_count: log.segments.len() as i32,
+            disk_usage_bytes: log.total_bytes as i64,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl PartitionService for Partitions {
+    async fn get_partition(
+        &self,
+        request: Request<GetPartitionRequest>,
+    ) -> Result<Response<PartitionInfo>, Status> {
+        let handle = self.find(request.into_inner().partition_id)?;
+        Ok(Response::new(self.info(handle, "")))
+    }
+
+    async fn list_partitions(
+        &self,
+        request: Request<ListPartitionsRequest>,
+    ) -> Result<Response<ListPartitionsResponse>, Status> {
+        let topic = request.into_inner().topic;
+        let partitions = self
+            .engine
+            .partitions()
+            .iter()
+            .map(|handle| self.info(handle, &topic))
+            .collect();
+        Ok(Response::new(ListPartitionsResponse { partitions }))
+    }
+
+    async fn get_wal_status(
+        &self,
+        request: Request<GetWalStatusRequest>,
+    ) -> Result<Response<WalStatus>, Status> {
+        let handle = self.find(request.into_inner().partition_id)?;
+        let log = handle.wal.status();
+        let next_offset = handle.state.lock().next_offset() as i64;
+        let created_ms = |offset: i64| match handle.events.batch_of(offset.max(0) as u64) {
+            Ok(batch) if next_offset > 0 => batch.now_ms,
+            _ => 0,
+        };
+        Ok(Response::new(WalStatus {
+            partition_id: handle.number as i32,
+            segment_files: log
+                .segments
+                .iter()
+                .map(|segment| segment.file.clone())
+                .collect(),
+            first_offset: 0,
+            last_offset: next_offset - 1,
+            index_entries: log.index_entries as i64,
+            oldest_segment_ts: created_ms(0),
+            newest_segment_ts: created_ms(next_offset - 1),
+            total_size_bytes: log.total_bytes as i64,
+            available_space_bytes: log.available_bytes.map_or(0, |bytes| bytes as i64),
+        }))
+    }
+
+    async fn get_scheduler_status(
+        &self,
+        request: Request<GetSchedulerStatusRequest>,
+    ) -> Result<Response<SchedulerStatus>, Status> {
+        let handle = self.find(request.into_inner().partition_id)?;
+        let standing = *handle.standing.lock();
+        let delay_ms = standing
+            .next_due_ms
+            .map_or(0, |due_ms| (due_ms - clock::now_ms()).max(0));
+        Ok(Response::new(SchedulerStatus {
+            partition_id: handle.number as i32,
+            active_timers: standing.pending as i64,
+            ready_events: standing.waiting as i64,
+            avg_delay_ms: delay_ms,
+            max_delay_ms: delay_ms,
+            tick_ms: TICK_MS,
+            wheel_size: WHEEL_SIZE,
+        }))
+    }
+
+    async fn compact(
+        &self,
+        request: Request<CompactRequest>,
+    ) -> Result<Response<CompactResponse>, Status> {
+        self.find(request.into_inner().partition_id)?;
+        let error = "nothing is compacted: this version keeps every event".to_owned();
+        Ok(Response::new(CompactResponse {
+            error,
+            ..CompactResponse::default()
+        }))
+    }
+
+    async fn run_retention(
+        &self,
+        request: Request<RetentionRequest>,
+    ) -> Result<Response<RetentionResponse>, Status> {
+        self.find(request.into_inner().partition_id)?;
+        let error = "nothing is removed: this version keeps every event".to_owned();
+        Ok(Response::new(RetentionResponse {
+            error,
+            ..RetentionResponse::default()
+        }))
+    }
+
+    async fn split_partition(
+        &self,
+        request: Request<SplitPartitionRequest>,
+    ) -> Result<Response<SplitPartitionResponse>, Status> {
+        self.find(request.into_inner().source_partition_id)?;
+        let error =
+            "partitions are not split: their number is fixed when the data directory is made"
+                .to_owned();
+        Ok(Response::new(SplitPartitionResponse {
+            error,
+            ..SplitPartitionResponse::default()
+        }))
+    }
+}

@@ -1,0 +1,290 @@
+//! Publish and PublishBatch: check, route, hand to the partitions, answer.
+//!
+//! A rejected event is an answer, not an error: the call ends `OK` with `success=false` and the
+//! reason, which existing clients compare.
+
+use super::status;
+use super::validate::{self, Invalid};
+use crate::config::Config;
+use crate::engine::{self, Engine, Handle, Message, Refused};
+use crate::metrics::Metrics;
+use bytes::Bytes;
+use chronos_core::command::publish::{Builder, NewEvent};
+use chronos_core::partition::Published;
+use chronos_core::types::{PartitionNumber, route};
+use chronos_proto::cronos_db::{PublishBatchResponse, PublishResponse};
+use chronos_proto::raw::{self, EventFields};
+use chronos_wal::FsyncMode;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tonic::Status;
+
+/// What a duplicate is answered; compared by clients.
+const DUPLICATE: &str = "duplicate message_id";
+
+/// How long a publish waits for others to finish when too many bytes are under way.
+const WAIT_FOR_ROOM: Duration = Duration::from_secs(5);
+
+/// Takes publishes in.
+#[derive(Clone)]
+pub struct Publisher {
+    engine: Arc<Engine>,
+    metrics: Arc<Metrics>,
+    dedup_ttl_ms: u64,
+    max_inflight_bytes: usize,
+    /// Answers leave before the disk has the event, unless the publisher asks otherwise.
+    replies_early: bool,
+}
+
+impl Publisher {
+    /// Publishes into this engine.
+    pub fn new(engine: Arc<Engine>, metrics: Arc<Metrics>, config: &Config) -> Self {
+        Self {
+            engine,
+            metrics,
+            dedup_ttl_ms: u64::try_from(config.dedup.ttl.as_millis()).unwrap_or(u64::MAX),
+            max_inflight_bytes: usize::try_from(config.limits.max_inflight_bytes)
+                .unwrap_or(usize::MAX),
+            replies_early: config.wal.fsync_mode == FsyncMode::Periodic,
+        }
+    }
+
+    /// Publishes one event.
+    pub async fn publish(&self, request: raw::PublishRequest) -> Result<PublishResponse, Status> {
+        self.metrics.publish_unary_requests.inc();
+        let refuse = |error: String| {
+            self.metrics.rejected_invalid.inc();
+            PublishResponse {
+                success: false,
+                error,
+                ..PublishResponse::default()
+            }
+        };
+        let Some(bytes) = request.event else {
+            return Ok(refuse("event is required".into()));
+        };
+        let fields = match validate::event(&bytes) {
+            Ok(fields) => fields,
+            Err(Invalid::Rule(error)) => return Ok(refuse(error)),
+            Err(Invalid::Encoding(error)) => {
+                return Err(Status::invalid_argument(error.to_string()));
+            }
+        };
+        let mut sections = Sections::new(self.engine.partitions().len(), 1);
+        let partition = sections.push(&fields, &bytes, request.allow_duplicate);
+        let (schedule_ts, durable) = (fields.schedule_ts, fields.durable_ack);
+        let section = sections
+            .into_iter()
+            .next()
+            .map(|(_, section)| section)
+            .unwrap_or_default();
+        let published = self
+            .send(partition, section, durable)
+            .await
+            .map_err(|failed| failed.status())?;
+        if published.accepted == 0 {
+            return Ok(PublishResponse {
+                success: false,
+                error: DUPLICATE.into(),
+                ..PublishResponse::default()
+            });
+        }
+        Ok(PublishResponse {
+            success: true,
+            error: String::new(),
+            offset: published.first_offset as i64,
+            partition_id: partition as i32,
+            schedule_ts,
+        })
+    }
+
+    /// Publishes many events; each is judged alone.
+    pub async fn publish_batch(
+        &self,
+        request: raw::PublishBatchRequest,
+    ) -> Result<PublishBatchResponse, Status> {
+        self.metrics.publish_batch_requests.inc();
+        let mut response = PublishBatchResponse::default();
+        let mut sections = Sections::new(self.engine.partitions().len(), request.events.len());
+        let mut durable = false;
+        for bytes in &request.events {
+            match validate::event(bytes) {
+                Ok(fields) => {
+                    durable |= fields.durable_ack;
+                    sections.push(&fields, bytes, request.allow_duplicate);
+                }
+                Err(Invalid::Encoding(error)) => {
+                    return Err(Status::invalid_argument(error.to_string()));
+                }
+                Err(Invalid::Rule(error)) => response.add_error(1, error),
+            }
+        }
+        self.metrics
+            .rejected_invalid
+            .inc_by(response.error_count as u64);
+        let sent = sections.into_iter().map(|(partition, section)| {
+            let events = section.count();
+            async move { (events, self.send(partition, section, durable).await) }
+        });
+        let (mut first, mut last) = (i64::MAX, -1);
+        for (events, outcome) in futures::future::join_all(sent).await {
+            match outcome {
+                Ok(published) => {
+                    response.published_count += published.accepted as i32;
+                    response.duplicate_count += published.duplicates.len() as i32;
+                    if published.accepted > 0 {
+                        first = first.min(published.first_offset as i64);
+                        last = last
+                            .max(published.first_offset as i64 + i64::from(published.accepted) - 1);
+                    }
+                }
+                // Overload refuses the call as a whole when nothing of it was taken.
+                Err(Failed::Overloaded) if response.published_count == 0 => {
+                    return Err(status::overloaded());
+                }
+                Err(failed) => response.add_error(events, failed.status().message().to_owned()),
+            }
+        }
+        response.success = response.error_count == 0;
+        if !request.events.is_empty() {
+            (response.first_offset, response.last_offset) =
+                if last < 0 { (-1, -1) } else { (first, last) };
+        }
+        Ok(response)
+    }
+
+    /// Hands events to a partition and waits for the outcome.
+    async fn send(
+        &self,
+        partition: PartitionNumber,
+        section: Builder,
+        durable: bool,
+    ) -> Result<Published, Failed> {
+        let Some(handle) = self.engine.partition(partition) else {
+            return Err(Failed::Refused(Refused::NotLeader(partition)));
+        };
+        let permit = self.room_for(section.len()).await?;
+        let events = section.count();
+        let section = section.finish(self.dedup_ttl_ms);
+        let published = handle
+            .ask(|reply| {
+                Message::Publish(engine::Publish {
+                    section,
+                    events,
+                    permit,
+                    reply,
+                })
+            })
+            .await
+            .map_err(Failed::Refused)?;
+        if durable && self.replies_early {
+            sync(handle.clone()).await?;
+        }
+        Ok(published)
+    }
+
+    async fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Failed> {
+        // A single publish larger than the bound goes alone.
+        let places = bytes.min(self.max_inflight_bytes).max(1) as u32;
+        let room = Arc::clone(self.engine.inflight());
+        match Arc::clone(&room).try_acquire_many_owned(places) {
+            Ok(permit) => Ok(permit),
+            Err(_) => {
+                match tokio::time::timeout(WAIT_FOR_ROOM, room.acquire_many_owned(places)).await {
+                    Ok(Ok(permit)) => Ok(permit),
+                    Ok(Err(_)) | Err(_) => {
+                        self.metrics.rejected_overloaded.inc();
+                        Err(Failed::Overloaded)
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Waits until the disk has everything published so far.
+async fn sync(handle: Handle) -> Result<(), Failed> {
+    let number = handle.number;
+    let synced = tokio::task::spawn_blocking(move || handle.wal.sync()).await;
+    match synced {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Failed::Refused(Refused::Failed(number))),
+    }
+}
+
+/// Why a partition's share of a publish has no outcome.
+enum Failed {
+    Refused(Refused),
+    Overloaded,
+}
+
+impl Failed {
+    fn status(&self) -> Status {
+        match self {
+            Failed::Refused(refused) => status::of_refused(refused),
+            Failed::Overloaded => status::overloaded(),
+        }
+    }
+}
+
+/// The events of a request, sorted by partition.
+struct Sections {
+    partitions: u32,
+    events: usize,
+    builders: BTreeMap<PartitionNumber, Builder>,
+}
+
+impl Sections {
+    fn new(partitions: usize, events: usize) -> Self {
+        Self {
+            partitions: partitions as u32,
+            events,
+            builders: BTreeMap::new(),
+        }
+    }
+
+    fn push(
+        &mut self,
+        fields: &EventFields<'_>,
+        bytes: &Bytes,
+        allow_duplicate: bool,
+    ) -> PartitionNumber {
+        let partition = match self.partitions {
+            1 => 0,
+            count => route(fields.routing_key().as_bytes(), count),
+        };
+        let part = |range: &std::ops::Range<usize>| (range.start as u32, range.len() as u8);
+        let share = self.events / self.partitions as usize + 1;
+        let builder = self
+            .builders
+            .entry(partition)
+            .or_insert_with(|| Builder::new(share, share * bytes.len()));
+        builder.push(NewEvent {
+            schedule_ms: fields.schedule_ts,
+            body: bytes,
+            id: part(&fields.message_id_range),
+            topic: part(&fields.topic_range),
+            allow_duplicate,
+        });
+        partition
+    }
+
+    fn into_iter(self) -> impl Iterator<Item = (PartitionNumber, Builder)> {
+        self.builders.into_iter()
+    }
+}
+
+trait AddError {
+    fn add_error(&mut self, events: u32, error: String);
+}
+
+impl AddError for PublishBatchResponse {
+    fn add_error(&mut self, events: u32, error: String) {
+        self.error_count += events as i32;
+        if self.error.is_empty() {
+            self.error = error;
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The one table from errors to gRPC statuses. No catch-all arm: a new error needs a decision here.
+//!
+//! `UNAVAILABLE` says that the request surely had no effect and may be sent again.
+
+use crate::engine::{ReadError, Refused};
+use tonic::Status;
+
+/// What a request to a partition failed with.
+pub fn of_refused(refused: &Refused) -> Status {
+    match refused {
+        Refused::Stopping(_) => Status::unavailable(refused.to_string()),
+        Refused::NotLeader(_) => Status::failed_precondition(refused.to_string()),
+        Refused::Unknown(_) => Status::aborted(refused.to_string()),
+        Refused::Failed(_) => Status::internal(refused.to_string()),
+    }
+}
+
+/// What reading a stored event failed with.
+pub fn of_read(error: &ReadError) -> Status {
+    match error {
+        ReadError::Missing { .. } => Status::not_found(error.to_string()),
+        ReadError::Damaged { .. } | ReadError::Log(_) | ReadError::Index(_) => {
+            Status::data_loss(error.to_string())
+        }
+    }
+}
+
+/// A partition that a client of EventService named does not exist. Existing clients know this one as
+/// `UNKNOWN`.
+pub fn no_such_partition(partition: i32) -> Status {
+    Status::unknown(format!("partition {partition} not found"))
+}
+
+/// Too much is under way.
+pub fn overloaded() -> Status {
+    Status::resource_exhausted(
+        "too many bytes of publishes are under way: slow down and try again later",
+    )
+}

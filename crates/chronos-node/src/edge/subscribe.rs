@@ -1,0 +1,360 @@
+//! Subscribe: a stream of deliveries to one member of a consumer group.
+//!
+//! The first message says what to subscribe to; nothing else is read. Deliveries are read from the
+//! log when the transport asks for them, so a client that does not read costs no memory.
+
+use super::delivery_id::DeliveryId;
+use super::status;
+use super::validate::{GROUP_BYTES, TOPIC_BYTES};
+use crate::config::Config;
+use crate::delivery::{Ack, Dispatch, SessionId};
+use crate::engine::{Answers, Credit, Engine, Handle, Join, Message, ReadError, StoredEvent};
+use crate::metrics::Metrics;
+use bytes::{Bytes, BytesMut};
+use chronos_core::catalog;
+use chronos_core::command::create_group::{CreateGroup, Start};
+use chronos_core::mutant;
+use chronos_core::types::GroupNumber;
+use chronos_proto::cronos_db::SubscribeRequest;
+use chronos_proto::raw;
+use futures::stream::{self, SelectAll, Stream, StreamExt};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Status, Streaming};
+
+/// Most unanswered deliveries of a subscription, whatever it asks for.
+const MOST_CREDIT: u32 = 50_000;
+/// Dispatched events that are read from the log at a time.
+const READ_EVENTS: usize = 256;
+
+/// Opens subscriptions.
+#[derive(Clone)]
+pub struct Subscriber {
+    engine: Arc<Engine>,
+    metrics: Arc<Metrics>,
+    default_credit: u32,
+    ack_timeout_ms: i32,
+}
+
+impl Subscriber {
+    /// Subscribes to this engine.
+    pub fn new(engine: Arc<Engine>, metrics: Arc<Metrics>, config: &Config) -> Self {
+        Self {
+            engine,
+            metrics,
+            default_credit: config.delivery.max_credits.clamp(1, MOST_CREDIT),
+            ack_timeout_ms: i32::try_from(config.delivery.ack_timeout.as_millis())
+                .unwrap_or(i32::MAX),
+        }
+    }
+
+    /// Serves one call. The stream begins at once, so that clients which wait for its headers before
+    /// they send do not wait for ever.
+    pub fn serve(
+        &self,
+        mut requests: Streaming<SubscribeRequest>,
+    ) -> impl Stream<Item = Result<raw::Delivery, Status>> + Send + use<> {
+        let subscriber = self.clone();
+        stream::once(async move {
+            let Some(request) = requests.message().await? else {
+                // The client asked for nothing and closed its side.
+                return Ok(stream::empty().left_stream());
+            };
+            Ok(subscriber.open(request, requests).await?.right_stream())
+        })
+        .flat_map(|opened: Result<_, Status>| match opened {
+            Ok(deliveries) => deliveries.left_stream(),
+            Err(status) => stream::iter([Err(status)]).right_stream(),
+        })
+    }
+
+    /// Creates the group where it is missing and adds the subscription to it.
+    async fn open(
+        &self,
+        request: SubscribeRequest,
+        requests: Streaming<SubscribeRequest>,
+    ) -> Result<Deliveries, Status> {
+        let request = check(request)?;
+        let partitions = self.partitions(request.partition_id)?;
+        let start = match request.start_offset {
+            0 => Start::Earliest,
+            offset if offset < 0 => Start::Unclaimed,
+            offset => Start::Offset(offset as u64),
+        };
+        if self.engine.group(&request.consumer_group).is_none() {
+            let command = catalog::Command::CreateGroup {
+                name: request.consumer_group.clone(),
+                topic: request.topic.clone(),
+                partitions: self
+                    .engine
+                    .partitions()
+                    .iter()
+                    .map(|handle| handle.number)
+                    .collect(),
+                now_ms: crate::engine::clock::now_ms(),
+            };
+            self.engine
+                .change_catalog(&command)
+                .await
+                .map_err(|refused| status::of_refused(&refused))?;
+        }
+        let credit = match u32::try_from(request.max_buffer_size) {
+            Ok(0) | Err(_) => self.default_credit,
+            Ok(credit) => credit.min(MOST_CREDIT),
+        };
+        let credit = Arc::new(Credit::new(credit));
+        let session = self.engine.new_session();
+        let mut deliveries = Deliveries {
+            members: Vec::new(),
+            dispatches: SelectAll::new(),
+            queue: VecDeque::new(),
+            session,
+            ids: BytesMut::new(),
+            ack_timeout_ms: self.ack_timeout_ms,
+            metrics: Arc::clone(&self.metrics),
+            _requests: requests,
+        };
+        self.metrics.subscriptions.inc();
+        let topic = (!request.topic.is_empty()).then(|| request.topic.clone());
+        for handle in partitions {
+            let create = CreateGroup {
+                name: request.consumer_group.clone(),
+                topic: topic.clone(),
+                start,
+            };
+            let group = handle
+                .ask(|reply| Message::CreateGroup(create, reply))
+                .await
+                .map_err(|refused| status::of_refused(&refused))?;
+            let (sender, receiver) = mpsc::unbounded_channel();
+            let join = Join {
+                session,
+                group,
+                credit: Arc::clone(&credit),
+                dispatches: sender,
+            };
+            handle
+                .send(Message::Join(join))
+                .await
+                .map_err(|refused| status::of_refused(&refused))?;
+            let member = deliveries.members.len();
+            deliveries.members.push(Membership {
+                handle: handle.clone(),
+                group,
+                session,
+            });
+            deliveries.dispatches.push(
+                UnboundedReceiverStream::new(receiver)
+                    .map(move |batch| (member, batch))
+                    .boxed(),
+            );
+        }
+        Ok(deliveries)
+    }
+
+    fn partitions(&self, partition_id: i32) -> Result<Vec<Handle>, Status> {
+        match u32::try_from(partition_id) {
+            Err(_) => Ok(self.engine.partitions().to_vec()),
+            Ok(number) => match self.engine.partition(number) {
+                Some(handle) => Ok(vec![handle.clone()]),
+                None => Err(status::no_such_partition(partition_id)),
+            },
+        }
+    }
+}
+
+fn check(request: SubscribeRequest) -> Result<SubscribeRequest, Status> {
+    if request.consumer_group.is_empty() {
+        return Err(Status::invalid_argument("consumer_group is required"));
+    }
+    for (name, value, most) in [
+        ("consumer_group", &request.consumer_group, GROUP_BYTES),
+        ("topic", &request.topic, TOPIC_BYTES),
+    ] {
+        if value.len() > most {
+            return Err(Status::invalid_argument(format!(
+                "{name} has {} bytes, at most {most} are allowed",
+                value.len()
+            )));
+        }
+    }
+    Ok(request)
+}
+
+/// A subscription's place in one partition; leaves when dropped.
+struct Membership {
+    handle: Handle,
+    group: GroupNumber,
+    session: SessionId,
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let message = Message::Leave(self.session);
+        if let Err(mpsc::error::TrySendError::Full(message)) = self.handle.inbox.try_send(message) {
+            let inbox = self.handle.inbox.clone();
+            tokio::spawn(async move {
+                // A closed inbox means that the partition has stopped: nobody is a member any more.
+                let _ = inbox.send(message).await;
+            });
+        }
+    }
+}
+
+type Dispatches = SelectAll<Pin<Box<dyn Stream<Item = (usize, Vec<Dispatch>)> + Send>>>;
+
+/// The deliveries of a subscription.
+struct Deliveries {
+    members: Vec<Membership>,
+    dispatches: Dispatches,
+    /// Dispatched and not yet read: (index of the membership, events). Bounded by the credit.
+    queue: VecDeque<Work>,
+    session: SessionId,
+    ids: BytesMut,
+    ack_timeout_ms: i32,
+    metrics: Arc<Metrics>,
+    /// Kept until the end: dropping it would reset the client's side of the call.
+    _requests: Streaming<SubscribeRequest>,
+}
+
+/// Something to send: events to read from the log, or deliveries that were read.
+enum Work {
+    Unread(usize, VecDeque<Dispatch>),
+    Ready(VecDeque<raw::Delivery>),
+}
+
+impl Deliveries {
+    /// The next delivery out of what is queued.
+    fn next_queued(&mut self) -> Option<raw::Delivery> {
+        loop {
+            match self.queue.front_mut()? {
+                Work::Ready(deliveries) => match deliveries.pop_front() {
+                    Some(delivery) => return Some(delivery),
+                    None => drop(self.queue.pop_front()),
+                },
+                Work::Unread(member, dispatches) => {
+                    let member = *member;
+                    let some: Vec<_> = dispatches
+                        .drain(..dispatches.len().min(READ_EVENTS))
+                        .collect();
+                    if dispatches.is_empty() {
+                        self.queue.pop_front();
+                    }
+                    let ready = self.read(member, &some);
+                    self.queue.push_front(Work::Ready(ready));
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, member: usize, dispatches: &[Dispatch]) -> VecDeque<raw::Delivery> {
+        let Membership { handle, group, .. } = &self.members[member];
+        let offsets: Vec<u64> = dispatches
+            .iter()
+            .map(|dispatch| dispatch.key.offset)
+            .collect();
+        let mut ready = VecDeque::with_capacity(dispatches.len());
+        let mut at = 0;
+        self.ids.reserve(dispatches.len() * 64);
+        handle.events.read(&offsets, &mut |_, read| {
+            let dispatch = dispatches[at];
+            at += 1;
+            match read {
+                Ok(event) => {
+                    let id = DeliveryId {
+                        partition: handle.number,
+                        group: *group,
+                        key: dispatch.key,
+                        attempt: dispatch.attempt,
+                        session: self.session,
+                    };
+                    ready.push_back(raw::Delivery {
+                        event: stored(event, handle.number),
+                        delivery_id: id.encode(&mut self.ids),
+                        attempt: dispatch.attempt as i32,
+                        ack_timeout_ms: self.ack_timeout_ms,
+                    });
+                }
+                Err(error) => give_back(handle, *group, dispatch, &error),
+            }
+        });
+        ready
+    }
+}
+
+/// An event on its way out: the stored bytes and what the server says about it.
+pub fn stored(event: StoredEvent, partition: u32) -> raw::StoredEvent {
+    let stamp = raw::Stamp {
+        created_ts: event.created_ms,
+        offset: event.offset as i64,
+        partition_id: partition as i32,
+        checksum: event.checksum,
+        term: event.term as i64,
+    };
+    let body = if mutant!("wrong-payload") {
+        damaged(&event.body)
+    } else {
+        event.body
+    };
+    raw::StoredEvent::new(body, stamp)
+}
+
+fn damaged(body: &Bytes) -> Bytes {
+    let mut bytes = body.to_vec();
+    if let Ok(fields) = raw::scan_event(body)
+        && let Some(byte) = bytes.get_mut(fields.payload_range.start)
+    {
+        *byte ^= 1;
+    }
+    bytes.into()
+}
+
+/// An event that cannot be read is refused on the client's behalf: it is tried again, and at last it
+/// is a dead letter, where an operator finds it.
+fn give_back(handle: &Handle, group: GroupNumber, dispatch: Dispatch, error: &ReadError) {
+    tracing::error!(%error, partition = handle.number, offset = dispatch.key.offset, "cannot deliver an event");
+    let reason = error.to_string();
+    let ack = Ack {
+        key: dispatch.key,
+        attempt: dispatch.attempt,
+        success: false,
+        reason,
+    };
+    let (reply, _) = oneshot::channel();
+    let message = Message::Answers(Answers {
+        acks: vec![(group, ack)],
+        reply,
+    });
+    let inbox = handle.inbox.clone();
+    tokio::spawn(async move {
+        let _ = inbox.send(message).await;
+    });
+}
+
+impl Stream for Deliveries {
+    type Item = Result<raw::Delivery, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(delivery) = this.next_queued() {
+                return Poll::Ready(Some(Ok(delivery)));
+            }
+            match ready!(this.dispatches.poll_next_unpin(context)) {
+                Some((member, batch)) => this.queue.push_back(Work::Unread(member, batch.into())),
+                // The partitions stop: the client should come back to another node, or later.
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl Drop for Deliveries {
+    fn drop(&mut self) {
+        self.metrics.subscriptions.dec();
+    }
+}

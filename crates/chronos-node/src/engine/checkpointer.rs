@@ -1,0 +1,97 @@
+//! Saves the partitions' state from time to time, so that a restart has little log to apply again.
+
+use super::message::Handle;
+use chronos_core::store::Store;
+use chronos_store::RocksStore;
+use std::time::Duration;
+
+/// How often the partitions are looked at.
+const EVERY: Duration = Duration::from_secs(2);
+/// A partition with something new is saved at least this often.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
+/// Ids in memory that make a checkpoint due at once.
+const MOST_UNSAVED_IDS: usize = 400_000;
+/// Log entries applied since the last checkpoint that make one due at once.
+const MOST_UNSAVED_ENTRIES: u64 = 100_000;
+
+/// The partitions to save and what was saved of each.
+pub struct Checkpointer {
+    store: RocksStore,
+    partitions: Vec<(Handle, Option<u64>)>,
+}
+
+impl Checkpointer {
+    /// Saves these partitions, which share a store.
+    pub fn new(store: RocksStore, partitions: Vec<Handle>) -> Self {
+        let partitions = partitions
+            .into_iter()
+            .map(|handle| {
+                let saved = handle.state.lock().applied().map(|applied| applied.index);
+                (handle, saved)
+            })
+            .collect();
+        Self { store, partitions }
+    }
+
+    /// Saves these partitions whether they have something new or not.
+    pub fn of_everything(store: RocksStore, partitions: Vec<Handle>) -> Self {
+        Self {
+            store,
+            partitions: partitions
+                .into_iter()
+                .map(|handle| (handle, None))
+                .collect(),
+        }
+    }
+
+    /// Saves for ever; an error means that the index can no longer be written.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        let mut since = tokio::time::Instant::now();
+        loop {
+            tokio::time::sleep(EVERY).await;
+            if since.elapsed() >= AT_LEAST_EVERY || self.is_urgent() {
+                self = tokio::task::spawn_blocking(move || self.save()).await??;
+                since = tokio::time::Instant::now();
+            }
+        }
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.partitions.iter().any(|(handle, saved)| {
+            let state = handle.state.lock();
+            let applied = state.applied().map_or(0, |applied| applied.index);
+            state.unsaved_ids() > MOST_UNSAVED_IDS
+                || applied - saved.unwrap_or(0) > MOST_UNSAVED_ENTRIES
+        })
+    }
+
+    /// Saves every partition that has something new. Blocks on the disk.
+    pub fn save(mut self) -> anyhow::Result<Self> {
+        let mut begun = Vec::new();
+        for (at, (handle, saved)) in self.partitions.iter().enumerate() {
+            let (released, upto) = handle.standing.lock().released;
+            let mut state = handle.state.lock();
+            if state.applied().map(|applied| applied.index) == *saved {
+                continue;
+            }
+            if let Some(checkpoint) = state.begin_checkpoint(released, upto) {
+                begun.push((at, checkpoint));
+            }
+        }
+        if begun.is_empty() {
+            return Ok(self);
+        }
+        for (at, checkpoint) in &begun {
+            // The index must never know more than the log has on disk.
+            self.partitions[*at].0.wal.sync()?;
+            checkpoint.write(&self.store)?;
+        }
+        self.store.flush()?;
+        for (at, checkpoint) in begun {
+            let (handle, saved) = &mut self.partitions[at];
+            handle.state.lock().finish_checkpoint();
+            *saved = Some(checkpoint.applied_index());
+        }
+        Ok(self)
+    }
+}

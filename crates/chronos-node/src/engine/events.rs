@@ -1,0 +1,245 @@
+//! Reading stored events back by offset.
+//!
+//! Where an event stands is looked up per log entry, not per event: recent entries in memory, older
+//! ones in the index. Neighbouring events are read together.
+
+use bytes::Bytes;
+use chronos_core::command::publish::{self, SLOT_LEN, Slot};
+use chronos_core::keys::batch::{self, Batch, Place};
+use chronos_core::store::{Family, Store, StoreError};
+use chronos_core::types::PartitionNumber;
+use chronos_store::RocksStore;
+use chronos_wal::Wal;
+use parking_lot::RwLock;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Log entries whose place is kept in memory.
+const RECENT_ENTRIES: usize = 16 * 1024;
+/// Most events read from the log at once.
+const MOST_EVENTS: usize = 256;
+/// Most bytes of events read from the log at once, unless a single event is larger.
+const MOST_BYTES: u32 = 1 << 20;
+
+/// An event as it is stored.
+#[derive(Debug, Clone)]
+pub struct StoredEvent {
+    /// Its offset.
+    pub offset: u64,
+    /// When the client wants it, Unix milliseconds.
+    pub schedule_ms: i64,
+    /// When it was accepted, Unix milliseconds.
+    pub created_ms: i64,
+    /// Term of the leader that accepted it.
+    pub term: u64,
+    /// CRC32C of the stored record.
+    pub checksum: u32,
+    /// The event as the client encoded it.
+    pub body: Bytes,
+    /// Position and length of the topic within the body.
+    pub topic: (u32, u8),
+}
+
+impl StoredEvent {
+    /// The topic's name.
+    pub fn topic(&self) -> &[u8] {
+        let (position, len) = self.topic;
+        self.body
+            .get(position as usize..position as usize + usize::from(len))
+            .unwrap_or_default()
+    }
+}
+
+/// Why an event cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is no such event, or it is no longer stored.
+    #[error("partition {partition} does not hold offset {offset}")]
+    Missing {
+        /// The partition.
+        partition: PartitionNumber,
+        /// The offset asked for.
+        offset: u64,
+    },
+    /// The stored bytes are not what was written.
+    #[error("the stored event {offset} of partition {partition} is damaged; it is not delivered")]
+    Damaged {
+        /// The partition.
+        partition: PartitionNumber,
+        /// The event.
+        offset: u64,
+    },
+    /// The log could not be read.
+    #[error(transparent)]
+    Log(#[from] chronos_wal::Error),
+    /// The index could not be read.
+    #[error(transparent)]
+    Index(#[from] StoreError),
+}
+
+/// Reads the events of a partition.
+pub struct Events {
+    partition: PartitionNumber,
+    store: RocksStore,
+    wal: Wal,
+    /// The latest log entries with events, in offset order without a gap.
+    recent: RwLock<VecDeque<Arc<Batch>>>,
+}
+
+impl Events {
+    /// Reads from this log and index.
+    pub fn new(partition: PartitionNumber, store: RocksStore, wal: Wal) -> Self {
+        Self {
+            partition,
+            store,
+            wal,
+            recent: RwLock::default(),
+        }
+    }
+
+    /// Keeps the place of an entry that was just applied.
+    pub fn remember(&self, batch: Batch) {
+        let mut recent = self.recent.write();
+        if recent.len() == RECENT_ENTRIES {
+            recent.pop_front();
+        }
+        recent.push_back(Arc::new(batch));
+    }
+
+    /// The log entry that holds an event.
+    pub fn batch_of(&self, offset: u64) -> Result<Arc<Batch>, ReadError> {
+        let recent = self.recent.read();
+        let at = recent.partition_point(|batch| batch.first_offset <= offset);
+        if at > 0
+            && let Some(batch) = recent.get(at - 1)
+        {
+            return Ok(Arc::clone(batch));
+        }
+        drop(recent);
+        let missing = ReadError::Missing {
+            partition: self.partition,
+            offset,
+        };
+        let floor = batch::key(self.partition, 0);
+        let at = batch::key(self.partition, offset);
+        let (key, value) = self
+            .store
+            .last_at_or_before(Family::Batch, &floor, &at)?
+            .ok_or(missing)?;
+        let batch = Batch::decode(&key, &value).map_err(|_| StoreError::Damaged {
+            family: Family::Batch,
+            reason: "the place of a log entry is malformed",
+        })?;
+        Ok(Arc::new(batch))
+    }
+
+    /// Reads events in the order given; neighbours in the list that are neighbours in the log are
+    /// read together. `visit` gets each offset with what was read.
+    pub fn read(
+        &self,
+        offsets: &[u64],
+        visit: &mut dyn FnMut(u64, Result<StoredEvent, ReadError>),
+    ) {
+        let mut batch: Option<Arc<Batch>> = None;
+        let mut rest = offsets;
+        while let Some(&first) = rest.first() {
+            let neighbours = rest
+                .windows(2)
+                .take(MOST_EVENTS - 1)
+                .take_while(|w| w[1] == w[0] + 1)
+                .count()
+                + 1;
+            let holds = |batch: &Arc<Batch>| batch.place(first).is_some();
+            let found = match batch.take().filter(holds) {
+                Some(batch) => Ok(batch),
+                None => self.batch_of(first),
+            };
+            let read = match found {
+                Ok(found) => {
+                    let read = self.read_neighbours(&found, first, neighbours, visit);
+                    batch = Some(found);
+                    read
+                }
+                Err(error) => Err(error),
+            };
+            let done = match read {
+                Ok(done) => done,
+                Err(error) => {
+                    visit(first, Err(error));
+                    1
+                }
+            };
+            rest = &rest[done..];
+        }
+    }
+
+    /// Reads up to `most` events from `first` on out of one entry; returns how many it did.
+    fn read_neighbours(
+        &self,
+        batch: &Batch,
+        first: u64,
+        most: usize,
+        visit: &mut dyn FnMut(u64, Result<StoredEvent, ReadError>),
+    ) -> Result<usize, ReadError> {
+        let missing = || ReadError::Missing {
+            partition: self.partition,
+            offset: first,
+        };
+        let place = batch.place(first).ok_or_else(missing)?;
+        let together = neighbours(batch, first, place, most);
+        let slots = self.wal.read_body_at(
+            batch.log_index,
+            place.section_position + publish::slot_position(place.slot),
+            (together * SLOT_LEN) as u32,
+        )?;
+        let (slots, _) = slots.as_chunks::<SLOT_LEN>();
+        let start = Slot::decode(slots.first().ok_or_else(missing)?).body_position;
+        let fits = |slot: &[u8; SLOT_LEN]| {
+            let slot = Slot::decode(slot);
+            slot.body_position >= start && slot.body_position + slot.body_len - start <= MOST_BYTES
+        };
+        let together = slots.iter().take_while(|slot| fits(slot)).count().max(1);
+        let last = Slot::decode(&slots[together - 1]);
+        let end = last.body_position.saturating_add(last.body_len).max(start);
+        let bodies_at = place.section_position + publish::slot_position(place.section_count);
+        let bodies = self
+            .wal
+            .read_body_at(batch.log_index, bodies_at + start, end - start)?;
+        for (n, raw) in slots[..together].iter().enumerate() {
+            let slot = Slot::decode(raw);
+            let offset = first + n as u64;
+            let from = (slot.body_position.wrapping_sub(start)) as usize;
+            let to = from.saturating_add(slot.body_len as usize);
+            let event = match bodies.get(from..to) {
+                Some(body) if Slot::verify(raw, body) => Ok(StoredEvent {
+                    offset,
+                    schedule_ms: slot.schedule_ms,
+                    created_ms: batch.now_ms,
+                    term: batch.term,
+                    checksum: slot.checksum,
+                    body: bodies.slice(from..to),
+                    topic: slot.topic,
+                }),
+                _ => Err(ReadError::Damaged {
+                    partition: self.partition,
+                    offset,
+                }),
+            };
+            visit(offset, event);
+        }
+        Ok(together)
+    }
+}
+
+/// How many events from `first` on stand next to each other in the same section, at most `most`.
+fn neighbours(batch: &Batch, first: u64, place: Place, most: usize) -> usize {
+    (1..most as u64)
+        .take_while(|n| {
+            batch.place(first + n).is_some_and(|next| {
+                next.section_position == place.section_position
+                    && u64::from(next.slot) == u64::from(place.slot) + n
+            })
+        })
+        .count()
+        + 1
+}

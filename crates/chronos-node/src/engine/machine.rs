@@ -1,0 +1,106 @@
+//! The state machines as the replication layer drives them.
+
+use crate::metrics::Metrics;
+use bytes::Bytes;
+use chronos_core::catalog::{self, Catalog};
+use chronos_core::partition::{Effects, LogPosition, Partition};
+use chronos_raft::{Applied, LogId, Machine, MachineError};
+use chronos_store::RocksStore;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A partition's state, shared between the replication layer, which alone changes it, and readers.
+pub type SharedPartition = Arc<Mutex<Partition<RocksStore>>>;
+
+/// The catalog, shared likewise.
+pub type SharedCatalog = Arc<Mutex<Catalog<RocksStore>>>;
+
+/// Applies a partition's entries.
+pub struct PartitionMachine {
+    partition: SharedPartition,
+    metrics: Arc<Metrics>,
+}
+
+impl PartitionMachine {
+    /// Drives this partition.
+    pub fn new(partition: SharedPartition, metrics: Arc<Metrics>) -> Self {
+        Self { partition, metrics }
+    }
+}
+
+fn position(log_id: LogId) -> LogPosition {
+    LogPosition {
+        term: log_id.term,
+        index: log_id.index,
+    }
+}
+
+fn applied(position: Option<LogPosition>, membership: &[u8]) -> Applied {
+    Applied {
+        log_id: position.map(|position| LogId {
+            term: position.term,
+            index: position.index,
+        }),
+        membership: membership.to_vec(),
+    }
+}
+
+impl Machine for PartitionMachine {
+    type Response = Effects;
+
+    fn applied(&self) -> Applied {
+        let partition = self.partition.lock();
+        applied(partition.applied(), partition.membership())
+    }
+
+    fn apply(&mut self, log_id: LogId, command: Bytes) -> Result<Effects, MachineError> {
+        let began = Instant::now();
+        let effects = self
+            .partition
+            .lock()
+            .apply(position(log_id), &command)
+            .map_err(MachineError::new)?;
+        self.metrics
+            .apply_seconds
+            .observe(began.elapsed().as_secs_f64());
+        Ok(effects)
+    }
+
+    fn apply_blank(&mut self, log_id: LogId) {
+        self.partition.lock().apply_blank(position(log_id));
+    }
+
+    fn apply_membership(&mut self, log_id: LogId, membership: Vec<u8>) {
+        self.partition
+            .lock()
+            .apply_membership(position(log_id), membership);
+    }
+}
+
+/// Applies the catalog's entries.
+pub struct CatalogMachine(pub SharedCatalog);
+
+impl Machine for CatalogMachine {
+    type Response = catalog::Outcome;
+
+    fn applied(&self) -> Applied {
+        let catalog = self.0.lock();
+        applied(catalog.applied(), catalog.membership())
+    }
+
+    fn apply(&mut self, log_id: LogId, command: Bytes) -> Result<catalog::Outcome, MachineError> {
+        self.0
+            .lock()
+            .apply(position(log_id), &command)
+            .map_err(MachineError::new)
+    }
+
+    fn apply_blank(&mut self, log_id: LogId) {
+        self.0.lock().apply_blank(position(log_id));
+    }
+
+    fn apply_membership(&mut self, log_id: LogId, membership: Vec<u8>) {
+        self.0.lock().apply_membership(position(log_id), membership);
+    }
+}

@@ -1,0 +1,145 @@
+//! What a partition's driver is asked, and the handle to ask it with.
+
+use super::events::Events;
+use super::machine::SharedPartition;
+use crate::delivery::{Ack, Dispatch, SessionId};
+use crate::engine::credit::Credit;
+use bytes::Bytes;
+use chronos_core::command::create_group::CreateGroup;
+use chronos_core::partition::Published;
+use chronos_core::types::{DueKey, GroupNumber, PartitionNumber};
+use chronos_wal::Wal;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+/// Why a partition did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Surely not done, and may be tried again: the partition is stopping.
+    #[error("partition {0} is shutting down, retry against the partition leader")]
+    Stopping(PartitionNumber),
+    /// Surely not done: this node does not lead the partition.
+    #[error("this node is not the leader of partition {0}")]
+    NotLeader(PartitionNumber),
+    /// Not known whether it was done.
+    #[error(
+        "it is not known whether partition {0} took the request: retry with the same message id"
+    )]
+    Unknown(PartitionNumber),
+    /// The partition has failed on this node; the log says why.
+    #[error("partition {0} has failed on this node: see the server's log")]
+    Failed(PartitionNumber),
+}
+
+/// Events to publish: one section of a log entry.
+#[derive(Debug)]
+pub struct Publish {
+    /// The section, as `command::publish::Builder` made it.
+    pub section: Bytes,
+    /// Events in it.
+    pub events: u32,
+    /// Held until the answer is sent, so that what is under way is bounded by bytes.
+    pub permit: OwnedSemaphorePermit,
+    /// Gets the outcome once it is durable and applied.
+    pub reply: oneshot::Sender<Result<Published, Refused>>,
+}
+
+/// A member to add to a group.
+#[derive(Debug)]
+pub struct Join {
+    /// The subscription.
+    pub session: SessionId,
+    /// The group.
+    pub group: GroupNumber,
+    /// Unanswered deliveries the subscription may hold, over all its partitions.
+    pub credit: Arc<Credit>,
+    /// Gets the events to send. Bounded by the credit.
+    pub dispatches: mpsc::UnboundedSender<Vec<Dispatch>>,
+}
+
+/// Answers to deliveries of one group.
+#[derive(Debug)]
+pub struct Answers {
+    /// The group and the answer, in the order in which they came.
+    pub acks: Vec<(GroupNumber, Ack)>,
+    /// Told once all of them are durable and applied.
+    pub reply: oneshot::Sender<Result<(), Refused>>,
+}
+
+/// A request to a partition's driver.
+#[derive(Debug)]
+pub enum Message {
+    /// Publish events.
+    Publish(Publish),
+    /// Make sure that a group exists.
+    CreateGroup(CreateGroup, oneshot::Sender<Result<GroupNumber, Refused>>),
+    /// Add a member.
+    Join(Join),
+    /// Remove a member.
+    Leave(SessionId),
+    /// Take in answers.
+    Answers(Answers),
+    /// Wake up: credit of a subscription over several partitions came free elsewhere.
+    Wake,
+    /// Finish what is queued and stop.
+    Stop(oneshot::Sender<()>),
+}
+
+/// Where a partition's leader stands, for status and metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Standing {
+    /// Events accepted for later and not released.
+    pub pending: u64,
+    /// Released events that were not handed out yet.
+    pub waiting: u64,
+    /// Unanswered deliveries.
+    pub in_flight: u64,
+    /// Members of the partition's groups.
+    pub members: u64,
+    /// When the next event falls due, Unix milliseconds; `None` when none is near.
+    pub next_due_ms: Option<i64>,
+    /// Events in the wheel.
+    pub wheel_entries: u64,
+    /// Memory of the wheel, bytes.
+    pub wheel_bytes: u64,
+    /// How many scheduled events were released, and up to which due key.
+    pub released: (u64, DueKey),
+}
+
+/// A partition on this node.
+#[derive(Clone)]
+pub struct Handle {
+    /// Its number.
+    pub number: PartitionNumber,
+    /// The driver's inbox.
+    pub inbox: mpsc::Sender<Message>,
+    /// The state machine, for reading.
+    pub state: SharedPartition,
+    /// Stored events.
+    pub events: Arc<Events>,
+    /// The log.
+    pub wal: Wal,
+    /// Updated by the driver.
+    pub standing: Arc<Mutex<Standing>>,
+}
+
+impl Handle {
+    /// Sends a message, waiting for room.
+    pub async fn send(&self, message: Message) -> Result<(), Refused> {
+        self.inbox
+            .send(message)
+            .await
+            .map_err(|_| Refused::Stopping(self.number))
+    }
+
+    /// Sends a message that carries a reply channel and waits for the reply.
+    pub async fn ask<T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<Result<T, Refused>>) -> Message,
+    ) -> Result<T, Refused> {
+        let (reply, answer) = oneshot::channel();
+        self.send(message(reply)).await?;
+        answer.await.unwrap_or(Err(Refused::Unknown(self.number)))
+    }
+}

@@ -1,0 +1,290 @@
+//! What falls due next: the wheel for the near future, paged in from the index ahead of time.
+//!
+//! An event belongs to exactly one owner. Time buckets below `loaded_until` are the wheel's: whatever
+//! is accepted into them goes to the wheel at once. Later buckets are the index's, until a page-in
+//! moves the mark; it takes over the events accepted before the mark moved, and those accepted after
+//! go to the wheel themselves. The horizon never enters a bucket that is not wholly in the wheel.
+
+use chronos_core::keys::chunk::{bucket_of, bucket_start_ms};
+use chronos_core::mutant;
+use chronos_core::partition::{Effects, Run, released};
+use chronos_core::store::{Store, StoreError};
+use chronos_core::types::{DueKey, PartitionNumber, TopicNumber};
+use chronos_core::wheel::{Timer, Wheel};
+use std::ops::Range;
+use std::time::Duration;
+
+/// Events to bring into the wheel: a job for a thread that may block.
+#[derive(Debug, Clone)]
+pub struct PageIn {
+    partition: PartitionNumber,
+    topics: usize,
+    buckets: Range<i64>,
+    /// Only events above this key, which are not released yet.
+    above: DueKey,
+    /// Only events below this offset: later ones went to the wheel when they were accepted.
+    below_offset: u64,
+}
+
+impl PageIn {
+    /// Reads the index.
+    pub fn read(&self, store: &impl Store) -> Result<Vec<Timer>, StoreError> {
+        let mut timers = Vec::new();
+        if mutant!("far-page-hole") && self.above.due_ms < bucket_start_ms(self.buckets.start) {
+            return Ok(timers);
+        }
+        for topic in 0..self.topics as TopicNumber {
+            released::scheduled(
+                store,
+                self.partition,
+                topic,
+                self.buckets.clone(),
+                &mut |timer| {
+                    let key = DueKey::new(timer.due_ms, timer.offset);
+                    if key > self.above && timer.offset < self.below_offset {
+                        timers.push(timer);
+                    }
+                },
+            )?;
+        }
+        Ok(timers)
+    }
+}
+
+/// The scheduled events of a partition, as its leader sees them.
+#[derive(Debug)]
+pub struct Schedule {
+    partition: PartitionNumber,
+    wheel: Wheel,
+    near: Duration,
+    /// Buckets below are the wheel's.
+    loaded_until: i64,
+    /// Buckets from here on are on their way into the wheel.
+    loading_from: Option<i64>,
+    scheduled_total: u64,
+    released_total: u64,
+    released_upto: DueKey,
+    due: Vec<Timer>,
+}
+
+impl Schedule {
+    /// A schedule that begins at `horizon`. Of `scheduled_total` events accepted for later,
+    /// `released_total` are at or below it. Nothing is in the wheel yet: see [`Schedule::page_in`].
+    pub fn new(
+        partition: PartitionNumber,
+        horizon: DueKey,
+        near: Duration,
+        scheduled_total: u64,
+        released_total: u64,
+    ) -> Self {
+        let loaded_until = if mutant!("forget-timers-on-restart") {
+            i64::MAX
+        } else {
+            bucket_of(horizon.due_ms)
+        };
+        Self {
+            partition,
+            wheel: Wheel::new(horizon.due_ms),
+            near,
+            loaded_until,
+            loading_from: None,
+            scheduled_total,
+            released_total,
+            released_upto: horizon,
+            due: Vec::new(),
+        }
+    }
+
+    /// The next page-in, if the near future is not in the wheel and none is under way. The caller
+    /// reads it and hands the result to [`Schedule::paged_in`].
+    pub fn page_in(&mut self, now_ms: i64, topics: usize, next_offset: u64) -> Option<PageIn> {
+        let near_ms = i64::try_from(self.near.as_millis()).unwrap_or(i64::MAX);
+        let wanted = bucket_of(now_ms.saturating_add(near_ms)).saturating_add(1);
+        if self.loading_from.is_some() || self.loaded_until >= wanted {
+            return None;
+        }
+        // A few buckets at a time, so that an idle partition reads seldom.
+        let until = wanted.saturating_add(self.read_ahead_buckets());
+        let buckets = self.loaded_until..until;
+        self.loading_from = Some(self.loaded_until);
+        self.loaded_until = until;
+        Some(PageIn {
+            partition: self.partition,
+            topics,
+            buckets,
+            above: self.released_upto,
+            below_offset: next_offset,
+        })
+    }
+
+    fn read_ahead_buckets(&self) -> i64 {
+        bucket_of(i64::try_from(self.near.as_millis()).unwrap_or(i64::MAX)) / 2
+    }
+
+    /// Takes what a page-in read.
+    pub fn paged_in(&mut self, timers: Vec<Timer>) {
+        self.loading_from = None;
+        for timer in timers {
+            self.wheel.insert(timer);
+        }
+    }
+
+    /// When the next page-in is wanted, Unix milliseconds.
+    pub fn next_page_in_ms(&self) -> i64 {
+        let near_ms = i64::try_from(self.near.as_millis()).unwrap_or(i64::MAX);
+        bucket_start_ms(self.loaded_until).saturating_sub(near_ms)
+    }
+
+    /// Whether the horizon may move to this time: everything up to it is in the wheel.
+    pub fn is_loaded_upto(&self, time_ms: i64) -> bool {
+        bucket_of(time_ms) < self.loading_from.unwrap_or(self.loaded_until)
+    }
+
+    /// Takes in what an entry accepted for later.
+    pub fn arm(&mut self, effects: &Effects) {
+        self.scheduled_total += effects.timers.len() as u64;
+        for timer in &effects.timers {
+            if bucket_of(timer.due_ms) < self.loaded_until {
+                self.wheel.insert(*timer);
+            }
+        }
+    }
+
+    /// Releases everything up to the horizon: runs in due order.
+    pub fn release(&mut self, horizon: DueKey) -> Vec<Run> {
+        self.due.clear();
+        self.wheel.expire(horizon.due_ms, &mut self.due);
+        self.released_total += self.due.len() as u64;
+        self.released_upto = self.released_upto.max(horizon);
+        if mutant!("wheel-lost-tick") {
+            self.due.retain(|timer| timer.due_ms % 16 != 3);
+        }
+        let mut runs: Vec<Run> = Vec::new();
+        for timer in &self.due {
+            match runs.last_mut() {
+                Some(run)
+                    if run.topic == timer.topic
+                        && run.due_ms == timer.due_ms
+                        && run.first_offset + run.count == timer.offset =>
+                {
+                    run.count += 1;
+                }
+                _ => runs.push(Run {
+                    topic: timer.topic,
+                    due_ms: timer.due_ms,
+                    first_offset: timer.offset,
+                    count: 1,
+                    ready_ms: timer.due_ms,
+                }),
+            }
+        }
+        runs
+    }
+
+    /// When the next event in the wheel falls due, or a time before that; Unix milliseconds.
+    pub fn next_due_ms(&self) -> Option<i64> {
+        self.wheel.next_due_ms()
+    }
+
+    /// Events accepted for later and not released.
+    pub fn pending(&self) -> u64 {
+        self.scheduled_total.saturating_sub(self.released_total)
+    }
+
+    /// How many scheduled events were released, and up to which due key.
+    pub fn released(&self) -> (u64, DueKey) {
+        (self.released_total, self.released_upto)
+    }
+
+    /// Events in the wheel, and the memory it has, bytes.
+    pub fn wheel_size(&self) -> (usize, usize) {
+        (self.wheel.len(), self.wheel.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chronos_core::keys::chunk;
+    use chronos_core::store::{Family, MemoryStore, WriteBatch};
+
+    const NEAR: Duration = Duration::from_secs(60);
+
+    fn timer(due_ms: i64, offset: u64) -> Timer {
+        Timer {
+            due_ms,
+            topic: 0,
+            offset,
+        }
+    }
+
+    fn accepted(store: &MemoryStore, schedule: &mut Schedule, timers: &[Timer]) {
+        let mut writes = WriteBatch::default();
+        for timer in timers {
+            let bucket = bucket_of(timer.due_ms);
+            let value = chunk::encode(
+                bucket,
+                timer.offset,
+                &[DueKey::new(timer.due_ms, timer.offset)],
+            );
+            writes.put(Family::Chunk, chunk::key(0, 0, bucket, timer.offset), value);
+        }
+        store.write(&writes).unwrap();
+        schedule.arm(&Effects {
+            timers: timers.to_vec(),
+            ..Effects::default()
+        });
+    }
+
+    fn released_offsets(schedule: &mut Schedule, horizon: DueKey) -> Vec<u64> {
+        let runs = schedule.release(horizon);
+        runs.iter()
+            .flat_map(|run| run.first_offset..run.first_offset + run.count)
+            .collect()
+    }
+
+    #[test]
+    fn an_event_has_one_owner_whenever_it_was_accepted() {
+        let store = MemoryStore::new();
+        let mut schedule = Schedule::new(0, DueKey::new(0, 0), NEAR, 0, 0);
+        let first = schedule.page_in(0, 1, 0).unwrap();
+        schedule.paged_in(first.read(&store).unwrap());
+        let far_ms = schedule.next_page_in_ms() + 60_000 + 5;
+        assert!(!schedule.is_loaded_upto(far_ms));
+        // Accepted before the page-in, while it is under way, and after it.
+        accepted(&store, &mut schedule, &[timer(far_ms, 1)]);
+        assert_eq!(schedule.page_in(0, 1, 2).map(|_| ()), None);
+        let page = schedule.page_in(far_ms - 60_000, 1, 2).unwrap();
+        accepted(&store, &mut schedule, &[timer(far_ms, 2)]);
+        assert!(!schedule.is_loaded_upto(far_ms));
+        schedule.paged_in(page.read(&store).unwrap());
+        accepted(&store, &mut schedule, &[timer(far_ms, 3)]);
+        assert!(schedule.is_loaded_upto(far_ms));
+        assert_eq!(schedule.pending(), 3);
+        assert_eq!(
+            released_offsets(&mut schedule, DueKey::new(far_ms - 1, 9)),
+            [0u64; 0]
+        );
+        assert_eq!(
+            released_offsets(&mut schedule, DueKey::new(far_ms, 9)),
+            [1, 2, 3]
+        );
+        assert_eq!((schedule.pending(), schedule.released().0), (0, 3));
+    }
+
+    #[test]
+    fn a_restart_pages_in_only_what_is_above_the_horizon() {
+        let store = MemoryStore::new();
+        let mut before = Schedule::new(0, DueKey::new(0, 0), NEAR, 0, 0);
+        accepted(
+            &store,
+            &mut before,
+            &[timer(100, 0), timer(200, 1), timer(200, 2)],
+        );
+        let mut schedule = Schedule::new(0, DueKey::new(200, 1), NEAR, 3, 2);
+        let page = schedule.page_in(200, 1, 3).unwrap();
+        schedule.paged_in(page.read(&store).unwrap());
+        assert_eq!(schedule.next_due_ms().map(|ms| ms <= 200), Some(true));
+        assert_eq!(released_offsets(&mut schedule, DueKey::new(300, 9)), [2]);
+    }
+}
