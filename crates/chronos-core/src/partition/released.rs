@@ -74,7 +74,7 @@ pub fn read(
     Ok(found)
 }
 
-/// The first bucket from the one of `after` on that holds scheduled events, if it starts by `upto`.
+/// The first bucket that holds scheduled events and may hold one in `(after, upto]`.
 fn next_bucket(
     store: &impl Store,
     partition: PartitionNumber,
@@ -82,7 +82,12 @@ fn next_bucket(
     after: DueKey,
     upto: DueKey,
 ) -> Result<Option<i64>, StoreError> {
-    let from = chunk::key(partition, topic, chunk::bucket_of(after.due_ms), 0);
+    // The last key of a bucket has nothing above it in there.
+    let first_ms = match after.offset {
+        u64::MAX => after.due_ms.saturating_add(1),
+        _ => after.due_ms,
+    };
+    let from = chunk::key(partition, topic, chunk::bucket_of(first_ms), 0);
     let to = chunk::key(partition, topic, chunk::bucket_of(upto.due_ms), u64::MAX);
     let mut bucket = Ok(None);
     // A chunk whose last event is at or below `after` may come first; the caller then finds nothing
@@ -190,7 +195,7 @@ pub fn clip(run: Run, after: DueKey, upto: DueKey) -> Option<Run> {
     if run.due_ms == upto.due_ms {
         end = end.min(upto.offset.saturating_add(1));
     }
-    (first < end).then_some(Run {
+    (first < end).then(|| Run {
         first_offset: first,
         count: end - first,
         ..run
