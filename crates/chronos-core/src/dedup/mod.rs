@@ -1,12 +1,14 @@
 //! Deduplication by message id: a window of recent ids in memory, then a filter, then the store.
 //!
 //! Ids are remembered with the offset of their event. The store may be ahead of the applied state,
-//! because ids go to it in bulk and durably; an entry whose offset has not been given out yet comes
-//! from a part of the log that is about to be applied again, and does not count.
+//! because ids go to it in bulk and durably; a record whose offset has not been given out yet comes
+//! from a part of the log that is about to be applied again, and does not count. An id that was
+//! forgotten and accepted again takes the place of its older record, which may still count there:
+//! so the new record carries the older one along.
 
 mod filter;
 
-use crate::keys::dedup::{Accepted, IdHash, decode_key, key};
+use crate::keys::dedup::{Accepted, IdHash, Record, decode_key, key};
 use crate::store::{Family, Store, StoreError};
 use crate::types::PartitionNumber;
 use filter::Filter;
@@ -35,8 +37,23 @@ impl Hasher for Identity {
     }
 }
 
+type Ids = HashMap<IdHash, Accepted, BuildHasherDefault<Identity>>;
+
 /// Recent ids that are not in the store yet.
-pub type Window = HashMap<IdHash, Accepted, BuildHasherDefault<Identity>>;
+#[derive(Debug, Default)]
+pub struct Window {
+    accepted: Ids,
+    /// Of those, the ones that the store remembers from an earlier time, and what it does.
+    before: Ids,
+}
+
+impl Window {
+    /// Whether it holds no id.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.accepted.is_empty()
+    }
+}
 
 /// The ids that a partition has accepted.
 #[derive(Debug, Default)]
@@ -57,8 +74,8 @@ impl Dedup {
             &key(partition, 0),
             &partition_end(partition),
             &mut |key, value| {
-                match (decode_key(key), Accepted::decode(value)) {
-                    (Ok(hash), Ok(accepted)) => filter.insert(hash, accepted.at_ms),
+                match (decode_key(key), Record::decode(value)) {
+                    (Ok(hash), Ok(record)) => filter.insert(hash, record.last.at_ms),
                     _ => damaged = true,
                 }
                 if damaged {
@@ -80,7 +97,7 @@ impl Dedup {
         })
     }
 
-    /// What the store remembers of these ids, as far as it matters: entries below `next_offset`.
+    /// What the store remembers of these ids, as far as it matters: offsets below `next_offset`.
     ///
     /// Looked up before the events of a section are accepted one by one, so that the store is asked
     /// once. Returns `None` for most ids at the price of one filter look-up.
@@ -105,13 +122,11 @@ impl Dedup {
             .zip(store.multi_get(Family::Dedup, &keys)?)
         {
             if let Some(value) = value {
-                let accepted = Accepted::decode(&value).map_err(|_| StoreError::Damaged {
+                let record = Record::decode(&value).map_err(|_| StoreError::Damaged {
                     family: Family::Dedup,
                     reason: "an id's record has a wrong length",
                 })?;
-                if accepted.offset < next_offset {
-                    found.push((i, accepted));
-                }
+                found.extend(record.as_of(next_offset).map(|accepted| (i, accepted)));
             }
         }
         Ok(found)
@@ -121,20 +136,24 @@ impl Dedup {
     #[must_use]
     pub fn recent(&self, id: IdHash) -> Option<Accepted> {
         self.window
+            .accepted
             .get(&id)
-            .or_else(|| self.frozen.as_ref()?.get(&id))
+            .or_else(|| self.frozen.as_ref()?.accepted.get(&id))
             .copied()
     }
 
-    /// Remembers an id.
-    pub fn insert(&mut self, id: IdHash, accepted: Accepted) {
-        self.window.insert(id, accepted);
+    /// Remembers an id. `before` is what was remembered of it until now and is forgotten.
+    pub fn insert(&mut self, id: IdHash, accepted: Accepted, before: Option<Accepted>) {
+        let in_window = self.window.accepted.insert(id, accepted).is_some();
+        if let (false, Some(before)) = (in_window, before) {
+            self.window.before.insert(id, before);
+        }
     }
 
     /// Ids that are only in memory.
     #[must_use]
     pub fn window_len(&self) -> usize {
-        self.window.len()
+        self.window.accepted.len()
     }
 
     /// Sets the window aside to be written to the store. Answers go on from memory until
@@ -146,10 +165,10 @@ impl Dedup {
     }
 
     /// The frozen window is in the store: the filter stands for it from now on. Ids accepted before
-    /// `expired_ms` (Unix ms) are forgotten.
+    /// `expired_ms` (Unix ms) are forgotten, also by a state restored from the store.
     pub fn thaw(&mut self, expired_ms: i64) {
         if let Some(frozen) = self.frozen.take() {
-            for (id, accepted) in frozen.iter() {
+            for (id, accepted) in &frozen.accepted {
                 self.filter.insert(*id, accepted.at_ms);
             }
         }
@@ -159,19 +178,25 @@ impl Dedup {
     /// Memory in use, bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let frozen = self.frozen.as_ref().map_or(0, |frozen| frozen.capacity());
-        (self.window.capacity() + frozen) * (size_of::<(IdHash, Accepted)>() + 1)
-            + self.filter.bytes()
+        let ids = |window: &Window| window.accepted.capacity() + window.before.capacity();
+        let frozen = self.frozen.as_ref().map_or(0, |frozen| ids(frozen));
+        (ids(&self.window) + frozen) * (size_of::<(IdHash, Accepted)>() + 1) + self.filter.bytes()
     }
 }
 
 /// A window as sorted pairs for [`Store::ingest`].
 #[must_use]
 pub fn sorted_pairs(partition: PartitionNumber, window: &Window) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut ids: Vec<_> = window.iter().collect();
+    let mut ids: Vec<_> = window.accepted.iter().collect();
     ids.sort_unstable_by_key(|(id, _)| **id);
     ids.into_iter()
-        .map(|(id, accepted)| (key(partition, *id).to_vec(), accepted.encode().to_vec()))
+        .map(|(id, accepted)| {
+            let record = Record {
+                last: *accepted,
+                before: window.before.get(id).copied(),
+            };
+            (key(partition, *id).to_vec(), record.encode())
+        })
         .collect()
 }
 
@@ -197,7 +222,7 @@ mod tests {
             offset: 5,
             at_ms: 100,
         };
-        dedup.insert(a, accepted);
+        dedup.insert(a, accepted, None);
         assert_eq!((dedup.recent(a), dedup.recent(b)), (Some(accepted), None));
         let frozen = dedup.freeze();
         assert_eq!(dedup.recent(a), Some(accepted));

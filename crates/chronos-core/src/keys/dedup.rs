@@ -1,7 +1,8 @@
 //! `Dedup`: which message ids were accepted.
 //!
 //! Key: partition (4) · hash of the id (16, XXH3-128). Value: offset (8) · when it was accepted
-//! (8, Unix ms). Ids themselves are not stored: two different ids collide with probability 2^-128.
+//! (8, Unix ms), and the same once more for the time before when the id was forgotten and accepted
+//! again. Ids themselves are not stored: two different ids collide with probability 2^-128.
 
 use crate::types::PartitionNumber;
 use crate::varint::Malformed;
@@ -67,9 +68,48 @@ impl Accepted {
     }
 }
 
+/// A stored id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// The last time that it was accepted.
+    pub last: Accepted,
+    /// The time before, for a log that is applied again from before the last.
+    pub before: Option<Accepted>,
+}
+
+impl Record {
+    /// The value to store.
+    #[must_use]
+    pub fn encode(self) -> Vec<u8> {
+        let mut value = self.last.encode().to_vec();
+        value.extend(self.before.map(Accepted::encode).into_iter().flatten());
+        value
+    }
+
+    /// Reads a value.
+    pub fn decode(value: &[u8]) -> Result<Self, Malformed> {
+        let (last, before) = value.split_at_checked(16).ok_or(Malformed)?;
+        Ok(Self {
+            last: Accepted::decode(last)?,
+            before: match before {
+                [] => None,
+                before => Some(Accepted::decode(before)?),
+            },
+        })
+    }
+
+    /// What it says to a partition that has given out the offsets below `next_offset`.
+    #[must_use]
+    pub fn as_of(&self, next_offset: u64) -> Option<Accepted> {
+        let known = |accepted: &Accepted| accepted.offset < next_offset;
+        Some(self.last).filter(known).or(self.before.filter(known))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn hashes_are_part_of_the_format() {
@@ -81,5 +121,38 @@ mod tests {
         };
         assert_eq!(Accepted::decode(&accepted.encode()), Ok(accepted));
         assert_eq!(decode_key(&key(1, hash(b"a"))), Ok(hash(b"a")));
+    }
+
+    #[test]
+    fn a_record_knows_the_acceptance_that_counts() {
+        let at = |offset| Accepted { offset, at_ms: 5 };
+        let once = Record {
+            last: at(7),
+            before: None,
+        };
+        let twice = Record {
+            last: at(7),
+            before: Some(at(3)),
+        };
+        for record in [once, twice] {
+            let value = record.encode();
+            assert_eq!(Record::decode(&value), Ok(record));
+            for cut in (0..value.len()).filter(|cut| *cut != 16) {
+                assert_eq!(Record::decode(&value[..cut]), Err(Malformed));
+            }
+        }
+        assert_eq!((once.as_of(8), once.as_of(7)), (Some(at(7)), None));
+        assert_eq!(twice.as_of(8), Some(at(7)));
+        assert_eq!((twice.as_of(7), twice.as_of(3)), (Some(at(3)), None));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_or_read(key: Vec<u8>, value: Vec<u8>) {
+            let _ = decode_key(&key);
+            if let Ok(record) = Record::decode(&value) {
+                prop_assert_eq!(record.encode(), value);
+            }
+        }
     }
 }

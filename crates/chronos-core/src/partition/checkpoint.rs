@@ -51,9 +51,10 @@ impl<S: Store> Partition<S> {
     /// is under way or nothing was ever applied.
     pub fn begin_checkpoint(&mut self, released: u64, upto: DueKey) -> Option<Checkpoint> {
         let applied = self.applied?;
-        if std::mem::replace(&mut self.checkpointing, true) {
+        if self.checkpointing.is_some() {
             return None;
         }
+        self.checkpointing = Some(self.forgotten_ms);
         self.saved_released = (released, upto);
         let mut writes = WriteBatch::default();
         let mut record = Vec::new();
@@ -103,8 +104,10 @@ impl<S: Store> Partition<S> {
 
     /// The checkpoint is durable.
     pub fn finish_checkpoint(&mut self) {
-        self.dedup.thaw(self.forgotten_ms);
-        self.checkpointing = false;
+        // What was forgotten since would be remembered again after a restart.
+        if let Some(forgotten_ms) = self.checkpointing.take() {
+            self.dedup.thaw(forgotten_ms);
+        }
     }
 }
 
@@ -131,7 +134,7 @@ pub(super) fn restore<S: Store>(
         forgotten_ms: i64::MIN,
         scheduled_total: 0,
         saved_released: (0, DueKey::MIN),
-        checkpointing: false,
+        checkpointing: None,
         store: store.clone(),
     };
     let mut result = Ok(());

@@ -12,7 +12,10 @@ use crate::types::DueKey;
 /// - Nothing may be delivered later than it is due.
 /// - Each accepted event has one due key, and the offsets leave no gap.
 pub(super) fn check(effects: &Effects, next_offset: u64) {
-    assert!(effects.horizon >= effects.horizon_before, "the horizon moved back");
+    assert!(
+        effects.horizon >= effects.horizon_before,
+        "the horizon moved back"
+    );
 
     let mut offsets = Vec::new();
     for timer in &effects.timers {
@@ -21,17 +24,33 @@ pub(super) fn check(effects: &Effects, next_offset: u64) {
         offsets.push(timer.offset);
     }
     for run in &effects.runs {
-        assert!(run.first() > effects.horizon_before, "{run:?} is below the horizon");
-        assert!(run.last() <= effects.horizon, "{run:?} is due, but not released");
+        assert!(
+            run.first() > effects.horizon_before,
+            "{run:?} is below the horizon"
+        );
+        assert!(
+            run.last() <= effects.horizon,
+            "{run:?} is due, but not released"
+        );
         assert!(run.ready_ms <= run.due_ms, "{run:?} waits though it is due");
         offsets.extend(run.first_offset..run.first_offset + run.count);
     }
     let in_order = |runs: &[super::Run]| runs[0].last() < runs[1].first();
-    assert!(effects.runs.windows(2).all(in_order), "runs out of due order");
+    assert!(
+        effects.runs.windows(2).all(in_order),
+        "runs out of due order"
+    );
 
     offsets.sort_unstable();
     let end = next_offset + offsets.len() as u64;
-    assert!(offsets.into_iter().eq(next_offset..end), "offsets leave a gap");
+    assert!(
+        offsets.into_iter().eq(next_offset..end),
+        "offsets leave a gap"
+    );
     let in_batch = effects.batch.as_ref().map_or(0, |batch| batch.count());
-    assert_eq!(end - next_offset, in_batch, "events without a place in the log");
+    assert_eq!(
+        end - next_offset,
+        in_batch,
+        "events without a place in the log"
+    );
 }

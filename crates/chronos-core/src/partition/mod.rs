@@ -89,7 +89,8 @@ pub struct Partition<S> {
     scheduled_total: u64,
     /// Of the last checkpoint: how many of them had been released, and up to which due key.
     saved_released: (u64, DueKey),
-    checkpointing: bool,
+    /// Of the checkpoint under way: its `forgotten_ms`.
+    checkpointing: Option<i64>,
 }
 
 impl<S: Store> Partition<S> {
@@ -114,7 +115,7 @@ impl<S: Store> Partition<S> {
         };
         let mut writes = WriteBatch::default();
         let target_ms = batch.now_ms.saturating_add(i64::from(batch.ahead_ms));
-        let horizon_ms = self.horizon.due_ms.max(target_ms);
+        let horizon_ms = self.least_due_ms().max(target_ms);
         let mut accepting = Accepting::new(horizon_ms, self.next_offset);
         for section in batch.sections() {
             let section = section?;
@@ -194,6 +195,16 @@ impl<S: Store> Partition<S> {
         Outcome::GroupCreated {
             group: number,
             created: true,
+        }
+    }
+
+    /// The least due time that puts the next event above the horizon. It is the horizon's own time,
+    /// or the millisecond after while no event was accepted yet.
+    fn least_due_ms(&self) -> i64 {
+        let horizon_ms = self.horizon.due_ms;
+        match DueKey::new(horizon_ms, self.next_offset) > self.horizon {
+            true => horizon_ms,
+            false => horizon_ms.saturating_add(1),
         }
     }
 

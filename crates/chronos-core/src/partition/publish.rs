@@ -116,6 +116,7 @@ impl<S: Store> Partition<S> {
                         offset: accepting.next_offset,
                         at_ms: accepting.horizon_ms,
                     },
+                    before,
                 );
             }
             let name = slot.topic_of(body).unwrap_or_default();

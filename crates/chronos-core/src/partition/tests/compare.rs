@@ -15,7 +15,9 @@ use std::ops::ControlFlow;
 /// The due keys that runs stand for.
 pub(super) fn keys_of(runs: &[Run]) -> Vec<DueKey> {
     runs.iter()
-        .flat_map(|run| (0..run.count).map(|ahead| DueKey::new(run.due_ms, run.first_offset + ahead)))
+        .flat_map(|run| {
+            (0..run.count).map(|ahead| DueKey::new(run.due_ms, run.first_offset + ahead))
+        })
         .collect()
 }
 
@@ -39,7 +41,13 @@ pub(super) fn effects(
     timers.sort_unstable();
     let expected: Vec<_> = accepted()
         .filter(|(_, known)| !known.late)
-        .map(|(offset, known)| (offset, known.due_ms, oracle.topic_number(&known.event.topic)))
+        .map(|(offset, known)| {
+            (
+                offset,
+                known.due_ms,
+                oracle.topic_number(&known.event.topic),
+            )
+        })
         .collect();
     assert_eq!(timers, expected, "timers");
 
@@ -49,14 +57,19 @@ pub(super) fn effects(
         .collect();
     assert_eq!(keys_of(&effects.runs), late, "runs, in due order");
     for run in &effects.runs {
-        let of_run = |(offset, _): &(u64, &Known)| (run.first_offset..=run.last().offset).contains(offset);
+        let of_run =
+            |(offset, _): &(u64, &Known)| (run.first_offset..=run.last().offset).contains(offset);
         let ready_ms = accepted()
             .filter(of_run)
             .map(|(_, known)| known.event.schedule_ms)
             .max();
         assert_eq!(Some(run.ready_ms), ready_ms, "{run:?}");
         for (_, known) in accepted().filter(of_run) {
-            assert_eq!(run.topic, oracle.topic_number(&known.event.topic), "{run:?}");
+            assert_eq!(
+                run.topic,
+                oracle.topic_number(&known.event.topic),
+                "{run:?}"
+            );
         }
     }
 
@@ -85,7 +98,14 @@ pub(super) fn state(partition: &Partition<MemoryStore>, oracle: &Oracle, log: &[
     for (number, name) in (0..).zip(&oracle.topics) {
         assert_eq!(partition.topics().name(number), Some(name.as_bytes()));
         assert_eq!(partition.topics().get(name.as_bytes()), Some(number));
-        in_due_order(partition, oracle, number, DueKey::MIN, DueKey::MAX, u64::MAX);
+        in_due_order(
+            partition,
+            oracle,
+            number,
+            DueKey::MIN,
+            DueKey::MAX,
+            u64::MAX,
+        );
         scheduled_in(partition, oracle, number, i64::MIN..i64::MAX);
     }
     assert_eq!(partition.groups().len(), oracle.groups.len());
@@ -106,7 +126,8 @@ pub(super) fn ids(partition: &Partition<MemoryStore>, oracle: &Oracle, ids: &[St
             .dedup
             .look_up(&partition.store, NUMBER, &[hashed], partition.next_offset)
             .unwrap();
-        let found = (partition.dedup.recent(hashed)).or(stored.first().map(|(_, accepted)| *accepted));
+        let found =
+            (partition.dedup.recent(hashed)).or(stored.first().map(|(_, accepted)| *accepted));
         let remembered = found.is_some_and(|accepted| accepted.at_ms > partition.forgotten_ms);
         assert_eq!(remembered, oracle.remembers(id), "{id}");
     }
@@ -122,11 +143,21 @@ pub(super) fn in_due_order(
     limit: u64,
 ) {
     let runs = released::read(partition.store(), NUMBER, topic, after, upto, limit).unwrap();
-    assert!(runs.iter().all(|run| run.topic == topic && run.ready_ms == run.due_ms));
+    assert!(
+        runs.iter()
+            .all(|run| run.topic == topic && run.ready_ms == run.due_ms)
+    );
     let keys = keys_of(&runs);
     let expected = oracle.due_in(topic, after, upto);
-    assert!(keys.len() as u64 >= limit.min(expected.len() as u64), "{after:?}..{upto:?}");
-    assert_eq!(keys, expected[..keys.len().min(expected.len())], "{after:?}..{upto:?}");
+    assert!(
+        keys.len() as u64 >= limit.min(expected.len() as u64),
+        "{after:?}..{upto:?}"
+    );
+    assert_eq!(
+        keys,
+        expected[..keys.len().min(expected.len())],
+        "{after:?}..{upto:?}"
+    );
 }
 
 /// `scheduled` of some buckets.
@@ -137,10 +168,16 @@ pub(super) fn scheduled_in(
     buckets: std::ops::Range<i64>,
 ) {
     let mut keys = Vec::new();
-    released::scheduled(partition.store(), NUMBER, topic, buckets.clone(), &mut |timer| {
-        assert_eq!(timer.topic, topic);
-        keys.push(DueKey::new(timer.due_ms, timer.offset));
-    })
+    released::scheduled(
+        partition.store(),
+        NUMBER,
+        topic,
+        buckets.clone(),
+        &mut |timer| {
+            assert_eq!(timer.topic, topic);
+            keys.push(DueKey::new(timer.due_ms, timer.offset));
+        },
+    )
     .unwrap();
     keys.sort_unstable();
     let mut expected: Vec<_> = oracle
@@ -171,27 +208,46 @@ fn group(partition: &Partition<MemoryStore>, number: u32, expected: &Group, orac
     let group = &partition.groups()[number as usize];
     let (name, topic) = (&expected.command.name, expected.command.topic.as_deref());
     assert_eq!(partition.group_number(name, topic), Some(number));
-    assert_eq!((&group.name, group.topic), (name, topic.map(|topic| oracle.topic_number(topic))));
+    assert_eq!(
+        (&group.name, group.topic),
+        (name, topic.map(|topic| oracle.topic_number(topic)))
+    );
     assert_eq!(group.settled.cursor(), expected.cursor());
     for key in oracle.due.keys() {
-        assert_eq!(group.settled.contains(*key), expected.is_settled(*key), "{key:?}");
+        assert_eq!(
+            group.settled.contains(*key),
+            expected.is_settled(*key),
+            "{key:?}"
+        );
     }
     assert_eq!(group.failures, expected.failures);
 
     let mut letters = Vec::new();
-    let (from, to) = (dead::key(NUMBER, number, 0), dead::key(NUMBER, number + 1, 0));
+    let (from, to) = (
+        dead::key(NUMBER, number, 0),
+        dead::key(NUMBER, number + 1, 0),
+    );
     let visit = &mut |_: &[u8], value: &[u8]| {
         letters.push(DeadLetter::decode(value).unwrap());
         ControlFlow::Continue(())
     };
-    partition.store().scan(Family::Dead, &from, &to, visit).unwrap();
+    partition
+        .store()
+        .scan(Family::Dead, &from, &to, visit)
+        .unwrap();
     assert_eq!(letters, expected.dead);
     assert_eq!(group.next_dead, expected.dead.len() as u64);
 }
 
-fn found_place(partition: &Partition<MemoryStore>, offset: u64) -> Option<(batch::Batch, batch::Place)> {
+fn found_place(
+    partition: &Partition<MemoryStore>,
+    offset: u64,
+) -> Option<(batch::Batch, batch::Place)> {
     let (floor, at) = (batch::key(NUMBER, 0), batch::key(NUMBER, offset));
-    let found = partition.store().last_at_or_before(Family::Batch, &floor, &at).unwrap();
+    let found = partition
+        .store()
+        .last_at_or_before(Family::Batch, &floor, &at)
+        .unwrap();
     let (key, value) = found?;
     let batch = batch::Batch::decode(&key, &value).unwrap();
     let place = batch.place(offset)?;
@@ -206,11 +262,17 @@ fn place(partition: &Partition<MemoryStore>, offset: u64, known: &Known, log: &[
         panic!("offset {offset} is not in an entry of commands");
     };
     assert_eq!((batch.now_ms, batch.term), (commands.now_ms, commands.term));
-    assert_eq!((place.slot, place.section_position), (known.slot, section_position(commands, known)));
+    assert_eq!(
+        (place.slot, place.section_position),
+        (known.slot, section_position(commands, known))
+    );
 
     let body = commands.encode();
     let section = &body[place.section_position as usize..];
-    assert_eq!(Publish::decode(section).unwrap().count(), place.section_count);
+    assert_eq!(
+        Publish::decode(section).unwrap().count(),
+        place.section_count
+    );
     let raw: [u8; SLOT_LEN] = section[slot_position(place.slot) as usize..][..SLOT_LEN]
         .try_into()
         .unwrap();
@@ -226,18 +288,33 @@ fn place(partition: &Partition<MemoryStore>, offset: u64, known: &Known, log: &[
 fn section_position(commands: &Commands, known: &Known) -> u32 {
     let body = commands.encode();
     let batch = crate::command::Batch::decode(&body).unwrap();
-    batch.sections().nth(known.section).unwrap().unwrap().position
+    batch
+        .sections()
+        .nth(known.section)
+        .unwrap()
+        .unwrap()
+        .position
 }
 
 /// Two replicas that applied the same entries, whatever happened to them meanwhile.
 pub(super) fn replicas(a: &Partition<MemoryStore>, b: &Partition<MemoryStore>) {
     assert_eq!(a.applied(), b.applied());
     assert_eq!(a.membership(), b.membership());
-    assert_eq!((a.next_offset(), a.horizon()), (b.next_offset(), b.horizon()));
+    assert_eq!(
+        (a.next_offset(), a.horizon()),
+        (b.next_offset(), b.horizon())
+    );
     assert_eq!(a.groups(), b.groups());
-    assert_eq!((a.scheduled_total(), a.forgotten_ms), (b.scheduled_total(), b.forgotten_ms));
+    assert_eq!(
+        (a.scheduled_total(), a.forgotten_ms),
+        (b.scheduled_total(), b.forgotten_ms)
+    );
     for family in [Family::Batch, Family::Chunk, Family::Run, Family::Dead] {
-        assert_eq!(dump(a.store(), family), dump(b.store(), family), "{family:?}");
+        assert_eq!(
+            dump(a.store(), family),
+            dump(b.store(), family),
+            "{family:?}"
+        );
     }
 }
 

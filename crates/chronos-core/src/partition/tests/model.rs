@@ -84,7 +84,14 @@ impl World {
         let partition = &self.failing.partition;
         for topic in 0..partition.topics().len() as u32 {
             let horizon = partition.horizon();
-            compare::in_due_order(partition, &self.oracle, topic, DueKey::MIN, horizon, u64::MAX);
+            compare::in_due_order(
+                partition,
+                &self.oracle,
+                topic,
+                DueKey::MIN,
+                horizon,
+                u64::MAX,
+            );
         }
     }
 
@@ -116,8 +123,17 @@ impl World {
     }
 }
 
+/// More cases when the environment asks for more.
+fn config() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    ProptestConfig {
+        cases: config.cases.max(400),
+        ..config
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn agrees_with_the_oracle(steps in prop::collection::vec(step(), 1..80)) {

@@ -176,20 +176,22 @@ impl Oracle {
         if let Some(topic) = &command.topic {
             self.topic(topic);
         }
-        let known = (self.groups.iter())
-            .position(|group| group.command.name == command.name && group.command.topic == command.topic);
+        let known = (self.groups.iter()).position(|group| {
+            group.command.name == command.name && group.command.topic == command.topic
+        });
         if let Some(number) = known {
             return Outcome::GroupCreated {
                 group: number as u32,
                 created: false,
             };
         }
-        let claimed = self.groups.iter().any(|group| {
-            match (&group.command.topic, &command.topic) {
-                (Some(theirs), Some(ours)) => theirs == ours,
-                _ => true,
-            }
-        });
+        let claimed =
+            self.groups
+                .iter()
+                .any(|group| match (&group.command.topic, &command.topic) {
+                    (Some(theirs), Some(ours)) => theirs == ours,
+                    _ => true,
+                });
         let began = match command.start {
             Start::Unclaimed if claimed => horizon,
             _ => DueKey::MIN,
@@ -209,7 +211,9 @@ impl Oracle {
 
     /// Whether another event with this id would be refused.
     pub(super) fn remembers(&self, id: &str) -> bool {
-        self.ids.get(id).is_some_and(|at_ms| *at_ms > self.forgotten_ms)
+        self.ids
+            .get(id)
+            .is_some_and(|at_ms| *at_ms > self.forgotten_ms)
     }
 
     /// The number of a topic, given now if it is new.
@@ -230,7 +234,9 @@ impl Oracle {
     pub(super) fn due_in(&self, topic: u32, after: DueKey, upto: DueKey) -> Vec<DueKey> {
         (self.due.iter())
             .filter(|(key, _)| after < **key && **key <= upto)
-            .filter(|(_, offset)| self.events[**offset as usize].event.topic == self.topics[topic as usize])
+            .filter(|(_, offset)| {
+                self.events[**offset as usize].event.topic == self.topics[topic as usize]
+            })
             .map(|(key, _)| *key)
             .collect()
     }
@@ -239,7 +245,9 @@ impl Oracle {
     pub(super) fn scheduled(&self, topic: u32) -> impl Iterator<Item = DueKey> + '_ {
         (0..)
             .zip(&self.events)
-            .filter(move |(_, known)| !known.late && known.event.topic == self.topics[topic as usize])
+            .filter(move |(_, known)| {
+                !known.late && known.event.topic == self.topics[topic as usize]
+            })
             .map(|(offset, known)| DueKey::new(known.due_ms, offset))
     }
 }

@@ -112,8 +112,12 @@ fn section() -> impl Strategy<Value = AnySection> {
         2 => Just(u64::MAX),
         1 => Just(100_000),
     ];
-    let publish = (prop::collection::vec(event, 0..9), ttl)
-        .prop_map(|(events, dedup_ttl_ms)| Section::Publish { events, dedup_ttl_ms });
+    let publish = (prop::collection::vec(event, 0..9), ttl).prop_map(|(events, dedup_ttl_ms)| {
+        Section::Publish {
+            events,
+            dedup_ttl_ms,
+        }
+    });
     let settle = (
         any::<Index>(),
         prop::collection::vec((pick(), pick()), 0..4),
@@ -160,7 +164,12 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             ahead_ms,
             sections,
         });
-    let look = (any::<Index>(), pick(), pick(), prop_oneof![Just(u64::MAX), 0_u64..6])
+    let look = (
+        any::<Index>(),
+        pick(),
+        pick(),
+        prop_oneof![Just(u64::MAX), 0_u64..6],
+    )
         .prop_map(|(topic, after, upto, limit)| {
             Step::Look(Look {
                 topic,
@@ -210,7 +219,9 @@ impl AnySection {
                         topic: TOPICS[*topic].into(),
                         schedule_ms: match when {
                             When::FromClock(by_ms) => now_ms.saturating_add(*by_ms),
-                            When::FromHorizon(by_ms) => oracle.horizon.due_ms.saturating_add(*by_ms),
+                            When::FromHorizon(by_ms) => {
+                                oracle.horizon.due_ms.saturating_add(*by_ms)
+                            }
                             When::At(time_ms) => *time_ms,
                         },
                         allow_duplicate: *allow_duplicate,
