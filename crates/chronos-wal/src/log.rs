@@ -300,9 +300,15 @@ impl Shared {
         self.state.lock().check_poison()?;
         let (result, durable) = {
             let mut writer = self.writer.lock();
-            let result = action(&mut writer);
+            // A panic is a defect, but those who wait must be told.
+            let result = catch_unwind(AssertUnwindSafe(|| action(&mut writer)));
             (result, writer.durable())
         };
+        let result = result.unwrap_or_else(|_| {
+            Err(Error::Poisoned {
+                reason: "a write panicked".into(),
+            })
+        });
         let mut state = self.state.lock();
         match result {
             Ok(()) => {

@@ -67,13 +67,17 @@ pub enum Fault {
 #[derive(Clone)]
 pub struct FaultyFiles {
     disk: Arc<Mutex<Disk>>,
+    before_read: Arc<Mutex<Option<Hook>>>,
 }
+
+type Hook = Box<dyn FnOnce() + Send>;
 
 impl FaultyFiles {
     /// An empty file system. The seed determines its [`Files::nonce`]s.
     pub fn new(seed: u64) -> Self {
         Self {
             disk: Arc::new(Mutex::new(Disk::new(seed))),
+            before_read: Arc::default(),
         }
     }
 
@@ -83,6 +87,7 @@ impl FaultyFiles {
         disk.disconnect();
         Self {
             disk: Arc::new(Mutex::new(disk)),
+            before_read: Arc::default(),
         }
     }
 
@@ -99,6 +104,12 @@ impl FaultyFiles {
     /// Forgets all faults that were asked for.
     pub fn heal(&self) {
         self.disk.lock().heal();
+    }
+
+    /// Has the next [`File::pread`] call this first, so that a test can do something in the middle
+    /// of a read.
+    pub fn before_next_read(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.before_read.lock() = Some(Box::new(hook));
     }
 
     /// Lets the power go during a future call that changes something; 1 is the next one. From then
@@ -165,6 +176,7 @@ impl FaultyFiles {
     fn file(&self, (id, generation): (u64, u64)) -> Arc<dyn File> {
         Arc::new(FaultyFile {
             disk: Arc::clone(&self.disk),
+            before_read: Arc::clone(&self.before_read),
             id,
             generation,
         })
@@ -223,6 +235,7 @@ impl Files for FaultyFiles {
 
 struct FaultyFile {
     disk: Arc<Mutex<Disk>>,
+    before_read: Arc<Mutex<Option<Hook>>>,
     id: u64,
     generation: u64,
 }
@@ -247,6 +260,10 @@ impl File for FaultyFile {
     }
 
     fn pread(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let hook = self.before_read.lock().take();
+        if let Some(hook) = hook {
+            hook();
+        }
         self.disk.lock().pread(self.at(), buffer, position)
     }
 

@@ -103,7 +103,7 @@ fn a_timer_thread_syncs() {
     let (wal, _) = Wal::open(Arc::new(files), options, &flusher).unwrap();
     for index in 1..=3 {
         wal.append(vec![record(index, 20)], Box::new(|_| ()));
-        receiver.recv().unwrap();
+        receiver.recv_timeout(Duration::from_secs(30)).unwrap();
     }
     wal.sync().unwrap();
     assert_eq!(wal.durable_index(), Some(3));

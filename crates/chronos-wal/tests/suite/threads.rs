@@ -1,7 +1,9 @@
 //! Many threads, many logs, one flusher.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use chronos_wal::faulty::FaultyFiles;
 use chronos_wal::{Flusher, Options, Wal};
@@ -66,18 +68,19 @@ fn reads_go_on_beside_appends_truncation_and_removal() {
     let files = FaultyFiles::new(1);
     let flusher = Flusher::start(1);
     let (wal, _) = Wal::open(Arc::new(files), options(), &flusher).unwrap();
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         for reader in 0..2u64 {
             let (wal, stop) = (&wal, &stop);
             scope.spawn(move || {
                 let mut step = reader;
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                while !stop.load(Ordering::Relaxed) {
                     step += 1;
                     let (Some(first), Some(last)) = (wal.first_index(), wal.last_index()) else {
                         continue;
                     };
-                    let index = first + step.wrapping_mul(7919) % (last.max(first) - first + 1);
+                    // Near the end, where records come and go.
+                    let index = last.saturating_sub(step.wrapping_mul(7919) % 80).max(first);
                     if let Some(read) = wal.read(index).unwrap() {
                         // Any version that was ever appended, but a whole one.
                         let version = read.meta[15];
@@ -91,14 +94,16 @@ fn reads_go_on_beside_appends_truncation_and_removal() {
                 }
             });
         }
+        // Also when something below fails.
+        let _stop = StopOnDrop(&stop);
         let mut next = 1;
-        for round in 1..=60u8 {
+        for round in 1..=200u8 {
             let batch = (next..next + 40)
                 .map(|i| record_of(i, 700, round))
                 .collect();
             wal.append(batch, Box::new(|result| result.unwrap()));
             next += 40;
-            if round % 5 == 0 {
+            if round % 2 == 0 {
                 wal.truncate_after(Some(next - 70)).unwrap();
                 next -= 69;
             }
@@ -107,8 +112,48 @@ fn reads_go_on_beside_appends_truncation_and_removal() {
             }
         }
         wal.sync().unwrap();
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_truncation_waits_for_reads_under_way() {
+    let files = FaultyFiles::new(1);
+    let flusher = Flusher::start(1);
+    let (wal, _) = Wal::open(Arc::new(files.clone()), options(), &flusher).unwrap();
+    wal.append(records(1..=30, 1000), Box::new(|_| ()));
+    wal.sync().unwrap();
+    for part in [false, true] {
+        let (sender, done) = crossbeam_channel::bounded(1);
+        let (threads, thread) = crossbeam_channel::bounded(1);
+        let truncated = wal.clone();
+        files.before_next_read(move || {
+            let truncation = std::thread::spawn(move || {
+                truncated.truncate_after(Some(2)).unwrap();
+                let _ = sender.send(());
+            });
+            // The truncation must not end before this read. If it could, it would have by now.
+            let _ = done.recv_timeout(Duration::from_millis(50));
+            threads.send(truncation).unwrap();
+        });
+        let read = if part {
+            wal.read_body_at(20, 0, 1000).unwrap()
+        } else {
+            wal.read(20).unwrap().unwrap().body
+        };
+        assert_eq!(read, record(20, 1000).body);
+        thread.recv().unwrap().join().unwrap();
+        assert_eq!(wal.last_index(), Some(2));
+        wal.append(records(3..=30, 1000), Box::new(|_| ()));
+        wal.sync().unwrap();
+    }
 }
 
 #[test]
