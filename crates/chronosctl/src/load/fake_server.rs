@@ -161,8 +161,7 @@ impl Shared {
             let event =
                 Event::decode(bytes).map_err(|error| Status::internal(error.to_string()))?;
             assert!(!event.message_id.is_empty() && !event.topic.is_empty());
-            let early = self.fault == Fault::Early(offset);
-            let key = (if early { 0 } else { event.schedule_ts }, offset);
+            let key = self.key(offset, &event);
             for group in state.groups.values_mut() {
                 group.insert(key);
             }
@@ -186,6 +185,12 @@ impl Shared {
             return Err(Status::internal("something broke"));
         }
         Ok(reply)
+    }
+
+    /// When an event is delivered, and its offset.
+    fn key(&self, offset: i64, event: &Event) -> (i64, i64) {
+        let early = self.fault == Fault::Early(offset);
+        (if early { 0 } else { event.schedule_ts }, offset)
     }
 
     /// The next due event of a group, or when to look again.
@@ -276,8 +281,8 @@ impl EventService for Service {
             let mut state = shared.state.lock().unwrap();
             let keys = (0..)
                 .zip(&state.events)
-                .map(|(offset, event)| (event.schedule_ts, offset));
-            let keys: BTreeSet<_> = keys.collect();
+                .map(|(offset, event)| shared.key(offset, event))
+                .collect();
             state.groups.entry(group.clone()).or_insert(keys);
         }
         let (sender, receiver) = mpsc::channel(256);
