@@ -28,8 +28,13 @@ pub enum Error {
 /// # Errors
 /// The level is malformed, or a log was started before.
 pub fn init(log: &Log) -> Result<(), Error> {
+    // The consensus library tells at info what only its authors need. A level that names it wins.
+    let level = match log.level.contains("openraft") {
+        true => log.level.clone(),
+        false => format!("openraft=warn,{}", log.level),
+    };
     let filter = EnvFilter::builder()
-        .parse(&log.level)
+        .parse(&level)
         .map_err(|error| Error::Level {
             level: log.level.clone(),
             reason: error.to_string(),

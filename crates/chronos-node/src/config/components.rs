@@ -107,7 +107,7 @@ pub struct Delivery {
     pub max_retries: u32,
     /// Wait before the second attempt; the third waits twice as long, and so on.
     pub retry_backoff: Duration,
-    /// Greatest number of unanswered events of one subscription, whatever it asks for.
+    /// Unanswered events that a subscription may hold when it names no number itself.
     pub max_credits: u32,
 }
 
@@ -117,7 +117,7 @@ impl Default for Delivery {
             ack_timeout: Duration::from_secs(30),
             max_retries: 5,
             retry_backoff: Duration::from_secs(1),
-            max_credits: 1000,
+            max_credits: 10_000,
         }
     }
 }

@@ -204,9 +204,9 @@ pub const SETTINGS: [Setting; 27] = [
             at: |config| &mut config.delivery.max_credits,
             of: "events",
             min: 1,
-            max: 1_000_000,
+            max: 50_000,
         },
-        doc: "Greatest number of unanswered events of one subscription; a larger max_buffer_size in the request is cut to it. Without credit events wait.",
+        doc: "Unanswered events that a subscription may hold when its request names no max_buffer_size. A request may name up to 50000. Without credit events wait.",
     },
     Setting {
         name: "dedup-ttl",

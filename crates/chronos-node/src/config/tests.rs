@@ -41,7 +41,7 @@ fn nothing_at_all_gives_the_defaults() {
     assert_eq!(config.delivery.ack_timeout.as_secs(), 30);
     assert_eq!(config.delivery.max_retries, 5);
     assert_eq!(config.delivery.retry_backoff.as_secs(), 1);
-    assert_eq!(config.delivery.max_credits, 1000);
+    assert_eq!(config.delivery.max_credits, 10_000);
     assert_eq!(config.dedup.ttl.as_secs(), 168 * 3600);
     assert!(config.notices.is_empty());
     assert_eq!(config.source("node-id"), Source::Default);
