@@ -8,7 +8,9 @@ use super::status;
 use super::validate::{GROUP_BYTES, TOPIC_BYTES};
 use crate::config::Config;
 use crate::delivery::{Ack, Dispatch, SessionId};
-use crate::engine::{Answers, Credit, Engine, Handle, Join, Message, ReadError, StoredEvent};
+use crate::engine::{
+    Answers, Credit, Engine, Handle, Join, Message, ReadError, StoredEvent, clock,
+};
 use crate::metrics::Metrics;
 use bytes::{Bytes, BytesMut};
 use chronos_core::catalog;
@@ -95,7 +97,7 @@ impl Subscriber {
                     .iter()
                     .map(|handle| handle.number)
                     .collect(),
-                now_ms: crate::engine::clock::now_ms(),
+                now_ms: clock::now_ms(),
             };
             self.engine
                 .change_catalog(&command)
@@ -260,6 +262,7 @@ impl Deliveries {
         let mut ready = VecDeque::with_capacity(dispatches.len());
         let mut at = 0;
         self.ids.reserve(dispatches.len() * 64);
+        let now_ms = clock::now_ms();
         handle.events.read(&offsets, &mut |_, read| {
             let dispatch = dispatches[at];
             at += 1;
@@ -272,11 +275,13 @@ impl Deliveries {
                         attempt: dispatch.attempt,
                         session: self.session,
                     };
+                    let lateness_ms = now_ms.saturating_sub(event.schedule_ms).max(0);
                     ready.push_back(raw::Delivery {
                         event: stored(event, handle.number),
                         delivery_id: id.encode(&mut self.ids),
                         attempt: dispatch.attempt as i32,
                         ack_timeout_ms: self.ack_timeout_ms,
+                        lateness_ms,
                     });
                 }
                 Err(error) => give_back(handle, *group, dispatch, &error),

@@ -17,6 +17,8 @@ pub struct Delivery {
     pub attempt: i32,
     /// After how many ms without an ack the event is delivered again.
     pub ack_timeout_ms: i32,
+    /// How long after its time the event is handed out, ms; 0 when on time.
+    pub lateness_ms: i64,
 }
 
 impl Message for Delivery {
@@ -33,6 +35,9 @@ impl Message for Delivery {
         if self.ack_timeout_ms != 0 {
             encoding::int32::encode(4, &self.ack_timeout_ms, buf);
         }
+        if self.lateness_ms != 0 {
+            encoding::int64::encode(100, &self.lateness_ms, buf);
+        }
     }
 
     fn merge_field(
@@ -47,6 +52,7 @@ impl Message for Delivery {
             2 => encoding::bytes::merge(wire_type, &mut self.delivery_id, buf, ctx),
             3 => encoding::int32::merge(wire_type, &mut self.attempt, buf, ctx),
             4 => encoding::int32::merge(wire_type, &mut self.ack_timeout_ms, buf, ctx),
+            100 => encoding::int64::merge(wire_type, &mut self.lateness_ms, buf, ctx),
             _ => encoding::skip_field(wire_type, tag, buf, ctx),
         }
     }
@@ -61,6 +67,9 @@ impl Message for Delivery {
         }
         if self.ack_timeout_ms != 0 {
             len += encoding::int32::encoded_len(4, &self.ack_timeout_ms);
+        }
+        if self.lateness_ms != 0 {
+            len += encoding::int64::encoded_len(100, &self.lateness_ms);
         }
         len
     }
@@ -87,6 +96,7 @@ mod tests {
             delivery_id in "\\PC{0,40}",
             attempt: i32,
             ack_timeout_ms: i32,
+            lateness_ms: i64,
         ) {
             let raw = Delivery {
                 event: StoredEvent::new(
@@ -96,6 +106,7 @@ mod tests {
                 delivery_id: Bytes::from(delivery_id.clone()),
                 attempt,
                 ack_timeout_ms,
+                lateness_ms,
             };
             let wire = raw.encode_to_vec();
             prop_assert_eq!(wire.len(), raw.encoded_len());
@@ -107,6 +118,7 @@ mod tests {
                 delivery_id,
                 attempt,
                 ack_timeout_ms,
+                lateness_ms,
                 batch: vec![],
             });
 
