@@ -12,6 +12,7 @@ use crate::varint::{
     Malformed, put_bytes, put_i64, put_u64, take_bytes, take_i64, take_string, take_u32, take_u64,
 };
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// The number under which the catalog keeps its records; no partition reaches it.
 pub const NUMBER: PartitionNumber = PartitionNumber::MAX;
@@ -194,20 +195,18 @@ impl<S: Store> Catalog<S> {
                 topic,
                 partitions,
                 now_ms,
-            } => {
-                if self.groups.contains_key(&name) {
-                    Outcome::Exists
-                } else {
-                    let info = GroupInfo {
+            } => match self.groups.entry(name) {
+                Entry::Occupied(_) => Outcome::Exists,
+                Entry::Vacant(vacant) => {
+                    vacant.insert(GroupInfo {
                         topic,
                         partitions,
                         created_ms: now_ms,
                         rebalanced_ms: 0,
-                    };
-                    self.groups.insert(name, info);
+                    });
                     Outcome::Done
                 }
-            }
+            },
             Command::Rebalanced { name, now_ms } => match self.groups.get_mut(&name) {
                 None => Outcome::NotFound,
                 Some(group) => {
@@ -296,6 +295,7 @@ impl<S: Store> Catalog<S> {
 mod tests {
     use super::*;
     use crate::store::MemoryStore;
+    use proptest::prelude::*;
 
     fn create(name: &str) -> Command {
         Command::CreateGroup {
@@ -354,6 +354,33 @@ mod tests {
             for cut in 0..body.len() {
                 assert!(Command::decode(&body[..cut]).is_err());
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_or_read(mut body in prop_oneof![
+            any::<Vec<u8>>(),
+            prop::collection::vec(0_u8..4, 3..20),
+        ]) {
+            if let Some(version) = body.first_mut() {
+                *version = VERSION as u8;
+            }
+            if let Ok(command) = Command::decode(&body) {
+                prop_assert_eq!(Command::decode(&command.encode()), Ok(command));
+            }
+        }
+
+        #[test]
+        fn a_damaged_catalog_is_refused_or_read(value in prop_oneof![
+            any::<Vec<u8>>(),
+            prop::collection::vec(0_u8..4, 3..20),
+        ]) {
+            let store = MemoryStore::new();
+            let mut writes = WriteBatch::default();
+            writes.put(Family::Meta, key(NUMBER, Kind::Partition, 0), value);
+            store.write(&writes).unwrap();
+            let _ = Catalog::open(store);
         }
     }
 }

@@ -202,6 +202,13 @@ mod tests {
         )
     }
 
+    /// Any key, the ends of each part more often than others.
+    fn any_key() -> impl Strategy<Value = DueKey> {
+        let due_ms = prop_oneof![any::<i64>(), -2_i64..2, Just(i64::MIN), Just(i64::MAX)];
+        let offset = prop_oneof![any::<u64>(), 0_u64..3, Just(u64::MAX)];
+        (due_ms, offset).prop_map(|(due_ms, offset)| DueKey::new(due_ms, offset))
+    }
+
     fn encoded(settled: &Settled) -> Vec<u8> {
         let mut bytes = Vec::new();
         settled.encode(&mut bytes);
@@ -340,6 +347,27 @@ mod tests {
                 settled
             };
             prop_assert_eq!(apply(&settles), apply(&shuffled));
+        }
+
+        /// Keys from one end of time to the other.
+        #[test]
+        fn agrees_with_a_list_of_stretches(
+            cursor: (i64, u64),
+            settles in prop::collection::vec((any_key(), any_key()), 0..12),
+            probes in prop::collection::vec(any_key(), 20),
+        ) {
+            let cursor = DueKey::new(cursor.0, cursor.1);
+            let mut settled = Settled::new(cursor);
+            for (from, to) in &settles {
+                settled.settle(*from, *to);
+            }
+            let ends = settles.iter().flat_map(|(from, to)| [*from, *to, to.before()]);
+            for key in ends.chain(probes) {
+                let expected = key <= cursor
+                    || settles.iter().any(|(from, to)| *from < key && key <= *to);
+                prop_assert_eq!(settled.contains(key), expected, "{:?}", key);
+            }
+            prop_assert_eq!(Settled::decode(&encoded(&settled)), Ok(settled));
         }
 
         #[test]

@@ -73,6 +73,7 @@ impl CreateGroup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn groups_come_back() {
@@ -88,6 +89,18 @@ mod tests {
                 for cut in 0..payload.len() {
                     assert!(CreateGroup::decode(&payload[..cut]).is_err());
                 }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_or_read(payload in prop_oneof![
+            any::<Vec<u8>>(),
+            prop::collection::vec(0_u8..4, 3..12),
+        ]) {
+            if let Ok(create) = CreateGroup::decode(&payload) {
+                prop_assert_eq!(CreateGroup::decode(&create.encode()), Ok(create));
             }
         }
     }

@@ -237,6 +237,7 @@ impl<'a> Publish<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn events_come_back_and_damage_is_seen() {
@@ -300,6 +301,62 @@ mod tests {
             let ok = Publish::decode(&payload[..cut])
                 .and_then(|p| p.events().collect::<Result<Vec<_>, _>>());
             assert!(ok.is_err(), "cut at {cut}");
+        }
+    }
+
+    /// Events of random parts, some of which overlap.
+    fn section(events: &[(i64, Vec<u8>, bool)]) -> Bytes {
+        let mut builder = Builder::new(events.len(), 0);
+        for (schedule_ms, body, allow_duplicate) in events {
+            let len = body.len() as u8;
+            builder.push(NewEvent {
+                schedule_ms: *schedule_ms,
+                body,
+                id: (0, len),
+                topic: (u32::from(len / 2), len / 3),
+                allow_duplicate: *allow_duplicate,
+            });
+        }
+        builder.finish(7)
+    }
+
+    fn any_event() -> impl Strategy<Value = (i64, Vec<u8>, bool)> {
+        (
+            any::<i64>(),
+            prop::collection::vec(any::<u8>(), 0..20),
+            any::<bool>(),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn events_come_back_in_order(events in prop::collection::vec(any_event(), 0..6)) {
+            let payload = section(&events);
+            let publish = Publish::decode(&payload).unwrap();
+            prop_assert_eq!(publish.count() as usize, events.len());
+            for (found, (schedule_ms, body, allow_duplicate)) in publish.events().zip(&events) {
+                let (slot, found) = found.unwrap();
+                prop_assert_eq!((slot.schedule_ms, found), (*schedule_ms, body.as_slice()));
+                prop_assert_eq!(slot.allow_duplicate, *allow_duplicate);
+                prop_assert_eq!(slot.id_of(found), Some(body.as_slice()));
+            }
+        }
+
+        #[test]
+        fn damaged_sections_are_refused_or_read(
+            events in prop::collection::vec(any_event(), 0..4),
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        ) {
+            let mut payload = section(&events).to_vec();
+            for (at, byte) in damage {
+                let at = at.index(payload.len());
+                payload[at] = byte;
+            }
+            if let Ok(publish) = Publish::decode(&payload) {
+                for (slot, body) in publish.events().flatten() {
+                    prop_assert!(slot.id_of(body).is_some() && slot.topic_of(body).is_some());
+                }
+            }
         }
     }
 }

@@ -142,5 +142,16 @@ mod tests {
                 prop_assert!(Settle::decode(&payload[..cut]).is_err());
             }
         }
+
+        #[test]
+        fn any_bytes_are_refused_or_read(payload in prop_oneof![
+            any::<Vec<u8>>(),
+            // Mostly valid: small numbers and short lists.
+            prop::collection::vec(0_u8..4, 4..40),
+        ]) {
+            if let Ok(settle) = Settle::decode(&payload) {
+                prop_assert_eq!(Settle::decode(&settle.encode()), Ok(settle));
+            }
+        }
     }
 }

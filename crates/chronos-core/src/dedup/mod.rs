@@ -9,7 +9,7 @@
 mod filter;
 
 use crate::keys::dedup::{Accepted, IdHash, Record, decode_key, key};
-use crate::store::{Family, Store, StoreError};
+use crate::store::{Family, Pair, Store, StoreError};
 use crate::types::PartitionNumber;
 use filter::Filter;
 use hashbrown::HashMap;
@@ -186,7 +186,7 @@ impl Dedup {
 
 /// A window as sorted pairs for [`Store::ingest`].
 #[must_use]
-pub fn sorted_pairs(partition: PartitionNumber, window: &Window) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub fn sorted_pairs(partition: PartitionNumber, window: &Window) -> Vec<Pair> {
     let mut ids: Vec<_> = window.accepted.iter().collect();
     ids.sort_unstable_by_key(|(id, _)| **id);
     ids.into_iter()

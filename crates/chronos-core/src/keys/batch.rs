@@ -66,7 +66,7 @@ impl Batch {
                 return Some(Place {
                     section_position: span.section_position,
                     section_count: span.section_count,
-                    slot: span.first_slot + ahead as u32,
+                    slot: span.first_slot.checked_add(ahead as u32)?,
                 });
             }
             ahead -= u64::from(span.count);
@@ -134,6 +134,7 @@ pub fn key(partition: PartitionNumber, first_offset: u64) -> [u8; 12] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn finds_places_across_spans_and_comes_back() {
@@ -190,6 +191,32 @@ mod tests {
                 Batch::decode(&key(9, 100), &batch.encode()[..cut]),
                 Err(Malformed)
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_or_read(
+            key: Vec<u8>,
+            value in prop_oneof![
+                any::<Vec<u8>>(),
+                // Mostly valid: small numbers, then a few spans.
+                prop::collection::vec(0_u8..5, 6..40),
+            ],
+            offset: u64,
+        ) {
+            let _ = Batch::decode(&key, &value);
+            if let Ok(batch) = Batch::decode(&super::key(9, 100), &value) {
+                prop_assert_eq!(batch.place(batch.count().saturating_add(100)), None);
+                let _ = batch.place(offset);
+                let again = Batch::decode(&super::key(9, 100), &batch.encode());
+                prop_assert_eq!(again, Ok(batch));
+            }
+        }
+
+        #[test]
+        fn key_order_is_offset_order(a: (u32, u64), b: (u32, u64)) {
+            prop_assert_eq!(a.cmp(&b), super::key(a.0, a.1).cmp(&super::key(b.0, b.1)));
         }
     }
 }

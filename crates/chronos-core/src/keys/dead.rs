@@ -59,6 +59,7 @@ pub fn key(partition: PartitionNumber, group: GroupNumber, number: u64) -> [u8; 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn dead_letters_come_back() {
@@ -74,5 +75,19 @@ mod tests {
             assert_eq!(DeadLetter::decode(&value[..cut]), Err(Malformed));
         }
         assert!(key(1, 2, 3) < key(1, 2, 4) && key(1, 2, u64::MAX) < key(1, 3, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_or_read(value: Vec<u8>) {
+            if let Ok(letter) = DeadLetter::decode(&value) {
+                prop_assert_eq!(DeadLetter::decode(&letter.encode()), Ok(letter));
+            }
+        }
+
+        #[test]
+        fn key_order_is_order_of_numbers(a: (u32, u32, u64), b: (u32, u32, u64)) {
+            prop_assert_eq!(a.cmp(&b), key(a.0, a.1, a.2).cmp(&key(b.0, b.1, b.2)));
+        }
     }
 }

@@ -48,6 +48,7 @@ pub fn decode_key(key: &[u8]) -> Result<(Kind, u32), Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn keys_come_back_and_sort() {
@@ -56,5 +57,21 @@ mod tests {
         }
         assert!(key(1, Kind::Topic, u32::MAX) < key(1, Kind::Group, 0));
         assert_eq!(decode_key(&[0; 8]), Err(Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_or_read(bytes in prop::collection::vec(any::<u8>(), 0..12)) {
+            if let Ok((kind, number)) = decode_key(&bytes) {
+                prop_assert_eq!(&key(0, kind, number)[4..], &bytes[4..]);
+            }
+        }
+
+        #[test]
+        fn key_order_is_order_of_numbers(a: (u32, u8, u32), b: (u32, u8, u32)) {
+            let kinds = [Kind::Partition, Kind::Topic, Kind::Group];
+            let [a, b] = [a, b].map(|(p, kind, n)| (p, kinds[usize::from(kind) % 3], n));
+            prop_assert_eq!(a.cmp(&b), key(a.0, a.1, a.2).cmp(&key(b.0, b.1, b.2)));
+        }
     }
 }

@@ -64,5 +64,13 @@ mod tests {
             prop_assert_eq!(decode_key(&key(5, a.0, a.1, a.2)), Ok(a));
             prop_assert_eq!(decode(&encode(a.2)), Ok(a.2));
         }
+
+        #[test]
+        fn any_bytes_are_refused_or_read(bytes in prop::collection::vec(any::<u8>(), 0..30)) {
+            let _ = decode(&bytes);
+            if let Ok((topic, due_ms, first_offset)) = decode_key(&bytes) {
+                prop_assert_eq!(&key(0, topic, due_ms, first_offset)[4..], &bytes[4..]);
+            }
+        }
     }
 }

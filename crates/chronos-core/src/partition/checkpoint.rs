@@ -89,11 +89,7 @@ impl<S: Store> Partition<S> {
                 );
             }
         }
-        let ids = if crate::mutant!("forget-dedup-on-restart") {
-            Arc::default()
-        } else {
-            self.dedup.freeze()
-        };
+        let ids = self.dedup.freeze();
         Some(Checkpoint {
             partition: self.number,
             writes,

@@ -167,6 +167,7 @@ pub(super) fn get(groups: &mut [Group], number: GroupNumber) -> Result<&mut Grou
 mod tests {
     use super::*;
     use crate::command::settle::{Death, Failure};
+    use proptest::prelude::*;
 
     fn begin(start: Start, first: bool) -> Group {
         let command = CreateGroup {
@@ -227,5 +228,17 @@ mod tests {
         group.settle(&fail, 0, 0, 14, &mut writes);
         assert_eq!(group.failures.keys().collect::<Vec<_>>(), [&b]);
         assert_eq!(Group::decode(&group.encode()).unwrap(), group);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_or_read(value in prop_oneof![
+            any::<Vec<u8>>(),
+            prop::collection::vec(0_u8..4, 10..30),
+        ]) {
+            if let Ok(group) = Group::decode(&value) {
+                prop_assert_eq!(Group::decode(&group.encode()), Ok(group));
+            }
+        }
     }
 }

@@ -285,6 +285,12 @@ impl<S: Store> Partition<S> {
         self.dedup.window_len()
     }
 
+    /// Forgets every id that is only in memory: the failure that the mutant
+    /// `forget-dedup-on-restart` re-creates.
+    pub fn forget_ids(&mut self) {
+        self.dedup = Dedup::default();
+    }
+
     /// Memory that deduplication uses, bytes.
     #[must_use]
     pub fn dedup_bytes(&self) -> usize {

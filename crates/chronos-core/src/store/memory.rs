@@ -1,6 +1,6 @@
 //! A store in memory, for tests and simulation.
 
-use super::{Family, Store, StoreError, Visitor, Write, WriteBatch};
+use super::{Family, Pair, Store, StoreError, Visitor, Write, WriteBatch};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -87,7 +87,7 @@ impl Store for MemoryStore {
         family: Family,
         floor: &[u8],
         at: &[u8],
-    ) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+    ) -> Result<Option<Pair>, StoreError> {
         if floor > at {
             return Ok(None);
         }
@@ -121,7 +121,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn ingest(&self, family: Family, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StoreError> {
+    fn ingest(&self, family: Family, pairs: &[Pair]) -> Result<(), StoreError> {
         let mut maps = self.lock();
         for (key, value) in pairs {
             maps.live.insert((family, key.clone()), value.clone());

@@ -93,6 +93,9 @@ impl WriteBatch {
     }
 }
 
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// Receives the pairs of a scan in key order; `Break` ends the scan.
 pub type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
@@ -121,14 +124,14 @@ pub trait Store: Clone + Send + Sync + 'static {
         family: Family,
         floor: &[u8],
         at: &[u8],
-    ) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError>;
+    ) -> Result<Option<Pair>, StoreError>;
 
     /// Applies a batch atomically.
     fn write(&self, batch: &WriteBatch) -> Result<(), StoreError>;
 
     /// Adds pairs in bulk. `pairs` are sorted by key without repeats; a pair replaces an older one
     /// with its key. Durable when it returns.
-    fn ingest(&self, family: Family, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StoreError>;
+    fn ingest(&self, family: Family, pairs: &[Pair]) -> Result<(), StoreError>;
 
     /// Makes every earlier write durable, all families at one common point.
     fn flush(&self) -> Result<(), StoreError>;

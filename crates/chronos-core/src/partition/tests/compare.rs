@@ -8,7 +8,7 @@ use crate::keys::dead::{self, DeadLetter};
 use crate::keys::dedup::hash;
 use crate::keys::{batch, chunk};
 use crate::partition::{Effects, Outcome, Partition, Run, released};
-use crate::store::{Family, MemoryStore, Store};
+use crate::store::{Family, MemoryStore, Pair, Store};
 use crate::types::DueKey;
 use std::ops::ControlFlow;
 
@@ -318,7 +318,7 @@ pub(super) fn replicas(a: &Partition<MemoryStore>, b: &Partition<MemoryStore>) {
     }
 }
 
-fn dump(store: &MemoryStore, family: Family) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn dump(store: &MemoryStore, family: Family) -> Vec<Pair> {
     let mut pairs = Vec::new();
     let visit = &mut |key: &[u8], value: &[u8]| {
         pairs.push((key.to_vec(), value.to_vec()));
