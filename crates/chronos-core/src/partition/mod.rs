@@ -186,7 +186,8 @@ impl<S: Store> Partition<S> {
         }
         let reads =
             |group: &Group| topic.is_none() || group.topic.is_none() || group.topic == topic;
-        let first_of_topic = !self.groups.iter().any(reads);
+        let first_of_topic =
+            !self.groups.iter().any(reads) && !crate::mutant!("drop-no-subscriber");
         let number = self.groups.len() as GroupNumber;
         self.groups
             .push(Group::begin(command, topic, self.horizon, first_of_topic));

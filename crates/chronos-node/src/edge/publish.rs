@@ -10,6 +10,7 @@ use crate::engine::{self, Engine, Handle, Message, Refused};
 use crate::metrics::Metrics;
 use bytes::Bytes;
 use chronos_core::command::publish::{Builder, NewEvent};
+use chronos_core::mutant;
 use chronos_core::partition::Published;
 use chronos_core::types::{PartitionNumber, route};
 use chronos_proto::cronos_db::{PublishBatchResponse, PublishResponse};
@@ -65,13 +66,18 @@ impl Publisher {
         let Some(bytes) = request.event else {
             return Ok(refuse("event is required".into()));
         };
-        let fields = match validate::event(&bytes) {
+        let mut fields = match validate::event(&bytes) {
             Ok(fields) => fields,
             Err(Invalid::Rule(error)) => return Ok(refuse(error)),
             Err(Invalid::Encoding(error)) => {
                 return Err(Status::invalid_argument(error.to_string()));
             }
         };
+        let poison =
+            mutant!("dedup-before-append-poison") && route(fields.message_id.as_bytes(), 16) == 0;
+        if poison {
+            fields.schedule_ts = validate::LAST_SCHEDULE_MS;
+        }
         let mut sections = Sections::new(self.engine.partitions().len(), 1);
         let partition = sections.push(&fields, &bytes, request.allow_duplicate);
         let (schedule_ts, durable) = (fields.schedule_ts, fields.durable_ack);
@@ -90,6 +96,11 @@ impl Publisher {
                 error: DUPLICATE.into(),
                 ..PublishResponse::default()
             });
+        }
+        if poison {
+            return Err(Status::failed_precondition(
+                "not taken, but its id is remembered",
+            ));
         }
         Ok(PublishResponse {
             success: true,

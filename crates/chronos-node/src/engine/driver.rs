@@ -147,6 +147,9 @@ impl Driver {
             .propose(Builder::new(0).finish(now_ms, 0, term))
             .await?;
         let horizon = first.horizon;
+        if mutant!("forget-dedup-on-restart") {
+            handle.state.lock().forget_ids();
+        }
         // Nothing else proposes, so the state stands still until the loop begins.
         let (scheduled, saved, topics, next_offset, groups) = {
             let state = handle.state.lock();
@@ -498,7 +501,10 @@ impl Driver {
 
     fn answer(&mut self, waiter: Waiter, outcome: Outcome) {
         match (waiter, outcome) {
-            (Waiter::Publish { reply, .. }, Outcome::Published(published)) => {
+            (Waiter::Publish { reply, .. }, Outcome::Published(mut published)) => {
+                if mutant!("reuse-offset") {
+                    published.first_offset = published.first_offset.saturating_sub(1);
+                }
                 self.counters.accepted.inc_by(u64::from(published.accepted));
                 self.counters
                     .duplicate
