@@ -21,8 +21,9 @@ pub struct Group {
     pub topic: Option<TopicNumber>,
     /// Events below this offset are not for this group.
     pub first_offset: u64,
-    /// The cursor with which it began.
-    pub began: DueKey,
+    /// One above the greatest offset that the cursor has been at; 0 before it moved. Never falls,
+    /// though the cursor moves in due order and its offset may.
+    pub committed: u64,
     /// What is settled.
     pub settled: Settled,
     /// Failed deliveries of events that are not settled.
@@ -50,7 +51,7 @@ impl Group {
             name: command.name.clone(),
             topic,
             first_offset,
-            began: cursor,
+            committed: 0,
             settled: Settled::new(cursor),
             failures: BTreeMap::new(),
             next_dead: 0,
@@ -88,6 +89,7 @@ impl Group {
             );
             self.next_dead += 1;
         }
+        let cursor = self.settled.cursor();
         for (from, to) in &settle.stretches {
             self.settled.settle(*from, *to);
             while let Some((key, _)) = self.failures.range(..=*to).next_back() {
@@ -98,12 +100,11 @@ impl Group {
                 self.failures.remove(&key);
             }
         }
-    }
-
-    /// Whether anything was settled since the group began.
-    #[must_use]
-    pub fn has_settled(&self) -> bool {
-        self.began != self.settled.cursor()
+        if self.settled.cursor() > cursor {
+            self.committed = self
+                .committed
+                .max(self.settled.cursor().offset.saturating_add(1));
+        }
     }
 
     /// The record of the group in a checkpoint.
@@ -113,8 +114,7 @@ impl Group {
         put_u64(&mut out, self.topic.map_or(0, |topic| u64::from(topic) + 1));
         put_u64(&mut out, self.first_offset);
         put_u64(&mut out, self.next_dead);
-        put_i64(&mut out, self.began.due_ms);
-        put_u64(&mut out, self.began.offset);
+        put_u64(&mut out, self.committed);
         let mut settled = Vec::new();
         self.settled.encode(&mut settled);
         put_bytes(&mut out, &settled);
@@ -137,7 +137,7 @@ impl Group {
         };
         let first_offset = take_u64(input)?;
         let next_dead = take_u64(input)?;
-        let began = DueKey::new(take_i64(input)?, take_u64(input)?);
+        let committed = take_u64(input)?;
         let settled = Settled::decode(take_bytes(input)?).map_err(|_| Malformed)?;
         let mut failures = BTreeMap::new();
         for _ in 0..take_u64(input)? {
@@ -148,7 +148,7 @@ impl Group {
             name,
             topic,
             first_offset,
-            began,
+            committed,
             settled,
             failures,
             next_dead,

@@ -106,6 +106,9 @@ pub struct Group {
     settled_upto: DueKey,
     /// Everything up to here was taken from the feed.
     read: DueKey,
+    /// The last key that was taken and is for this group: what is settled next begins there, however
+    /// far `read` went on without finding anything.
+    last: DueKey,
     ready: VecDeque<Stretch>,
     delayed: BinaryHeap<Reverse<(i64, Stretch)>>,
     delayed_events: u64,
@@ -150,6 +153,7 @@ impl Group {
                 .max()
                 .unwrap_or(state.settled.cursor()),
             read: state.settled.cursor(),
+            last: state.settled.cursor(),
             ready: VecDeque::new(),
             delayed: BinaryHeap::new(),
             delayed_events: 0,
@@ -292,23 +296,20 @@ impl Group {
 
     /// Takes a run, without what is settled or not for this group.
     fn take(&mut self, run: &partition::Run, now_ms: i64) {
-        let before = std::mem::replace(&mut self.read, run.last());
-        let mut whole = Stretch {
-            due_ms: run.due_ms,
-            first_offset: run.first_offset,
-            count: run.count,
-            // Below the first key there is nothing that this group has not taken already.
-            before,
-        };
+        self.read = run.last();
         let skipped = self
             .first_offset
             .saturating_sub(run.first_offset)
             .min(run.count);
-        whole.first_offset += skipped;
-        whole.count -= skipped;
-        if whole.count == 0 {
+        if skipped == run.count {
             return;
         }
+        let whole = Stretch {
+            due_ms: run.due_ms,
+            first_offset: run.first_offset + skipped,
+            count: run.count - skipped,
+            before: std::mem::replace(&mut self.last, run.last()),
+        };
         if self.settled_upto < whole.first() {
             self.wait(whole, run.ready_ms, now_ms);
             return;
@@ -395,7 +396,7 @@ impl Group {
         None
     }
 
-    fn give_back(&mut self, session: SessionId) {
+    fn give_back(&mut self, session: SessionId, settled: Option<u64>) {
         if let Some(member) = self
             .members
             .iter_mut()
@@ -403,6 +404,9 @@ impl Group {
         {
             member.in_flight = member.in_flight.saturating_sub(1);
             member.credit.give(1);
+            if let Some(offset) = settled {
+                member.credit.settled(offset);
+            }
         }
     }
 
@@ -415,7 +419,7 @@ impl Group {
         match (known.copied(), ack.success || mutant!("commit-on-nack")) {
             (Some(in_flight), true) => {
                 self.in_flight.remove(&ack.key.offset);
-                self.give_back(in_flight.session);
+                self.give_back(in_flight.session, Some(ack.key.offset));
                 let before = if mutant!("settle-past-gap") {
                     DueKey::MIN
                 } else {
@@ -426,7 +430,7 @@ impl Group {
             }
             (Some(in_flight), false) if in_flight.attempt == ack.attempt => {
                 self.in_flight.remove(&ack.key.offset);
-                self.give_back(in_flight.session);
+                self.give_back(in_flight.session, None);
                 self.fail(ack.key, in_flight, ack.reason, now_ms)
             }
             (None, true) => self.answer_late(ack.key, horizon),
@@ -527,7 +531,7 @@ impl Group {
             self.deadlines.pop_front();
             if let Some(in_flight) = current {
                 self.in_flight.remove(&offset);
-                self.give_back(in_flight.session);
+                self.give_back(in_flight.session, None);
                 self.counts.timed_out += 1;
                 let reason = format!("no answer within {:?}", self.policy.ack_timeout);
                 self.fail(
@@ -595,5 +599,7 @@ fn merge(stretches: &mut Vec<(DueKey, DueKey)>) {
     });
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

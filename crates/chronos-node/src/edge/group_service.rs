@@ -43,8 +43,8 @@ impl Groups {
                 .iter()
                 .map(|number| (*number as i32, committed(*number)))
                 .collect(),
+            member_offsets: self.0.members_of(name),
             last_rebalance_ts: group.rebalanced_ms,
-            ..ConsumerGroupMetadata::default()
         }
     }
 
@@ -91,13 +91,11 @@ impl Groups {
     }
 }
 
-/// The offset a group is committed up to in a partition, -1 before it settled anything: one above
-/// the last event below which, in due order, all are settled.
+/// The offset a group is committed up to in a partition; -1 before it settled anything.
 fn committed_offset(group: &chronos_core::partition::Group) -> i64 {
-    match group.has_settled() {
-        true => i64::try_from(group.settled.cursor().offset)
-            .map_or(-1, |offset| offset.saturating_add(1)),
-        false => -1,
+    match group.committed {
+        0 => -1,
+        committed => i64::try_from(committed).unwrap_or(i64::MAX),
     }
 }
 

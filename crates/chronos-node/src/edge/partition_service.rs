@@ -150,12 +150,8 @@ impl PartitionService for Partitions {
         request: Request<SplitPartitionRequest>,
     ) -> Result<Response<SplitPartitionResponse>, Status> {
         self.find(request.into_inner().source_partition_id)?;
-        let error =
-            "partitions are not split: their number is fixed when the data directory is made"
-                .to_owned();
-        Ok(Response::new(SplitPartitionResponse {
-            error,
-            ..SplitPartitionResponse::default()
-        }))
+        Err(Status::unimplemented(
+            "partitions are not split: their number is fixed when the data directory is made",
+        ))
     }
 }

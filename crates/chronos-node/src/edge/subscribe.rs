@@ -9,7 +9,7 @@ use super::validate::{GROUP_BYTES, TOPIC_BYTES};
 use crate::config::Config;
 use crate::delivery::{Ack, Dispatch, SessionId};
 use crate::engine::{
-    Answers, Credit, Engine, Handle, Join, Message, ReadError, StoredEvent, clock,
+    Answers, Credit, Engine, Handle, Join, Member, Message, ReadError, StoredEvent, clock,
 };
 use crate::metrics::Metrics;
 use bytes::{Bytes, BytesMut};
@@ -117,10 +117,17 @@ impl Subscriber {
             session,
             ids: BytesMut::new(),
             ack_timeout_ms: self.ack_timeout_ms,
+            engine: Arc::clone(&self.engine),
             metrics: Arc::clone(&self.metrics),
             _requests: requests,
         };
         self.metrics.subscriptions.inc();
+        let member = Member {
+            group: request.consumer_group.clone(),
+            subscription_id: request.subscription_id,
+            credit: Arc::clone(&credit),
+        };
+        self.engine.member_joined(session, member);
         let topic = (!request.topic.is_empty()).then(|| request.topic.clone());
         for handle in partitions {
             let create = CreateGroup {
@@ -218,6 +225,7 @@ struct Deliveries {
     session: SessionId,
     ids: BytesMut,
     ack_timeout_ms: i32,
+    engine: Arc<Engine>,
     metrics: Arc<Metrics>,
     /// Kept until the end: dropping it would reset the client's side of the call.
     _requests: Streaming<SubscribeRequest>,
@@ -360,6 +368,7 @@ impl Stream for Deliveries {
 
 impl Drop for Deliveries {
     fn drop(&mut self) {
+        self.engine.member_left(self.session);
         self.metrics.subscriptions.dec();
     }
 }

@@ -2,7 +2,7 @@
 
 use super::message::Message;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use tokio::sync::mpsc;
 
 /// Counts deliveries that are under way to one subscription.
@@ -10,6 +10,8 @@ use tokio::sync::mpsc;
 pub struct Credit {
     limit: u32,
     used: AtomicU32,
+    /// Offset of the event that the subscription settled last; -1 for none.
+    last_settled: AtomicI64,
     /// Drivers that share the credit: each is told when the last place comes free again.
     drivers: Mutex<Vec<mpsc::WeakSender<Message>>>,
 }
@@ -20,6 +22,7 @@ impl Credit {
         Self {
             limit,
             used: AtomicU32::new(0),
+            last_settled: AtomicI64::new(-1),
             drivers: Mutex::default(),
         }
     }
@@ -40,6 +43,17 @@ impl Credit {
         self.used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
             .is_ok()
+    }
+
+    /// Takes note that the subscription settled an event.
+    pub fn settled(&self, offset: u64) {
+        self.last_settled
+            .store(i64::try_from(offset).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// Offset of the event that the subscription settled last; -1 for none.
+    pub fn last_settled(&self) -> i64 {
+        self.last_settled.load(Ordering::Relaxed)
     }
 
     /// Gives places back.

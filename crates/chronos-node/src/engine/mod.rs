@@ -38,6 +38,7 @@ use chronos_wal::{Flusher, RealFiles, Wal};
 use driver::Driver;
 use machine::{CatalogMachine, PartitionMachine, SharedCatalog};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,6 +53,16 @@ const INBOX: usize = 8 * 1024;
 /// Threads that write logs to the disk: one log keeps one busy.
 const FLUSHERS: usize = 4;
 
+/// A connected member of a consumer group.
+pub struct Member {
+    /// The group.
+    pub group: String,
+    /// What the client calls the subscription.
+    pub subscription_id: String,
+    /// Its credit, which also knows what it settled last.
+    pub credit: Arc<Credit>,
+}
+
 /// The running partitions.
 pub struct Engine {
     partitions: Vec<Handle>,
@@ -62,6 +73,7 @@ pub struct Engine {
     /// Bytes of publishes that may be under way.
     inflight: Arc<Semaphore>,
     next_session: AtomicU64,
+    members: Mutex<BTreeMap<SessionId, Member>>,
     tasks: Mutex<JoinSet<anyhow::Result<()>>>,
     failed: watch::Sender<Option<String>>,
     inflight_limit: usize,
@@ -149,6 +161,7 @@ impl Engine {
             store,
             inflight: Arc::new(Semaphore::new(inflight_limit)),
             next_session: AtomicU64::new(clock::now_us() as u64),
+            members: Mutex::default(),
             tasks: Mutex::new(tasks),
             failed,
             inflight_limit,
@@ -185,6 +198,26 @@ impl Engine {
     /// come again.
     pub fn new_session(&self) -> SessionId {
         SessionId(self.next_session.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A subscription begins.
+    pub fn member_joined(&self, session: SessionId, member: Member) {
+        self.members.lock().insert(session, member);
+    }
+
+    /// A subscription has ended.
+    pub fn member_left(&self, session: SessionId) {
+        self.members.lock().remove(&session);
+    }
+
+    /// The connected members of a group: what they call themselves and which offset each settled
+    /// last.
+    pub fn members_of(&self, group: &str) -> BTreeMap<String, i64> {
+        let members = self.members.lock();
+        let of_group = members.values().filter(|member| member.group == group);
+        of_group
+            .map(|member| (member.subscription_id.clone(), member.credit.last_settled()))
+            .collect()
     }
 
     /// Tells when a partition fails, with the reason.

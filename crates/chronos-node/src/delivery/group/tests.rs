@@ -179,6 +179,25 @@ fn answers_out_of_order_move_the_cursor_only_over_what_is_settled() {
 }
 
 #[test]
+fn the_cursor_follows_also_when_there_was_nothing_to_read_for_a_while() {
+    let mut scene = Scene::new();
+    scene.join(A, 10);
+    for now_ms in [10, 20, 30] {
+        scene.publish(now_ms, 1);
+        let sent = scene.dispatch(now_ms);
+        assert_eq!(sent.len(), 1);
+        scene.answer(now_ms, sent[0].1, 1, true, now_ms + 1);
+        scene.commit(now_ms + 1);
+        // An empty look at the feed, with the horizon beyond the last event.
+        let horizon = scene.partition.horizon();
+        scene.feed.release([], horizon);
+        assert_eq!(scene.dispatch(now_ms + 2), []);
+        assert_eq!(scene.cursor(), DueKey::new(now_ms, sent[0].1));
+        assert!(scene.partition.groups()[0].settled.is_empty());
+    }
+}
+
+#[test]
 fn after_a_restart_only_what_is_open_is_delivered_again() {
     let mut scene = Scene::new();
     scene.join(A, 10);

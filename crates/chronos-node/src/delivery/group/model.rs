@@ -1,0 +1,511 @@
+//! Random lives of one group against what its consumers know: publishes, members that come and go,
+//! answers right, late and repeated, time-outs, progress on its way to the log, and restarts that
+//! lose what is not in it.
+
+use super::*;
+use chronos_core::command::create_group::{CreateGroup, Start};
+use chronos_core::command::publish::{Builder, NewEvent};
+use chronos_core::command::{self, Kind};
+use chronos_core::partition::{Effects, LogPosition, Outcome, Partition};
+use chronos_core::store::MemoryStore;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use std::collections::{BTreeMap, BTreeSet};
+
+const POLICY: Policy = Policy {
+    ack_timeout: Duration::from_millis(500),
+    most_attempts: 3,
+    backoff: Duration::from_millis(100),
+};
+const TOPICS: [&str; 2] = ["t", "u"];
+
+/// One group for each case.
+#[derive(Debug, Clone)]
+struct Plan {
+    topic: Option<&'static str>,
+    start: Start,
+    /// How far ahead of the clock the horizon goes, milliseconds.
+    ahead_ms: u32,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Events of a topic, scheduled so far from now, milliseconds.
+    Publish {
+        topic: usize,
+        count: usize,
+        from_now_ms: i64,
+    },
+    Advance,
+    Pass {
+        millis: i64,
+    },
+    Join {
+        credit: u32,
+    },
+    Leave(Index),
+    Answer {
+        delivery: Index,
+        success: bool,
+    },
+    /// Progress goes towards the log.
+    Propose,
+    /// The oldest of it is applied.
+    Commit,
+    Restart,
+}
+
+/// A delivery that was not answered, as the group must see it.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    session: SessionId,
+    attempt: u32,
+    deadline_ms: i64,
+}
+
+/// Progress on its way to the log, and the events whose consumers wait for it.
+struct Proposed {
+    settle: Settle,
+    answered: Vec<DueKey>,
+}
+
+struct World {
+    plan: Plan,
+    now_ms: i64,
+    partition: Partition<MemoryStore>,
+    feed: Feed<MemoryStore>,
+    group: Group,
+    index: u64,
+    timers: BTreeMap<DueKey, TopicNumber>,
+    /// Events for this group: due key → when it may be delivered.
+    wanted: BTreeMap<DueKey, i64>,
+    members: BTreeMap<SessionId, (u32, Arc<Credit>)>,
+    next_session: u64,
+
+    /// Every delivery there ever was.
+    deliveries: Vec<(DueKey, u32)>,
+    proposed: VecDeque<Proposed>,
+    /// Reported as processed since progress was last proposed.
+    reported: Vec<DueKey>,
+    /// Consumers were told that these are settled.
+    told: BTreeSet<DueKey>,
+    /// Reported as processed, at any time.
+    processed: BTreeSet<DueKey>,
+    /// Given up, at any time.
+    given_up: BTreeSet<DueKey>,
+
+    // What this leader did.
+    open: BTreeMap<DueKey, Open>,
+    attempts: BTreeMap<DueKey, u32>,
+    failures: BTreeMap<DueKey, u32>,
+    ended: BTreeSet<DueKey>,
+    greatest_first: DueKey,
+}
+
+impl World {
+    fn new(plan: Plan) -> Self {
+        let mut partition = Partition::open(0, MemoryStore::new()).unwrap();
+        let mut builder = command::Builder::new(64);
+        let create = CreateGroup {
+            name: "g".into(),
+            topic: plan.topic.map(str::to_owned),
+            start: plan.start,
+        };
+        builder.push(Kind::CreateGroup, &create.encode());
+        let position = LogPosition { term: 1, index: 0 };
+        partition
+            .apply(position, &builder.finish(1_000, 0, 1))
+            .unwrap();
+        let store = partition.store().clone();
+        let feed = Feed::new(0, store, partition.horizon());
+        let group = Group::new(0, &partition.groups()[0], POLICY);
+        Self {
+            plan,
+            now_ms: 1_000,
+            partition,
+            feed,
+            group,
+            index: 0,
+            timers: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            members: BTreeMap::new(),
+            next_session: 0,
+            deliveries: Vec::new(),
+            proposed: VecDeque::new(),
+            reported: Vec::new(),
+            told: BTreeSet::new(),
+            processed: BTreeSet::new(),
+            given_up: BTreeSet::new(),
+            open: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            greatest_first: DueKey::MIN,
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Publish {
+                topic,
+                count,
+                from_now_ms,
+            } => self.publish(TOPICS[*topic], *count, *from_now_ms),
+            Step::Advance => {
+                self.apply(command::Builder::new(0));
+            }
+            Step::Pass { millis } => self.now_ms += millis,
+            Step::Join { credit } => self.join(*credit),
+            Step::Leave(member) => self.leave(member),
+            Step::Answer { delivery, success } => {
+                if !self.deliveries.is_empty() {
+                    let (key, attempt) = self.deliveries[delivery.index(self.deliveries.len())];
+                    self.answer(key, attempt, *success);
+                }
+            }
+            Step::Propose => self.propose(),
+            Step::Commit => self.commit(),
+            Step::Restart => self.restart(),
+        }
+        self.deliver();
+    }
+
+    fn apply(&mut self, builder: command::Builder) -> Effects {
+        self.index += 1;
+        let position = LogPosition {
+            term: 1,
+            index: self.index,
+        };
+        let body = builder.finish(self.now_ms, self.plan.ahead_ms, 1);
+        let effects = self.partition.apply(position, &body).unwrap();
+        for timer in &effects.timers {
+            let key = DueKey::new(timer.due_ms, timer.offset);
+            self.timers.insert(key, timer.topic);
+            self.want(timer.topic, key, timer.due_ms);
+        }
+        for run in &effects.runs {
+            for offset in run.first_offset..run.first_offset + run.count {
+                self.want(run.topic, DueKey::new(run.due_ms, offset), run.ready_ms);
+            }
+        }
+        let later = self.timers.split_off(&effects.horizon);
+        let due = std::mem::replace(&mut self.timers, later);
+        let runs = due.into_iter().map(|(key, topic)| partition::Run {
+            topic,
+            due_ms: key.due_ms,
+            first_offset: key.offset,
+            count: 1,
+            ready_ms: key.due_ms,
+        });
+        let runs: Vec<_> = runs.chain(effects.runs.iter().copied()).collect();
+        self.feed.release(runs, effects.horizon);
+        effects
+    }
+
+    fn want(&mut self, topic: TopicNumber, key: DueKey, ready_ms: i64) {
+        let group = &self.partition.groups()[0];
+        let of_topic = group.topic.is_none_or(|number| number == topic);
+        if of_topic && key.offset >= group.first_offset {
+            self.wanted.insert(key, ready_ms);
+        }
+    }
+
+    fn publish(&mut self, topic: &str, count: usize, from_now_ms: i64) {
+        let mut events = Builder::new(count, 64);
+        for n in 0..count {
+            let body = format!("{}-{n}{topic}", self.index);
+            let len = body.len() as u32;
+            events.push(NewEvent {
+                schedule_ms: self.now_ms + from_now_ms,
+                body: body.as_bytes(),
+                id: (0, (len - 1) as u8),
+                topic: (len - 1, 1),
+                allow_duplicate: false,
+            });
+        }
+        let mut builder = command::Builder::new(64);
+        builder.push(Kind::Publish, &events.finish(1_000_000));
+        self.apply(builder);
+    }
+
+    fn join(&mut self, credit: u32) -> SessionId {
+        self.next_session += 1;
+        let session = SessionId(self.next_session);
+        let shared = Arc::new(Credit::new(credit));
+        self.group.join(session, Arc::clone(&shared));
+        self.members.insert(session, (credit, shared));
+        session
+    }
+
+    fn leave(&mut self, member: &Index) {
+        if self.members.is_empty() {
+            return;
+        }
+        let at = member.index(self.members.len());
+        let session = *self.members.keys().nth(at).unwrap();
+        let (credit, shared) = self.members.remove(&session).unwrap();
+        self.group.leave(session);
+        self.open.retain(|_, open| open.session != session);
+        assert_eq!(credit_left(&shared), credit, "a member takes credit along");
+    }
+
+    fn answer(&mut self, key: DueKey, attempt: u32, success: bool) {
+        let ack = Ack {
+            key,
+            attempt,
+            success,
+            reason: "because".into(),
+        };
+        let outcome = self.group.answer(ack, self.feed.horizon(), self.now_ms);
+        let open = self.open.get(&key).copied();
+        if success {
+            self.open.remove(&key);
+            self.processed.insert(key);
+            self.reported.push(key);
+            if open.is_some() {
+                assert_eq!(outcome, AckOutcome::Settled);
+            }
+            if outcome == AckOutcome::Settled {
+                assert!(!self.ended.contains(&key), "settled twice");
+            }
+            self.ended.insert(key);
+        } else if open.is_some_and(|open| open.attempt == attempt) {
+            self.open.remove(&key);
+            let expected = match self.fail(key) {
+                true => AckOutcome::Dead,
+                false => AckOutcome::Retry,
+            };
+            assert_eq!(outcome, expected);
+        } else {
+            assert_eq!(outcome, AckOutcome::Stale);
+        }
+    }
+
+    /// Counts a failure; whether it was the last.
+    fn fail(&mut self, key: DueKey) -> bool {
+        let failures = self.failures.entry(key).or_default();
+        *failures += 1;
+        let last = *failures >= POLICY.most_attempts;
+        if last {
+            self.given_up.insert(key);
+            self.ended.insert(key);
+        }
+        last
+    }
+
+    fn deliver(&mut self) {
+        self.group.expire(self.now_ms);
+        let late = |open: &Open| open.deadline_ms <= self.now_ms;
+        let expired: Vec<_> = (self.open.iter().filter(|(_, open)| late(open)))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in expired {
+            self.open.remove(&key);
+            self.fail(key);
+        }
+        let mut sent = Vec::new();
+        let topics = self.partition.topics().len();
+        self.group
+            .dispatch(self.now_ms, &self.feed, topics, &mut |session, dispatch| {
+                sent.push((session, dispatch));
+            })
+            .unwrap();
+        for (session, dispatch) in sent {
+            self.delivered(session, dispatch);
+        }
+        assert_eq!(self.group.in_flight(), self.open.len());
+        for (session, (credit, shared)) in &self.members {
+            let held = self.open.values().filter(|open| open.session == *session);
+            assert_eq!(credit_left(shared) + held.count() as u32, *credit);
+        }
+    }
+
+    fn delivered(&mut self, session: SessionId, Dispatch { key, attempt }: Dispatch) {
+        assert!(self.members.contains_key(&session), "to a member that left");
+        let ready_ms = self.wanted.get(&key).expect("an event for this group");
+        assert!(*ready_ms <= self.now_ms, "{key:?} is early");
+        assert!(!self.told.contains(&key), "{key:?} after it was answered");
+        assert!(!self.ended.contains(&key), "{key:?} after it ended here");
+        let last = self.attempts.insert(key, attempt);
+        assert!(
+            last.is_none_or(|last| last < attempt),
+            "attempt {attempt} after {last:?}"
+        );
+        assert!(attempt > self.failures.get(&key).copied().unwrap_or(0));
+        if last.is_none() && self.plan.ahead_ms == 0 {
+            assert!(key > self.greatest_first, "{key:?} out of order");
+            self.greatest_first = key;
+        }
+        let open = Open {
+            session,
+            attempt,
+            deadline_ms: self.now_ms + 500,
+        };
+        assert!(
+            self.open.insert(key, open).is_none(),
+            "delivered twice at a time"
+        );
+        self.deliveries.push((key, attempt));
+    }
+
+    fn propose(&mut self) {
+        let answered = std::mem::take(&mut self.reported);
+        match (self.group.take_settle(), self.proposed.back_mut()) {
+            (Some(settle), _) => self.proposed.push_back(Proposed { settle, answered }),
+            (None, Some(last)) => last.answered.extend(answered),
+            (None, None) => self.told.extend(answered),
+        }
+    }
+
+    fn commit(&mut self) {
+        let Some(Proposed { settle, answered }) = self.proposed.pop_front() else {
+            return;
+        };
+        let mut builder = command::Builder::new(64);
+        builder.push(Kind::Settle, &settle.encode());
+        assert_eq!(self.apply(builder).outcomes, [Outcome::Settled]);
+        self.told.extend(answered);
+        let settled = &self.partition.groups()[0].settled;
+        for key in self.wanted.keys() {
+            let ended = self.processed.contains(key) || self.given_up.contains(key);
+            assert!(
+                ended || !settled.contains(*key),
+                "{key:?} is settled and nobody said so"
+            );
+        }
+        self.told_is_settled();
+    }
+
+    fn told_is_settled(&self) {
+        let settled = &self.partition.groups()[0].settled;
+        for key in &self.told {
+            assert!(
+                settled.contains(*key),
+                "{key:?} was answered and is not settled"
+            );
+        }
+    }
+
+    /// A new leader with what the log has. Sessions end, and with them their credit.
+    fn restart(&mut self) {
+        let state = &self.partition.groups()[0];
+        self.group = Group::new(0, state, POLICY);
+        self.feed = Feed::new(0, self.partition.store().clone(), self.partition.horizon());
+        self.failures = state.failures.clone();
+        self.members.clear();
+        self.proposed.clear();
+        self.reported.clear();
+        self.open.clear();
+        self.attempts.clear();
+        self.ended.clear();
+        self.greatest_first = DueKey::MIN;
+    }
+
+    /// A member that answers everything: the group comes to its end.
+    fn finish(mut self) {
+        let session = self.join(7);
+        for _ in 0..10_000 {
+            let open: Vec<_> = (self.open.iter())
+                .map(|(key, open)| (*key, open.attempt))
+                .collect();
+            for (key, attempt) in &open {
+                self.answer(*key, *attempt, true);
+            }
+            self.now_ms += 50;
+            self.apply(command::Builder::new(0));
+            self.deliver();
+            let open_until_ms = self.timers.keys().next_back().map_or(0, |key| key.due_ms);
+            if self.open.is_empty() && self.group.waiting() == 0 && self.now_ms > open_until_ms {
+                break;
+            }
+        }
+        self.propose();
+        while !self.proposed.is_empty() {
+            self.commit();
+        }
+        self.told_is_settled();
+        let settled = &self.partition.groups()[0].settled;
+        for key in self.wanted.keys() {
+            assert!(settled.contains(*key), "{key:?} is lost");
+        }
+        let last = self.wanted.keys().next_back();
+        assert!(
+            last.is_none_or(|last| settled.cursor() >= *last),
+            "the cursor stays at {:?}, all is settled up to {last:?}",
+            settled.cursor()
+        );
+        assert!(settled.is_empty(), "ranges above the cursor for ever");
+        assert!(self.partition.groups()[0].failures.is_empty());
+        let (credit, shared) = &self.members[&session];
+        assert_eq!(credit_left(shared), *credit);
+    }
+}
+
+/// How many deliveries more a credit allows.
+fn credit_left(credit: &Credit) -> u32 {
+    let mut left = 0;
+    while credit.take() {
+        left += 1;
+    }
+    credit.give(left);
+    left
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let start = prop_oneof![
+        2 => Just(Start::Unclaimed),
+        1 => Just(Start::Earliest),
+        1 => (0_u64..12).prop_map(Start::Offset),
+    ];
+    let topic = prop::sample::select(vec![Some("t"), None]);
+    (topic, start, prop_oneof![2 => Just(0_u32), 1 => 1_u32..30]).prop_map(
+        |(topic, start, ahead_ms)| Plan {
+            topic,
+            start,
+            ahead_ms,
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let from_now_ms = prop_oneof![3 => -20_i64..1, 2 => 0_i64..60, 1 => 0_i64..40_000];
+    prop_oneof![
+        8 => (0..TOPICS.len(), 1_usize..6, from_now_ms)
+            .prop_map(|(topic, count, from_now_ms)| Step::Publish { topic, count, from_now_ms }),
+        3 => Just(Step::Advance),
+        5 => prop_oneof![4 => 0_i64..60, 2 => 50_i64..700, 1 => 0_i64..30_000]
+            .prop_map(|millis| Step::Pass { millis }),
+        3 => (0_u32..6).prop_map(|credit| Step::Join { credit }),
+        2 => any::<Index>().prop_map(Step::Leave),
+        16 => (any::<Index>(), prop::bool::weighted(0.7))
+            .prop_map(|(delivery, success)| Step::Answer { delivery, success }),
+        5 => Just(Step::Propose),
+        5 => Just(Step::Commit),
+        2 => Just(Step::Restart),
+    ]
+}
+
+/// More cases when the environment asks for more.
+fn config() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    ProptestConfig {
+        cases: config.cases.max(500),
+        ..config
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn agrees_with_the_consumers(
+        plan in plan(),
+        steps in prop::collection::vec(step(), 1..100),
+    ) {
+        let mut world = World::new(plan);
+        for step in &steps {
+            world.step(step);
+        }
+        world.finish();
+    }
+}
