@@ -9,6 +9,9 @@ use super::{Index, Rule, Violation};
 /// How long an event may count as pending after it fell due.
 const FIRING_MS: i64 = 2_000;
 
+/// How long before its time an event may count as fired: a server may write its firing ahead.
+const AHEAD_MS: i64 = 100;
+
 pub(super) fn check(index: &Index<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     for read in &index.partition_states {
@@ -23,7 +26,10 @@ pub(super) fn check(index: &Index<'_>) -> Vec<Violation> {
             let certain = event.known.t_ret_us <= read.record.t_inv_us;
             if event.publish.record.t_inv_us <= read.record.t_ret_us {
                 stored.add(certain, true);
-                pending.add(certain && due_ms > ret_ms, due_ms > inv_ms - FIRING_MS);
+                pending.add(
+                    certain && due_ms > ret_ms + AHEAD_MS,
+                    due_ms > inv_ms - FIRING_MS,
+                );
             }
         }
         for publish in &index.unproven {

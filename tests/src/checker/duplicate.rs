@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::history::{Deliver, Outcome};
 
 use super::index::At;
-use super::{Index, Rule, Violation};
+use super::{Index, Rule, Violation, failures};
 
 pub(super) fn check(index: &Index<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
@@ -18,7 +18,7 @@ pub(super) fn check(index: &Index<'_>) -> Vec<Violation> {
                 let what = format!("delivery id {:?} was used twice", delivery.op.delivery_id);
                 violations.push(violation(what, &[earlier, delivery.line]));
             }
-            if delivery.op.attempt < 1 || delivery.op.attempt > index.settings.max_attempts {
+            if delivery.op.attempt < 1 {
                 let what = format!("{} carries attempt {}", name(delivery), delivery.op.attempt);
                 violations.push(violation(what, &[delivery.line]));
             }
@@ -26,6 +26,7 @@ pub(super) fn check(index: &Index<'_>) -> Vec<Violation> {
         for pair in deliveries.windows(2) {
             violations.extend(judge(index, &pair[0], &pair[1]));
         }
+        violations.extend(after_last_attempt(index, deliveries));
         violations.extend(after_ack(index, deliveries));
     }
     violations
@@ -103,6 +104,18 @@ fn judge(
         // A crash may forget attempts that were never settled.
         Some(_) => None,
     }
+}
+
+/// A delivery after as many confirmed nacks as make a dead letter.
+fn after_last_attempt(index: &Index<'_>, deliveries: &[At<'_, Deliver>]) -> Option<Violation> {
+    let most = usize::try_from(index.settings.max_attempts).unwrap_or(usize::MAX);
+    for (at, delivery) in deliveries.iter().enumerate().skip(most) {
+        if failures::count(index, &deliveries[..at]).certain >= most {
+            let what = format!("{} came again after its last attempt", name(delivery));
+            return Some(violation(what, &[deliveries[at - 1].line, delivery.line]));
+        }
+    }
+    None
 }
 
 /// Deliveries after a confirmed ack. One that had a reason to be sent before the ack was confirmed
@@ -258,8 +271,23 @@ mod tests {
     #[test]
     fn more_attempts_than_allowed() {
         let mut it = Scenario::subscribed();
-        it.publish("a", 0).deliver("a", 6).ack_last().drained();
+        it.publish("a", 0);
+        for attempt in 1..=5 {
+            it.deliver("a", attempt).nack_last();
+        }
+        it.deliver("a", 6).ack_last().drained();
         it.breaks(Rule::Duplicate);
+    }
+
+    #[test]
+    fn a_delivery_lost_with_its_member_does_not_count() {
+        let mut it = Scenario::subscribed();
+        it.publish("a", 0).deliver("a", 1).gone();
+        it.subscribe("g", "m", 0);
+        for attempt in 2..=6 {
+            it.deliver("a", attempt).nack_last();
+        }
+        it.drained().dead_letters(1).clean();
     }
 
     #[test]

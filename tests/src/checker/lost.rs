@@ -1,15 +1,14 @@
 //! C2: each stored event that fell due was settled by each group it was meant for.
 //!
-//! Settled means acknowledged, or delivered as often as `-max-retries` allows and then
-//! dead-lettered. The rule speaks about groups that were drained: that had a live member with
+//! Settled means acknowledged, or failed as often as `-max-retries` allows and then dead-lettered. The rule speaks about groups that were drained: that had a live member with
 //! credit until nothing more came. A stored event that is not yet due is the business of C12.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::history::{Deliver, Outcome, Subscribe};
 
 use super::index::{At, Stored};
-use super::{Index, Rule, Violation};
+use super::{Index, Rule, Violation, failures};
 
 /// A new group's start is not seen to the millisecond from outside.
 const START_MARGIN_MS: i64 = 200;
@@ -53,7 +52,10 @@ fn unsettled(index: &Index<'_>) -> Vec<Violation> {
                     .get(&(*group, &publish.id))
                     .map_or(&[][..], Vec::as_slice),
             };
-            if deliveries.iter().any(|it| settled(index, it)) {
+            let most = usize::try_from(index.settings.max_attempts).unwrap_or(usize::MAX);
+            if deliveries.iter().any(|it| settled(index, it))
+                || failures::count(index, deliveries).possible >= most
+            {
                 continue;
             }
             let what = match deliveries.len() {
@@ -78,11 +80,8 @@ fn unsettled(index: &Index<'_>) -> Vec<Violation> {
 
 fn settled(index: &Index<'_>, delivery: &At<'_, Deliver>) -> bool {
     let acked = |outcome| matches!(outcome, Outcome::Ok | Outcome::Info);
-    delivery.op.attempt >= index.settings.max_attempts
-        || index
-            .acks_of(delivery.op)
-            .iter()
-            .any(|it| it.op.success && acked(it.record.outcome))
+    let mut acks = index.acks_of(delivery.op).iter();
+    acks.any(|it| it.op.success && acked(it.record.outcome))
 }
 
 /// Whether the group was promised this event.
@@ -130,28 +129,25 @@ fn dead_letters_missing(index: &Index<'_>) -> Vec<Violation> {
             .filter(|end_us| *end_us <= record.t_inv_us)
             .max()
             .unwrap_or(0);
-        let mut exhausted = HashSet::new();
-        let mut evidence = vec![*line];
-        for (key, deliveries) in &index.deliveries {
-            for delivery in deliveries {
-                let nacked = index.acks_of(delivery.op).iter().any(|ack| {
-                    !ack.op.success
-                        && ack.record.outcome == Outcome::Ok
-                        && ack.record.t_inv_us >= since_us
-                        && ack.record.t_ret_us <= record.t_inv_us
-                });
-                if nacked && delivery.op.attempt >= index.settings.max_attempts {
-                    exhausted.insert(key);
-                    evidence.push(delivery.line);
-                }
+        let most = usize::try_from(index.settings.max_attempts).unwrap_or(usize::MAX);
+        let (mut exhausted, mut evidence) = (0, vec![*line]);
+        for deliveries in index.deliveries.values() {
+            let nacked_before = |delivery: &&At<'_, Deliver>| {
+                index.acks_of(delivery.op).iter().any(|ack| {
+                    ack.record.t_inv_us >= since_us && ack.record.t_ret_us <= record.t_inv_us
+                })
+            };
+            let before: Vec<_> = deliveries.iter().filter(nacked_before).copied().collect();
+            if failures::count(index, &before).certain >= most {
+                exhausted += 1;
+                evidence.extend(before.last().map(|delivery| delivery.line));
             }
         }
-        if *count < exhausted.len() as u64 {
+        if *count < exhausted {
             violations.push(Violation {
                 rule: Rule::Lost,
                 message: format!(
-                    "{} events used up their attempts, but {count} are dead letters",
-                    exhausted.len()
+                    "{exhausted} events used up their attempts, but {count} are dead letters"
                 ),
                 evidence,
             });

@@ -12,6 +12,7 @@ mod counts;
 mod dedup;
 mod duplicate;
 mod early;
+mod failures;
 mod index;
 mod late;
 mod lost;

@@ -13,10 +13,9 @@ mod observer;
 mod publisher;
 
 use std::io::BufWriter;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::{env, fs, io};
+use std::{env, fs};
 
 pub use consumer::{Behaviour, Consumer, ConsumerPlan};
 pub use publisher::{PublishPlan, publish};
@@ -126,9 +125,7 @@ impl Run {
         if report.is_clean() {
             return report;
         }
-        let kept = self
-            .keep(&records)
-            .map_or_else(|it| it.to_string(), |it| it.display().to_string());
+        let kept = self.keep().unwrap_or_default();
         panic!(
             "seed {}, history in {kept}\n{}",
             self.seed,
@@ -136,9 +133,12 @@ impl Run {
         );
     }
 
-    fn keep(&self, records: &[history::Record]) -> io::Result<PathBuf> {
+    /// Writes the history into a file and names it; none when that fails.
+    #[must_use]
+    pub fn keep(&self) -> Option<String> {
         let path = env::temp_dir().join(format!("chronos-history-{}.jsonl", self.seed));
-        history::write_lines(records, BufWriter::new(fs::File::create(&path)?))?;
-        Ok(path)
+        let file = fs::File::create(&path).ok()?;
+        history::write_lines(&self.recorder.records(), BufWriter::new(file)).ok()?;
+        Some(path.display().to_string())
     }
 }

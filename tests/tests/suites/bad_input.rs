@@ -53,7 +53,7 @@ async fn call(server: &Server, path: &str, body: Bytes) -> (Option<String>, Stri
         .unwrap();
     let (response, mut sender) = requests.send_request(request, false).unwrap();
     sender.send_data(body, true).unwrap();
-    let Ok(response) = soon("an answer", response).await else {
+    let Ok(response) = soon(&format!("{path} answers"), response).await else {
         return (None, "the stream was reset".to_string());
     };
     let text = |map: &http::HeaderMap, name: &str| {
@@ -207,8 +207,8 @@ async fn malformed_protobuf_is_refused_by_every_method() {
         b"\x00\x00",
     ];
     for method in methods {
+        let path = format!("/cronos_db.{method}");
         for body in bad {
-            let path = format!("/cronos_db.{method}");
             let (status, message) = call(&server, &path, frame(body)).await;
             assert!(
                 !matches!(status.as_deref(), Some("0")),
@@ -217,12 +217,7 @@ async fn malformed_protobuf_is_refused_by_every_method() {
         }
         for _ in 0..10 {
             let len = usize::try_from(random.range(0, 200)).unwrap();
-            call(
-                &server,
-                &format!("/cronos_db.{method}"),
-                frame(&random.bytes(len)),
-            )
-            .await;
+            call(&server, &path, frame(&random.bytes(len))).await;
         }
     }
     let last = last_offset(&client).await;
@@ -235,7 +230,7 @@ async fn truncated_messages_are_refused() {
     let (mut server, client) = serve(&[]).await;
     let request = PublishRequest {
         event: Some(event("a", "t")),
-        allow_duplicate: true,
+        allow_duplicate: false,
     };
     let whole = frame(&request.encode_to_vec());
     for len in [0, 1, 4, 5, 6, whole.len() / 2, whole.len() - 1] {
