@@ -2,7 +2,8 @@
 
 use super::publish::Accepting;
 use crate::command;
-use crate::keys::{batch, chunk, run};
+use crate::keys::chunk::{self, Bucket};
+use crate::keys::{batch, run};
 use crate::store::{Family, WriteBatch};
 use crate::types::{DueKey, PartitionNumber};
 
@@ -43,8 +44,9 @@ pub(super) fn write(
     accepted
         .timers
         .sort_unstable_by_key(|timer| (timer.topic, timer.due_ms, timer.offset));
+    let bucket_of = |timer: &crate::wheel::Timer| Bucket::accepting(timer.due_ms, entry.now_ms);
     let same_chunk = |a: &crate::wheel::Timer, b: &crate::wheel::Timer| {
-        a.topic == b.topic && chunk::bucket_of(a.due_ms) == chunk::bucket_of(b.due_ms)
+        a.topic == b.topic && bucket_of(a) == bucket_of(b)
     };
     let mut due = Vec::new();
     for timers in accepted.timers.chunk_by(same_chunk) {
@@ -54,7 +56,7 @@ pub(super) fn write(
                 .iter()
                 .map(|timer| DueKey::new(timer.due_ms, timer.offset)),
         );
-        let (topic, bucket) = (timers[0].topic, chunk::bucket_of(timers[0].due_ms));
+        let (topic, bucket) = (timers[0].topic, bucket_of(&timers[0]));
         let key = chunk::key(partition, topic, bucket, accepted.first_offset);
         writes.put(
             Family::Chunk,

@@ -4,11 +4,12 @@
 //! runs read here have `ready_ms == due_ms`.
 
 use super::effects::Run;
-use crate::keys::{chunk, run};
+use crate::keys::chunk::{self, Bucket};
+use crate::keys::run;
 use crate::store::{Family, Store, StoreError};
 use crate::types::{DueKey, PartitionNumber, TopicNumber};
 use crate::wheel::Timer;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range, RangeInclusive};
 
 const DAMAGED_CHUNK: StoreError = StoreError::Damaged {
     family: Family::Chunk,
@@ -19,8 +20,12 @@ const DAMAGED_RUN: StoreError = StoreError::Damaged {
     reason: "a run of due events is malformed",
 };
 
+/// Width of the first stretch of time that is read at once, milliseconds. It doubles while little is
+/// found, so that a long quiet time costs few steps.
+const FIRST_WINDOW_MS: i64 = chunk::BUCKET_MS;
+
 /// The events of a topic with due keys in `(after, upto]`, in due order, until at least `limit`
-/// events are found or there are no more. One time bucket of scheduled events is held in memory.
+/// events are found or there are no more.
 pub fn read(
     store: &impl Store,
     partition: PartitionNumber,
@@ -30,114 +35,146 @@ pub fn read(
     limit: u64,
 ) -> Result<Vec<Run>, StoreError> {
     let mut found = Vec::new();
-    let mut after = after;
-    while after < upto {
-        // The next bucket that holds anything scheduled bounds how far runs may be taken alone.
-        let bucket = next_bucket(store, partition, topic, after, upto)?;
-        let before_bucket = match bucket {
-            Some(bucket) => upto.min(DueKey::new(chunk::bucket_start_ms(bucket), 0).before()),
-            None => upto,
+    let (mut after, mut window_ms, mut events) = (after, FIRST_WINDOW_MS, 0);
+    while after < upto && events < limit {
+        let Some(next_ms) = next_ms(store, partition, topic, after, upto)? else {
+            break;
         };
-        if after < before_bucket {
-            let count = read_runs(
-                store,
-                partition,
-                topic,
-                after,
-                before_bucket,
-                limit,
-                &mut found,
-            )?;
-            if count >= limit {
-                return Ok(found);
-            }
-            after = before_bucket;
-        }
-        let Some(bucket) = bucket else {
-            return Ok(found);
-        };
-        let last_bucket = bucket >= chunk::bucket_of(i64::MAX);
-        let end = match last_bucket {
-            true => upto,
-            false => upto.min(DueKey::new(chunk::bucket_start_ms(bucket + 1), 0).before()),
-        };
+        let start = after.max(DueKey::new(next_ms, 0).before());
+        let mut end = upto.min(DueKey::new(next_ms.saturating_add(window_ms), u64::MAX));
         let from = found.len();
-        read_bucket(store, partition, topic, bucket, after, end, &mut found)?;
-        read_runs(store, partition, topic, after, end, u64::MAX, &mut found)?;
+        let most = limit - events;
+        if read_runs(store, partition, topic, start, end, most, &mut found)? >= most
+            && let Some(last) = found.last()
+        {
+            end = last.last();
+        }
+        read_chunks(store, partition, topic, start, end, &mut found)?;
         found[from..].sort_unstable_by_key(Run::first);
         merge_neighbours(&mut found, from);
-        if found.iter().map(|run| run.count).sum::<u64>() >= limit {
-            return Ok(found);
+        let read: u64 = found[from..].iter().map(|run| run.count).sum();
+        if read < limit / 4 {
+            window_ms = window_ms.saturating_mul(2);
         }
+        events += read;
         after = end;
     }
     Ok(found)
 }
 
-/// The first bucket that holds scheduled events and may hold one in `(after, upto]`.
-fn next_bucket(
+/// A time at or before that of the first event in `(after, upto]`, and at or after that of `after`;
+/// `None` when there is none.
+fn next_ms(
     store: &impl Store,
     partition: PartitionNumber,
     topic: TopicNumber,
     after: DueKey,
     upto: DueKey,
 ) -> Result<Option<i64>, StoreError> {
-    // The last key of a bucket has nothing above it in there.
+    // The last key of a millisecond has nothing above it in there.
     let first_ms = match after.offset {
         u64::MAX => after.due_ms.saturating_add(1),
         _ => after.due_ms,
     };
-    let from = chunk::key(partition, topic, chunk::bucket_of(first_ms), 0);
-    let to = chunk::key(partition, topic, chunk::bucket_of(upto.due_ms), u64::MAX);
-    let mut bucket = Ok(None);
-    // A chunk whose last event is at or below `after` may come first; the caller then finds nothing
-    // in its bucket and asks again from the next one.
-    store.scan(Family::Chunk, &from, &to, &mut |key, _| {
-        bucket = chunk::decode_key(key)
-            .map(|(_, bucket, _)| Some(bucket))
-            .map_err(|_| DAMAGED_CHUNK);
+    let mut next: Option<i64> = None;
+    let mut consider = |start_ms: i64| {
+        let start_ms = start_ms.max(first_ms);
+        next = Some(next.map_or(start_ms, |next: i64| next.min(start_ms)));
+    };
+    for level in 0..chunk::LEVELS {
+        let from = chunk::key(partition, topic, Bucket::holding(level, first_ms), 0);
+        let to = chunk::key(
+            partition,
+            topic,
+            Bucket::holding(level, upto.due_ms),
+            u64::MAX,
+        );
+        let mut damaged = false;
+        store.scan(Family::Chunk, &from, &to, &mut |key, _| {
+            match chunk::decode_key(key) {
+                Ok((_, bucket, _)) => consider(bucket.start_ms()),
+                Err(_) => damaged = true,
+            }
+            ControlFlow::Break(())
+        })?;
+        if damaged {
+            return Err(DAMAGED_CHUNK);
+        }
+    }
+    // The run that holds `after` itself may come first: it gives a time that is early, not late.
+    let from = run::key(partition, topic, first_ms, 0);
+    let to = run::key(partition, topic, upto.due_ms, u64::MAX);
+    let mut damaged = false;
+    store.scan(Family::Run, &from, &to, &mut |key, _| {
+        match run::decode_key(key) {
+            Ok((_, due_ms, _)) => consider(due_ms),
+            Err(_) => damaged = true,
+        }
         ControlFlow::Break(())
     })?;
-    bucket
+    if damaged {
+        return Err(DAMAGED_RUN);
+    }
+    Ok(next)
 }
 
-fn read_bucket(
+/// Adds the scheduled events in `(after, upto]`, in no particular order.
+fn read_chunks(
     store: &impl Store,
     partition: PartitionNumber,
     topic: TopicNumber,
-    bucket: i64,
     after: DueKey,
     upto: DueKey,
     found: &mut Vec<Run>,
 ) -> Result<(), StoreError> {
-    let (from, to) = (
-        chunk::key(partition, topic, bucket, 0),
-        chunk::key(partition, topic, bucket, u64::MAX),
-    );
-    let mut result = Ok(());
-    store.scan(Family::Chunk, &from, &to, &mut |key, value| {
-        let read = chunk::decode_key(key).and_then(|(_, bucket, first_offset)| {
-            chunk::decode(bucket, first_offset, value, |due| {
-                if due > after && due <= upto {
-                    found.push(Run {
-                        topic,
-                        due_ms: due.due_ms,
-                        first_offset: due.offset,
-                        count: 1,
-                        ready_ms: due.due_ms,
-                    });
-                }
-            })
-        });
-        match read {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => {
-                result = Err(DAMAGED_CHUNK);
-                ControlFlow::Break(())
-            }
+    let times = after.due_ms..=upto.due_ms;
+    visit_chunks(store, partition, topic, times, &mut |due| {
+        if due > after && due <= upto {
+            let (due_ms, first_offset) = (due.due_ms, due.offset);
+            found.push(Run {
+                topic,
+                due_ms,
+                first_offset,
+                count: 1,
+                ready_ms: due_ms,
+            });
         }
-    })?;
-    result
+    })
+}
+
+/// Visits the events of every chunk that may hold one due in `times` (Unix ms), on every level.
+fn visit_chunks(
+    store: &impl Store,
+    partition: PartitionNumber,
+    topic: TopicNumber,
+    times: RangeInclusive<i64>,
+    visit: &mut dyn FnMut(DueKey),
+) -> Result<(), StoreError> {
+    for level in 0..chunk::LEVELS {
+        let from = chunk::key(partition, topic, Bucket::holding(level, *times.start()), 0);
+        let to = chunk::key(
+            partition,
+            topic,
+            Bucket::holding(level, *times.end()),
+            u64::MAX,
+        );
+        let mut damaged = false;
+        store.scan(Family::Chunk, &from, &to, &mut |key, value| {
+            let read = chunk::decode_key(key).and_then(|(_, bucket, first_offset)| {
+                chunk::decode(bucket, first_offset, value, &mut *visit)
+            });
+            damaged = read.is_err();
+            if damaged {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
+        if damaged {
+            return Err(DAMAGED_CHUNK);
+        }
+    }
+    Ok(())
 }
 
 /// Adds the runs in `(after, upto]`, clipped to it, until `limit` events; returns how many events.
@@ -153,7 +190,7 @@ fn read_runs(
     let from = run::key(partition, topic, after.due_ms, 0);
     let to = run::key(partition, topic, upto.due_ms, upto.offset).to_vec();
     let to = [to.as_slice(), &[0]].concat();
-    let mut events = found.iter().map(|run| run.count).sum();
+    let mut events = 0;
     let mut result = Ok(());
     store.scan(Family::Run, &from, &to, &mut |key, value| {
         let (Ok((_, due_ms, first_offset)), Ok(count)) = (run::decode_key(key), run::decode(value))
@@ -220,37 +257,28 @@ fn merge_neighbours(runs: &mut Vec<Run>, from: usize) {
     runs.truncate(kept);
 }
 
-/// Visits every scheduled event of a topic whose bucket is in `buckets` (`from..to`), in no
-/// particular order.
+/// Visits every scheduled event of a topic that is due in the finest level's `buckets` (`from..to`),
+/// in no particular order.
 pub fn scheduled(
     store: &impl Store,
     partition: PartitionNumber,
     topic: TopicNumber,
-    buckets: std::ops::Range<i64>,
+    buckets: Range<i64>,
     visit: &mut dyn FnMut(Timer),
 ) -> Result<(), StoreError> {
-    let from = chunk::key(partition, topic, buckets.start, 0);
-    let to = chunk::key(partition, topic, buckets.end, 0);
-    let mut result = Ok(());
-    store.scan(Family::Chunk, &from, &to, &mut |key, value| {
-        let read = chunk::decode_key(key).and_then(|(topic, bucket, first_offset)| {
-            chunk::decode(bucket, first_offset, value, |due| {
-                visit(Timer {
-                    due_ms: due.due_ms,
-                    topic,
-                    offset: due.offset,
-                });
-            })
-        });
-        match read {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => {
-                result = Err(DAMAGED_CHUNK);
-                ControlFlow::Break(())
-            }
+    if buckets.is_empty() {
+        return Ok(());
+    }
+    let times = chunk::bucket_start_ms(buckets.start)..=chunk::bucket_start_ms(buckets.end);
+    visit_chunks(store, partition, topic, times, &mut |due| {
+        if buckets.contains(&chunk::bucket_of(due.due_ms)) {
+            visit(Timer {
+                due_ms: due.due_ms,
+                topic,
+                offset: due.offset,
+            });
         }
-    })?;
-    result
+    })
 }
 
 /// How many scheduled events of a topic have due keys in `(after, upto]`.
@@ -261,15 +289,18 @@ pub fn count_scheduled(
     after: DueKey,
     upto: DueKey,
 ) -> Result<u64, StoreError> {
-    if after >= upto {
-        return Ok(0);
-    }
-    let buckets = chunk::bucket_of(after.due_ms)..chunk::bucket_of(upto.due_ms).saturating_add(1);
     let mut count = 0;
-    scheduled(store, partition, topic, buckets, &mut |timer| {
-        let key = DueKey::new(timer.due_ms, timer.offset);
-        count += u64::from(key > after && key <= upto);
-    })?;
+    if after < upto {
+        visit_chunks(
+            store,
+            partition,
+            topic,
+            after.due_ms..=upto.due_ms,
+            &mut |due| {
+                count += u64::from(due > after && due <= upto);
+            },
+        )?;
+    }
     Ok(count)
 }
 

@@ -219,7 +219,7 @@ mod tests {
     fn accepted(store: &MemoryStore, schedule: &mut Schedule, timers: &[Timer]) {
         let mut writes = WriteBatch::default();
         for timer in timers {
-            let bucket = bucket_of(timer.due_ms);
+            let bucket = chunk::Bucket::accepting(timer.due_ms, 0);
             let value = chunk::encode(
                 bucket,
                 timer.offset,
