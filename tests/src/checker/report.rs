@@ -121,23 +121,22 @@ impl Report {
     /// The report as text, each violation followed by the lines of the history that show it.
     #[must_use]
     pub fn explain(&self, records: &[Record]) -> String {
-        const SHOWN: usize = 20;
+        const SHOWN_PER_RULE: usize = 5;
         let mut text = format!("{self}\n");
-        for violation in self.violations.iter().take(SHOWN) {
-            text.push_str(&format!(
-                "{}: {}\n",
-                violation.rule.number(),
-                violation.message
-            ));
-            for line in &violation.evidence {
-                let record = records
-                    .get(*line)
-                    .and_then(|it| serde_json::to_string(it).ok());
-                text.push_str(&format!("    {line}: {}\n", record.unwrap_or_default()));
+        for rule in self.broken_rules() {
+            let violations = || self.violations.iter().filter(|it| it.rule == rule);
+            for violation in violations().take(SHOWN_PER_RULE) {
+                text.push_str(&format!("{}: {}\n", rule.number(), violation.message));
+                for line in &violation.evidence {
+                    let record = records.get(*line);
+                    let record = record.and_then(|it| serde_json::to_string(it).ok());
+                    text.push_str(&format!("    {line}: {}\n", record.unwrap_or_default()));
+                }
             }
-        }
-        if self.violations.len() > SHOWN {
-            text.push_str(&format!("… and {} more\n", self.violations.len() - SHOWN));
+            let more = violations().count().saturating_sub(SHOWN_PER_RULE);
+            if more > 0 {
+                text.push_str(&format!("… and {more} more of {}\n", rule.number()));
+            }
         }
         text
     }

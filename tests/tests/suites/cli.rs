@@ -92,7 +92,7 @@ async fn events_are_published_received_and_replayed() {
     assert_eq!(replayed["message_id"], "a");
     let group = json(&server, &["group", "get", "g"]).await;
     assert_eq!(
-        group["committed_offsets"]["0"], 0,
+        group["committed_offsets"]["0"], 1,
         "the event was acked: {group}"
     );
 }

@@ -308,7 +308,7 @@ async fn mixed(partition_count: u32, seed: u64) {
         "-max-retries=4",
     ])
     .await;
-    let run = Run::new(&server, settings, seed);
+    let run = Run::new(&server, settings, crate::seed(seed));
     let behaviour = Behaviour {
         nack_percent: 5,
         ignore_percent: 3,

@@ -24,6 +24,14 @@ mod wire;
 use chronos_tests::client::Client;
 use chronos_tests::server::Server;
 
+/// The seed of a run: the one in the code, moved by `CHRONOS_TEST_SEED` to try others.
+fn seed(base: u64) -> u64 {
+    let moved = std::env::var("CHRONOS_TEST_SEED")
+        .ok()
+        .and_then(|it| it.parse().ok());
+    base.wrapping_add(moved.unwrap_or(0_u64).wrapping_mul(1_000))
+}
+
 /// A ready server and a client of it. The server ends when it is dropped.
 async fn serve(args: &[&str]) -> (Server, Client) {
     let server = Server::start(args)

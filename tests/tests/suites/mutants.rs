@@ -61,7 +61,7 @@ async fn work(mutant: Option<&str>, seed: u64) -> (Run, Report) {
         .start()
         .await
         .unwrap_or_else(|error| panic!("{error}"));
-    let run = Run::new(&server, settings, seed);
+    let run = Run::new(&server, settings, crate::seed(seed));
     let behaviour = Behaviour {
         nack_percent: 8,
         ignore_percent: 4,

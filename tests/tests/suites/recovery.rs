@@ -42,6 +42,7 @@ async fn kill_loop(args: &[&str], partition_count: u32, seed: u64) {
         "-max-retries=20",
     ]);
     let (mut server, _client) = serve(&args).await;
+    let seed = crate::seed(seed);
     let run = Run::new(&server, settings, seed);
     let mut random = Random::new(seed);
     let behaviour = Behaviour {
