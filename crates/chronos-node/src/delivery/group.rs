@@ -317,7 +317,10 @@ impl Group {
         let mut rest = Some(whole);
         while let Some(stretch) = rest {
             let ((key, before), tail) = stretch.split_first();
-            if !self.settled.contains(key) {
+            if self.settled.contains(key) {
+                // A late answer may have settled the key alone: this closes the gap before it.
+                self.settle(key, before);
+            } else {
                 self.wait(
                     stretch_of_one(key.due_ms, key.offset, before),
                     run.ready_ms,
@@ -433,24 +436,26 @@ impl Group {
                 self.give_back(in_flight.session, None);
                 self.fail(ack.key, in_flight, ack.reason, now_ms)
             }
-            (None, true) => self.answer_late(ack.key, horizon),
+            (None, true) => self.answer_late(ack.key, horizon, now_ms),
             (_, false) => AckOutcome::Stale,
         }
     }
 
     /// An answer to a delivery of before a restart or a time-out: the event was processed, so it is
     /// settled wherever it is now.
-    fn answer_late(&mut self, key: DueKey, horizon: DueKey) -> AckOutcome {
+    fn answer_late(&mut self, key: DueKey, horizon: DueKey, now_ms: i64) -> AckOutcome {
         if key > horizon || self.settled.contains(key) {
             return AckOutcome::Stale;
         }
         if key <= self.read {
             // Waiting here, or settled by this leader: then the answer changes nothing.
+            self.wake(now_ms);
+            let holds = |stretch: &Stretch| stretch.first() <= key && key <= stretch.last();
             let waits = self.past.contains_key(&key.offset)
-                || self
-                    .ready
-                    .iter()
-                    .any(|stretch| stretch.first() <= key && key <= stretch.last());
+                || self.ready.iter().any(holds)
+                // What is not failed and still delayed waits for its time.
+                || key.due_ms > now_ms
+                    && self.delayed.iter().any(|Reverse((_, stretch))| holds(stretch));
             if !waits {
                 return AckOutcome::Stale;
             }

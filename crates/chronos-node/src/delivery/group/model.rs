@@ -6,11 +6,13 @@ use super::*;
 use chronos_core::command::create_group::{CreateGroup, Start};
 use chronos_core::command::publish::{Builder, NewEvent};
 use chronos_core::command::{self, Kind};
+use chronos_core::keys::dead::{self, DeadLetter};
 use chronos_core::partition::{Effects, LogPosition, Outcome, Partition};
-use chronos_core::store::MemoryStore;
+use chronos_core::store::{Family, MemoryStore};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 const POLICY: Policy = Policy {
     ack_timeout: Duration::from_millis(500),
@@ -44,7 +46,13 @@ enum Step {
         credit: u32,
     },
     Leave(Index),
+    /// An answer to a delivery that waits for one.
     Answer {
+        open: Index,
+        success: bool,
+    },
+    /// An answer to any delivery there ever was.
+    AnswerAny {
         delivery: Index,
         success: bool,
     },
@@ -155,9 +163,18 @@ impl World {
                 self.apply(command::Builder::new(0));
             }
             Step::Pass { millis } => self.now_ms += millis,
-            Step::Join { credit } => self.join(*credit),
+            Step::Join { credit } => {
+                self.join(*credit);
+            }
             Step::Leave(member) => self.leave(member),
-            Step::Answer { delivery, success } => {
+            Step::Answer { open, success } => {
+                if !self.open.is_empty() {
+                    let at = open.index(self.open.len());
+                    let (key, open) = self.open.iter().nth(at).unwrap();
+                    self.answer(*key, open.attempt, *success);
+                }
+            }
+            Step::AnswerAny { delivery, success } => {
                 if !self.deliveries.is_empty() {
                     let (key, attempt) = self.deliveries[delivery.index(self.deliveries.len())];
                     self.answer(key, attempt, *success);
@@ -188,7 +205,10 @@ impl World {
                 self.want(run.topic, DueKey::new(run.due_ms, offset), run.ready_ms);
             }
         }
-        let later = self.timers.split_off(&effects.horizon);
+        let DueKey { due_ms, offset } = effects.horizon;
+        let later = self
+            .timers
+            .split_off(&DueKey::new(due_ms, offset.saturating_add(1)));
         let due = std::mem::replace(&mut self.timers, later);
         let runs = due.into_iter().map(|(key, topic)| partition::Run {
             topic,
@@ -386,6 +406,21 @@ impl World {
         }
     }
 
+    fn dead_letters(&self) -> BTreeSet<DueKey> {
+        let mut keys = BTreeSet::new();
+        let (from, to) = (dead::key(0, 0, 0), dead::key(0, 1, 0));
+        let visit = &mut |_: &[u8], value: &[u8]| {
+            assert!(
+                keys.insert(DeadLetter::decode(value).unwrap().key),
+                "buried twice"
+            );
+            ControlFlow::Continue(())
+        };
+        let store = self.partition.store();
+        store.scan(Family::Dead, &from, &to, visit).unwrap();
+        keys
+    }
+
     /// A new leader with what the log has. Sessions end, and with them their credit.
     fn restart(&mut self) {
         let state = &self.partition.groups()[0];
@@ -427,6 +462,18 @@ impl World {
         let settled = &self.partition.groups()[0].settled;
         for key in self.wanted.keys() {
             assert!(settled.contains(*key), "{key:?} is lost");
+        }
+        let dead = self.dead_letters();
+        for key in self.wanted.keys() {
+            let buried = dead.contains(key);
+            assert!(
+                buried || self.processed.contains(key),
+                "{key:?} is neither processed nor dead"
+            );
+            assert!(
+                !buried || self.given_up.contains(key),
+                "{key:?} was not given up"
+            );
         }
         let last = self.wanted.keys().next_back();
         assert!(
@@ -477,8 +524,10 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|millis| Step::Pass { millis }),
         3 => (0_u32..6).prop_map(|credit| Step::Join { credit }),
         2 => any::<Index>().prop_map(Step::Leave),
-        16 => (any::<Index>(), prop::bool::weighted(0.7))
-            .prop_map(|(delivery, success)| Step::Answer { delivery, success }),
+        14 => (any::<Index>(), prop::bool::weighted(0.4))
+            .prop_map(|(open, success)| Step::Answer { open, success }),
+        5 => (any::<Index>(), prop::bool::weighted(0.7))
+            .prop_map(|(delivery, success)| Step::AnswerAny { delivery, success }),
         5 => Just(Step::Propose),
         5 => Just(Step::Commit),
         2 => Just(Step::Restart),
@@ -489,7 +538,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn config() -> ProptestConfig {
     let config = ProptestConfig::default();
     ProptestConfig {
-        cases: config.cases.max(500),
+        cases: config.cases.max(2_000),
         ..config
     }
 }
