@@ -493,8 +493,8 @@ impl Group {
         past.failures += 1;
         let failures = past.failures;
         if failures >= self.policy.most_attempts {
-            self.counts.dead += 1;
             if !mutant!("skip-dead-letter") {
+                self.counts.dead += 1;
                 self.unsaved.deaths.push(Death {
                     key,
                     attempts: failures,

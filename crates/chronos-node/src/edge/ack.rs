@@ -26,6 +26,8 @@ struct Chunk {
     /// The partition that each response depends on, if any.
     partitions: Vec<Option<PartitionNumber>>,
     replies: Vec<Reply>,
+    /// Why the client's side of the call ended early, if it did.
+    broken: Option<Status>,
 }
 
 /// Serves one call.
@@ -33,7 +35,7 @@ pub fn serve(
     engine: Arc<Engine>,
     requests: Streaming<AckRequest>,
 ) -> impl Stream<Item = Result<AckResponse, Status>> + Send {
-    requests
+    until_broken(requests)
         .ready_chunks(CHUNK)
         .then(move |requests| {
             let engine = Arc::clone(&engine);
@@ -41,7 +43,20 @@ pub fn serve(
         })
         .map(finish)
         .buffered(CHUNKS_UNDER_WAY)
-        .flat_map(|responses| stream::iter(responses.into_iter().map(Ok)))
+        .flat_map(stream::iter)
+}
+
+/// The requests up to the first error and with it. A transport may repeat the error of a malformed
+/// message for ever.
+fn until_broken<T>(
+    requests: impl Stream<Item = Result<T, Status>>,
+) -> impl Stream<Item = Result<T, Status>> {
+    let mut broken = false;
+    requests.take_while(move |request| {
+        let goes_on = !broken;
+        broken = request.is_err();
+        std::future::ready(goes_on)
+    })
 }
 
 /// Hands the answers to their partitions, in order.
@@ -50,10 +65,17 @@ async fn send(engine: &Engine, requests: Vec<Result<AckRequest, Status>>) -> Chu
         responses: Vec::new(),
         partitions: Vec::new(),
         replies: Vec::new(),
+        broken: None,
     };
     let mut acks: BTreeMap<PartitionNumber, Vec<(GroupNumber, Ack)>> = BTreeMap::new();
-    // An error is the client going away: the stream ends after it.
-    for request in requests.into_iter().flatten() {
+    for request in requests {
+        let request = match request {
+            Ok(request) => request,
+            Err(status) => {
+                chunk.broken = Some(status);
+                break;
+            }
+        };
         let (response, partition) = match read(engine, &request) {
             Ok(id) => {
                 let reason = shortened(request.error);
@@ -95,11 +117,12 @@ async fn send(engine: &Engine, requests: Vec<Result<AckRequest, Status>>) -> Chu
 }
 
 /// Waits until the answers are durable.
-async fn finish(chunk: Chunk) -> Vec<AckResponse> {
+async fn finish(chunk: Chunk) -> Vec<Result<AckResponse, Status>> {
     let Chunk {
         mut responses,
         partitions,
         replies,
+        broken,
     } = chunk;
     for (partition, reply) in replies {
         let refused = match reply.await {
@@ -117,7 +140,8 @@ async fn finish(chunk: Chunk) -> Vec<AckResponse> {
             }
         }
     }
-    responses
+    let responses = responses.into_iter().map(Ok);
+    responses.chain(broken.map(Err)).collect()
 }
 
 fn read(engine: &Engine, request: &AckRequest) -> Result<DeliveryId, &'static str> {
@@ -145,6 +169,15 @@ fn shortened(mut reason: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_broken_stream_ends_with_its_error_even_if_that_repeats() {
+        let forever = stream::iter([Ok(1), Ok(2)])
+            .chain(stream::repeat_with(|| Err(Status::internal("broken"))));
+        let read: Vec<_> = until_broken(forever).collect().await;
+        assert_eq!(read.len(), 3);
+        assert!(read[2].is_err());
+    }
 
     #[test]
     fn long_reasons_are_cut_between_characters() {
