@@ -9,6 +9,7 @@ use crate::keys::run;
 use crate::store::{Family, Store, StoreError};
 use crate::types::{DueKey, PartitionNumber, TopicNumber};
 use crate::wheel::Timer;
+use std::collections::BinaryHeap;
 use std::ops::{ControlFlow, Range, RangeInclusive};
 
 const DAMAGED_CHUNK: StoreError = StoreError::Damaged {
@@ -42,18 +43,20 @@ pub fn read(
         };
         let start = after.max(DueKey::new(next_ms, 0).before());
         let mut end = upto.min(DueKey::new(next_ms.saturating_add(window_ms), u64::MAX));
-        let from = found.len();
         let most = limit - events;
-        if read_runs(store, partition, topic, start, end, most, &mut found)? >= most
-            && let Some(last) = found.last()
+        let mut part = Vec::new();
+        if read_runs(store, partition, topic, start, end, most, &mut part)? >= most
+            && let Some(last) = part.last()
         {
             end = last.last();
         }
-        read_chunks(store, partition, topic, start, end, &mut found)?;
+        end = read_chunks(store, partition, topic, start, end, most, &mut part)?;
+        let from = found.len();
+        found.extend(part.into_iter().filter_map(|run| clip(run, start, end)));
         found[from..].sort_unstable_by_key(Run::first);
         merge_neighbours(&mut found, from);
         let read: u64 = found[from..].iter().map(|run| run.count).sum();
-        if read < limit / 4 {
+        if read <= limit / 4 {
             window_ms = window_ms.saturating_mul(2);
         }
         events += read;
@@ -118,28 +121,38 @@ fn next_ms(
     Ok(next)
 }
 
-/// Adds the scheduled events in `(after, upto]`, in no particular order.
+/// Adds the first `most` scheduled events in `(after, upto]`, in no particular order. Returns the key
+/// up to which that is all of them.
 fn read_chunks(
     store: &impl Store,
     partition: PartitionNumber,
     topic: TopicNumber,
     after: DueKey,
     upto: DueKey,
+    most: u64,
     found: &mut Vec<Run>,
-) -> Result<(), StoreError> {
+) -> Result<DueKey, StoreError> {
+    // Chunks overlap, so the first events are known at the end; the rest take no memory meanwhile.
+    let mut first = BinaryHeap::new();
+    let mut complete_upto = upto;
     let times = after.due_ms..=upto.due_ms;
     visit_chunks(store, partition, topic, times, &mut |due| {
-        if due > after && due <= upto {
-            let (due_ms, first_offset) = (due.due_ms, due.offset);
-            found.push(Run {
-                topic,
-                due_ms,
-                first_offset,
-                count: 1,
-                ready_ms: due_ms,
-            });
+        if due > after && due <= complete_upto {
+            first.push(due);
+            if first.len() as u64 > most {
+                first.pop();
+                complete_upto = first.peek().copied().unwrap_or(after);
+            }
         }
-    })
+    })?;
+    found.extend(first.into_iter().map(|due| Run {
+        topic,
+        due_ms: due.due_ms,
+        first_offset: due.offset,
+        count: 1,
+        ready_ms: due.due_ms,
+    }));
+    Ok(complete_upto)
 }
 
 /// Visits the events of every chunk that may hold one due in `times` (Unix ms), on every level.

@@ -142,13 +142,14 @@ fn an_id_accepted_again_does_not_hide_what_it_was_before() {
     node.replica.checkpoint();
     assert_eq!(node.append(50, &[section("a", 100)]).batch, None);
     assert!(node.append(110, &[section("a", 100)]).batch.is_some());
-    // The store now has the id with its new offset, and the second entry comes again.
+    assert!(node.append(210, &[section("a", 100)]).batch.is_some());
+    // The store now has the id with its last offset, and the second entry comes again.
     node.replica.checkpoint_step();
     node.replica.checkpoint_step();
     assert_eq!(node.restart(), 1);
     node.replica.checkpoint();
-    assert_eq!(node.append(150, &[section("a", 100)]).batch, None);
-    assert_eq!(node.restart(), 3);
+    assert_eq!(node.append(250, &[section("a", 100)]).batch, None);
+    assert_eq!(node.restart(), 4);
 }
 
 #[test]

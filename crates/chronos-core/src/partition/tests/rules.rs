@@ -377,6 +377,29 @@ fn progress_of_a_group_that_does_not_exist_is_a_defect() {
 }
 
 #[test]
+fn a_reader_gets_about_as_many_events_as_it_asks_for_after_a_quiet_time_too() {
+    let mut replica = Replica::new();
+    let hour_ms = 3_600_000;
+    let quiet = (0..24).map(|n| event(&format!("quiet-{n}"), n * hour_ms));
+    let busy = (0..5_000).map(|n| event(&format!("busy-{n}"), 24 * hour_ms + n));
+    let events: Vec<_> = quiet.chain(busy).collect();
+    apply(&mut replica, 0, &[publish_of(&events)]);
+    let (mut keys, mut after) = (Vec::new(), DueKey::MIN);
+    loop {
+        let store = replica.partition.store();
+        let runs = released::read(store, NUMBER, 0, after, DueKey::MAX, 100).unwrap();
+        let part = keys_of(&runs);
+        assert!(part.len() <= 200, "{} events", part.len());
+        match part.last() {
+            None => break,
+            Some(last) => after = *last,
+        }
+        keys.extend(part);
+    }
+    assert_eq!((keys.len(), keys.is_sorted()), (5_024, true));
+}
+
+#[test]
 fn events_due_together_cost_the_index_one_record() {
     let mut replica = Replica::new();
     let events: Vec<_> = (0..1_000).map(|n| event(&format!("id-{n}"), 0)).collect();
