@@ -8,10 +8,10 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-pub(crate) fn ingest(
+pub(crate) fn ingest<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     inner: &Inner,
     family: Family,
-    pairs: &[(Vec<u8>, Vec<u8>)],
+    pairs: &[(K, V)],
 ) -> Result<(), StoreError> {
     if pairs.is_empty() {
         return Ok(());
@@ -28,10 +28,10 @@ pub(crate) fn ingest(
 }
 
 /// Writes the pairs to a file and syncs it.
-fn write_file(
+fn write_file<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     inner: &Inner,
     family: Family,
-    pairs: &[(Vec<u8>, Vec<u8>)],
+    pairs: &[(K, V)],
     file: &Path,
 ) -> Result<(), String> {
     let mut writer = SstFileWriter::create(&inner.family_options[family as usize]);

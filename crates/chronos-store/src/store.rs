@@ -136,7 +136,11 @@ impl Store for RocksStore {
         inner.failure.note(result)
     }
 
-    fn ingest(&self, family: Family, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StoreError> {
+    fn ingest<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        family: Family,
+        pairs: &[(K, V)],
+    ) -> Result<(), StoreError> {
         ingest::ingest(&self.inner, family, pairs)
     }
 

@@ -1,8 +1,8 @@
 //! A filter over every id that went to the store: "surely new" or "ask the store".
 //!
 //! Split block Bloom filters (Putze, Sanders, Singler: "Cache-, Hash- and Space-Efficient Bloom
-//! Filters", 2007): one cache line per look-up, eight bits per id in eight lanes. About twelve bits
-//! an id keep false alarms under one percent. Ids come in time order, so the filter is a list of
+//! Filters", 2007): one cache line per look-up, eight bits per id in eight lanes. About twelve
+//! bits an id keep false alarms under one percent. Ids come in time order, so the filter is a list of
 //! generations, each larger than the one before up to a bound; a generation whose ids have all
 //! outlived the deduplication window is dropped whole.
 
@@ -21,7 +21,7 @@ const SALTS: [u32; LANES] = [
     0x4cf5_ad43,
 ];
 
-/// Ids that the first generation holds; each later one holds four times as many, up to the greatest.
+/// Ids that the first generation holds; each later one holds twice as many, up to the greatest.
 const FIRST_GENERATION_IDS: usize = 1 << 16;
 const GREATEST_GENERATION_IDS: usize = 1 << 24;
 
@@ -84,7 +84,7 @@ impl Filter {
         {
             let capacity = match self.generations.last() {
                 None => FIRST_GENERATION_IDS,
-                Some(last) => (last.capacity * 4).min(GREATEST_GENERATION_IDS),
+                Some(last) => (last.capacity * 2).min(GREATEST_GENERATION_IDS),
             };
             self.generations.push(Generation::new(capacity));
         }

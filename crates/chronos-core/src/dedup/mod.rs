@@ -8,8 +8,8 @@
 
 mod filter;
 
-use crate::keys::dedup::{Accepted, IdHash, Record, decode_key, key};
-use crate::store::{Family, Pair, Store, StoreError};
+use crate::keys::dedup::{Accepted, Encoded, IdHash, Record, decode_key, key};
+use crate::store::{Family, Store, StoreError};
 use crate::types::PartitionNumber;
 use filter::Filter;
 use hashbrown::HashMap;
@@ -186,18 +186,20 @@ impl Dedup {
 
 /// A window as sorted pairs for [`Store::ingest`].
 #[must_use]
-pub fn sorted_pairs(partition: PartitionNumber, window: &Window) -> Vec<Pair> {
-    let mut ids: Vec<_> = window.accepted.iter().collect();
-    ids.sort_unstable_by_key(|(id, _)| **id);
-    ids.into_iter()
+pub fn sorted_pairs(partition: PartitionNumber, window: &Window) -> Vec<([u8; 20], Encoded)> {
+    let mut pairs: Vec<_> = window
+        .accepted
+        .iter()
         .map(|(id, accepted)| {
             let record = Record {
                 last: *accepted,
                 before: window.before.get(id).copied(),
             };
-            (key(partition, *id).to_vec(), record.encode())
+            (key(partition, *id), record.encode())
         })
-        .collect()
+        .collect();
+    pairs.sort_unstable_by_key(|(key, _)| *key);
+    pairs
 }
 
 fn partition_end(partition: PartitionNumber) -> Vec<u8> {

@@ -121,11 +121,17 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn ingest(&self, family: Family, pairs: &[Pair]) -> Result<(), StoreError> {
+    fn ingest<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        family: Family,
+        pairs: &[(K, V)],
+    ) -> Result<(), StoreError> {
         let mut maps = self.lock();
         for (key, value) in pairs {
-            maps.live.insert((family, key.clone()), value.clone());
-            maps.flushed.insert((family, key.clone()), value.clone());
+            maps.live
+                .insert((family, key.as_ref().to_vec()), value.as_ref().to_vec());
+            maps.flushed
+                .insert((family, key.as_ref().to_vec()), value.as_ref().to_vec());
         }
         Ok(())
     }

@@ -131,7 +131,11 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// Adds pairs in bulk. `pairs` are sorted by key without repeats; a pair replaces an older one
     /// with its key. Durable when it returns.
-    fn ingest(&self, family: Family, pairs: &[Pair]) -> Result<(), StoreError>;
+    fn ingest<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        family: Family,
+        pairs: &[(K, V)],
+    ) -> Result<(), StoreError>;
 
     /// Makes every earlier write durable, all families at one common point.
     fn flush(&self) -> Result<(), StoreError>;

@@ -6,7 +6,7 @@ use chronos_store::RocksStore;
 use std::time::Duration;
 
 /// How often the partitions are looked at.
-const EVERY: Duration = Duration::from_secs(2);
+const EVERY: Duration = Duration::from_millis(250);
 /// A partition with something new is saved at least this often.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 /// Ids in memory that make a checkpoint due at once.

@@ -37,7 +37,9 @@ fn a_visitor_may_use_the_store() {
 fn empty_batches_and_ranges_do_nothing() {
     let (_folder, store) = fresh();
     store.write(&WriteBatch::default()).unwrap();
-    store.ingest(Family::Dedup, &[]).unwrap();
+    store
+        .ingest::<Vec<u8>, Vec<u8>>(Family::Dedup, &[])
+        .unwrap();
     let mut batch = WriteBatch::default();
     batch.put(Family::Run, b"0000b", b"");
     batch.writes.push(Write::DeleteRange(
