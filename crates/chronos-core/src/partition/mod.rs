@@ -20,9 +20,11 @@
 //! | `group.rs` | progress of consumer groups |
 //! | `topics.rs` | topic names and their numbers |
 //! | `checkpoint.rs` | saving and restoring the state in memory |
+//! | `discard.rs` | removing what the index knows and the log does not |
 //! | `effects.rs` | what comes out |
 
 mod checkpoint;
+mod discard;
 mod due_index;
 mod effects;
 mod group;

@@ -5,7 +5,7 @@ use super::replica::{Entry, Replica};
 use super::{compare, invariants};
 use crate::command::create_group::Start;
 use crate::command::settle::Settle;
-use crate::partition::{Effects, Partition};
+use crate::partition::{Effects, Partition, released};
 use crate::store::{MemoryStore, StoreError};
 use crate::types::DueKey;
 
@@ -269,4 +269,43 @@ fn a_damaged_record_is_named_and_not_taken() {
         );
         assert!(damaged, "{kind:?}");
     }
+}
+
+#[test]
+fn what_a_log_that_lost_its_end_left_in_the_index_is_removed() {
+    let mut node = Node::new();
+    node.append(100, &[publish_of(&[event("kept", 5_000)])]);
+    node.append(
+        110,
+        &[publish_of(&[
+            event("lost", 6_000),
+            event("lost at once", 0),
+        ])],
+    );
+    node.replica.flush();
+    // The ids of a checkpoint are durable before the checkpoint is.
+    let partition = &mut node.replica.partition;
+    let checkpoint = partition.begin_checkpoint(0, DueKey::MIN).unwrap();
+    checkpoint.write(partition.store()).unwrap();
+    node.log.pop();
+    node.effects.pop();
+    node.restart();
+
+    assert!(node.replica.partition.discard_unknown().unwrap());
+    assert!(!node.replica.partition.discard_unknown().unwrap());
+    let again = [event("lost", 7_000), event("other", 8_000)];
+    let effects = node.append(120, &[publish_of(&again)]);
+    let accepted = effects
+        .timers
+        .iter()
+        .map(|timer| (timer.due_ms, timer.offset));
+    assert_eq!(accepted.collect::<Vec<_>>(), [(7_000, 1), (8_000, 2)]);
+    let partition = &node.replica.partition;
+    let store = partition.store();
+    let all = released::read(store, partition.number(), 0, DueKey::MIN, DueKey::MAX, 100).unwrap();
+    let due: Vec<_> = all
+        .iter()
+        .map(|run| (run.due_ms, run.first_offset, run.count))
+        .collect();
+    assert_eq!(due, [(5_000, 0, 1), (7_000, 1, 1), (8_000, 2, 1)]);
 }
