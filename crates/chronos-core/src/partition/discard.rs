@@ -1,0 +1,104 @@
+//! Removing what the index knows and the log does not.
+//!
+//! The index may reach the disk before the log does: in the `periodic` mode, or on a replica whose
+//! own disk was slower than the others'. If the log then loses its end, its offsets are given out
+//! again, and whatever the index still says of them is about events that no longer exist. The next
+//! leader removes it before it accepts anything.
+
+use super::Partition;
+use crate::keys::dedup::{Accepted, Encoded, Record};
+use crate::keys::{batch, chunk, dead, dedup, run};
+use crate::store::{Family, Store, StoreError, Write, WriteBatch};
+use crate::types::PartitionNumber;
+use std::ops::ControlFlow;
+
+/// What an id's record says when nothing is to be remembered: no partition gives out this offset.
+const NEVER: Accepted = Accepted {
+    offset: u64::MAX,
+    at_ms: i64::MIN,
+};
+
+impl<S: Store> Partition<S> {
+    /// Removes everything about events with offsets that were not given out yet. To be called when
+    /// every entry of the log is applied and before the next one is proposed. Returns whether there
+    /// was anything; looking costs one read.
+    pub fn discard_unknown(&mut self) -> Result<bool, StoreError> {
+        let (from, to) = (
+            batch::key(self.number, self.next_offset),
+            batch::key(self.number, u64::MAX),
+        );
+        if self
+            .store
+            .last_at_or_before(Family::Batch, &from, &to)?
+            .is_none()
+        {
+            return Ok(false);
+        }
+        let mut writes = WriteBatch::default();
+        writes.writes.push(Write::DeleteRange(
+            Family::Batch,
+            from.to_vec(),
+            to.to_vec(),
+        ));
+        let first_offset_of_chunk = |key: &[u8]| chunk::decode_key(key).map(|(.., offset)| offset);
+        let first_offset_of_run = |key: &[u8]| run::decode_key(key).map(|(.., offset)| offset);
+        self.discard_keys(Family::Chunk, first_offset_of_chunk, &mut writes)?;
+        self.discard_keys(Family::Run, first_offset_of_run, &mut writes)?;
+        for (number, group) in self.groups.iter().enumerate() {
+            let from = dead::key(self.number, number as u32, group.next_dead);
+            let to = dead::key(self.number, number as u32, u64::MAX);
+            writes
+                .writes
+                .push(Write::DeleteRange(Family::Dead, from.to_vec(), to.to_vec()));
+        }
+        self.store.write(&writes)?;
+        let ids = self.unknown_ids()?;
+        self.store.ingest(Family::Dedup, &ids)?;
+        Ok(true)
+    }
+
+    /// Removes the keys of a family whose entry has a first offset that was not given out.
+    fn discard_keys(
+        &self,
+        family: Family,
+        first_offset: impl Fn(&[u8]) -> Result<u64, crate::varint::Malformed>,
+        writes: &mut WriteBatch,
+    ) -> Result<(), StoreError> {
+        let (from, to) = bounds(self.number);
+        self.store.scan(family, &from, &to, &mut |key, _| {
+            // A key that cannot be read is met, and named, by whoever needs it.
+            if first_offset(key).is_ok_and(|offset| offset >= self.next_offset) {
+                writes.delete(family, key);
+            }
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// The ids whose record speaks of an offset that was not given out, with what to remember
+    /// instead.
+    fn unknown_ids(&self) -> Result<Vec<([u8; 20], Encoded)>, StoreError> {
+        let (from, to) = bounds(self.number);
+        let mut ids = Vec::new();
+        self.store
+            .scan(Family::Dedup, &from, &to, &mut |key, value| {
+                if let (Ok(hash), Ok(record)) = (dedup::decode_key(key), Record::decode(value))
+                    && record.last.offset >= self.next_offset
+                {
+                    let last = record.as_of(self.next_offset).unwrap_or(NEVER);
+                    let instead = Record { last, before: None };
+                    ids.push((dedup::key(self.number, hash), instead.encode()));
+                }
+                ControlFlow::Continue(())
+            })?;
+        Ok(ids)
+    }
+}
+
+/// The keys of a partition in any family.
+fn bounds(partition: PartitionNumber) -> (Vec<u8>, Vec<u8>) {
+    let to = match partition.checked_add(1) {
+        Some(next) => next.to_be_bytes().to_vec(),
+        None => vec![0xff; 32],
+    };
+    (partition.to_be_bytes().to_vec(), to)
+}
