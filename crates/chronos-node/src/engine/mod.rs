@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `driver.rs` | the owner task of a partition |
+//! | `driver/` | the owner task of a partition |
 //! | `message.rs` | what it is asked, and the handle to ask it with |
 //! | `schedule.rs` | what falls due next |
 //! | `events.rs` | reading stored events |

@@ -1,0 +1,369 @@
+//! The owner of a partition on the node that leads it: one task, one loop.
+//!
+//! ```text
+//! inbox ──► queue ──► propose ──► (log, apply) ──► effects ──► answers
+//!             ▲                                       │
+//!  settles ───┤                                       ├──► schedule (timers)
+//!  what is due┘                                       └──► feed ──► groups ──► sessions
+//! ```
+//!
+//! While an entry is on its way to the disk, whatever arrives is collected into the next one. So the
+//! more there is to do, the larger the entries get, and nobody waits for a timer.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | the start, the loop, members and their answers, what wakes the loop |
+//! | `propose.rs` | the way into the log, and the answers when it is applied |
+//! | `deliver.rs` | the way out: what is released goes to groups and sessions |
+
+mod deliver;
+mod propose;
+
+use super::clock;
+use super::machine::PartitionMachine;
+use super::message::{Answers, Handle, Join, Message, Refused};
+use super::schedule::{PageIn, Schedule};
+use crate::delivery::{self, Dispatch, Feed, Policy, SessionId};
+use crate::metrics::{Metrics, PartitionMetrics};
+use chronos_core::command::Builder;
+use chronos_core::mutant;
+use chronos_core::partition::{Effects, released};
+use chronos_core::types::{GroupNumber, TopicNumber};
+use chronos_core::wheel::Timer;
+use chronos_raft::{Group, ProposeError};
+use chronos_store::RocksStore;
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{FuturesOrdered, StreamExt};
+use hashbrown::{HashMap, HashSet};
+use propose::{Entry, Queue};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+
+/// Messages taken from the inbox before the loop looks at everything else again.
+const MOST_MESSAGES: usize = 1024;
+
+/// What a driver is told when it starts.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How deliveries are repeated.
+    pub policy: Policy,
+    /// How far ahead of its time an event may be released, to be delivered on time.
+    pub fire_ahead: Duration,
+    /// How far ahead the wheel holds events.
+    pub near_window: Duration,
+}
+
+struct Session {
+    group: GroupNumber,
+    dispatches: mpsc::UnboundedSender<Vec<Dispatch>>,
+    /// Collected during one round of the loop and sent at its end.
+    batch: Vec<Dispatch>,
+}
+
+/// Drives one partition until it is told to stop or the partition fails.
+pub struct Driver {
+    handle: Handle,
+    raft: Group<PartitionMachine>,
+    store: RocksStore,
+    options: Options,
+    metrics: Arc<Metrics>,
+    counters: PartitionMetrics,
+    inbox: mpsc::Receiver<Message>,
+    term: u64,
+    queue: Queue,
+    in_flight: VecDeque<Entry>,
+    results: FuturesOrdered<BoxFuture<'static, Result<Effects, ProposeError>>>,
+    /// The horizon will be at least here once everything in flight is applied.
+    proposed_ms: i64,
+    next_offset: u64,
+    schedule: Schedule,
+    paging: Option<BoxFuture<'static, anyhow::Result<Vec<Timer>>>>,
+    feed: Feed<RocksStore>,
+    topics: usize,
+    groups: HashMap<GroupNumber, delivery::Group>,
+    groups_of: HashMap<Option<TopicNumber>, Vec<GroupNumber>>,
+    sessions: HashMap<SessionId, Session>,
+    /// Groups that may have something to hand out.
+    active: HashSet<GroupNumber>,
+    /// Groups with progress that is not in the log.
+    unsaved: HashSet<GroupNumber>,
+    wakes: BinaryHeap<Reverse<(i64, GroupNumber)>>,
+    /// The earliest wake of each group in `wakes`.
+    wake_of: HashMap<GroupNumber, i64>,
+    reported: Instant,
+    answered: Vec<oneshot::Sender<Result<(), Refused>>>,
+    stopping: Option<oneshot::Sender<()>>,
+}
+
+impl Driver {
+    /// Takes the lead of a partition: brings the horizon to the present, so that everything that
+    /// matured meanwhile is released, and the near future into the wheel.
+    pub async fn start(
+        handle: Handle,
+        raft: Group<PartitionMachine>,
+        store: RocksStore,
+        options: Options,
+        metrics: Arc<Metrics>,
+        inbox: mpsc::Receiver<Message>,
+    ) -> anyhow::Result<Self> {
+        let term = raft.lead().await?;
+        if handle.state.lock().discard_unknown()? {
+            tracing::warn!(
+                partition = handle.number,
+                "the log had lost its end; the index has forgotten it too"
+            );
+        }
+        let now_ms = clock::now_ms();
+        let first = raft
+            .propose(Builder::new(0).finish(now_ms, 0, term))
+            .await?;
+        let horizon = first.horizon;
+        if mutant!("forget-dedup-on-restart") {
+            handle.state.lock().forget_ids();
+        }
+        // Nothing else proposes, so the state stands still until the loop begins.
+        let (scheduled, saved, topics, next_offset, groups) = {
+            let state = handle.state.lock();
+            (
+                state.scheduled_total(),
+                state.saved_released(),
+                state.topics().len(),
+                state.next_offset(),
+                state.groups().to_vec(),
+            )
+        };
+        let counters = metrics.partition(handle.number);
+        let (released, matured) = {
+            let (store, number) = (store.clone(), handle.number);
+            tokio::task::spawn_blocking(move || -> anyhow::Result<(u64, u64)> {
+                let mut matured = 0;
+                for topic in 0..topics as TopicNumber {
+                    matured += released::count_scheduled(&store, number, topic, saved.1, horizon)?;
+                }
+                Ok((saved.0 + matured, matured))
+            })
+            .await??
+        };
+        counters.fired.inc_by(matured);
+        let mut driver = Self {
+            schedule: Schedule::new(
+                handle.number,
+                horizon,
+                options.near_window,
+                scheduled,
+                released,
+            ),
+            feed: Feed::new(handle.number, store.clone(), horizon),
+            counters,
+            handle,
+            raft,
+            store,
+            options,
+            metrics,
+            inbox,
+            term,
+            queue: Queue::default(),
+            in_flight: VecDeque::new(),
+            results: FuturesOrdered::new(),
+            proposed_ms: horizon.due_ms,
+            next_offset,
+            paging: None,
+            topics,
+            groups: HashMap::new(),
+            groups_of: HashMap::new(),
+            sessions: HashMap::new(),
+            active: HashSet::new(),
+            unsaved: HashSet::new(),
+            wakes: BinaryHeap::new(),
+            wake_of: HashMap::new(),
+            reported: Instant::now(),
+            answered: Vec::new(),
+            stopping: None,
+        };
+        for (number, group) in groups.iter().enumerate() {
+            driver.add_group(number as GroupNumber, group);
+        }
+        if let Some(page) = driver.schedule.page_in(now_ms, topics, next_offset) {
+            let timers = driver.read_page(page).await?;
+            driver.schedule.paged_in(timers);
+        }
+        driver.report();
+        Ok(driver)
+    }
+
+    /// Runs until stopped. An error means that the partition can no longer be served here.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        loop {
+            self.propose();
+            if self.is_finished() {
+                break;
+            }
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                Some(result) = self.results.next(), if !self.in_flight.is_empty() => self.on_applied(result)?,
+                timers = page(&mut self.paging), if self.paging.is_some() => {
+                    self.paging = None;
+                    self.schedule.paged_in(timers?);
+                }
+                message = self.inbox.recv(), if self.stopping.is_none() => match message {
+                    Some(message) => self.receive(message),
+                    None => return Ok(()),
+                },
+                () = tokio::time::sleep(wake) => {}
+            }
+            self.deliver()?;
+        }
+        if let Some(stopped) = self.stopping.take() {
+            let _ = stopped.send(());
+        }
+        Ok(())
+    }
+
+    fn is_finished(&self) -> bool {
+        self.stopping.is_some() && self.in_flight.is_empty() && self.queue.is_empty()
+    }
+
+    fn receive(&mut self, first: Message) {
+        self.on_message(first);
+        for _ in 0..MOST_MESSAGES {
+            match self.inbox.try_recv() {
+                Ok(message) => self.on_message(message),
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn on_message(&mut self, message: Message) {
+        match message {
+            Message::Publish(publish) => self.on_publish(publish),
+            Message::CreateGroup(create, reply) => self.on_create_group(&create, reply),
+            Message::Join(join) => self.on_join(join),
+            Message::Leave(session) => self.on_leave(session),
+            Message::Answers(answers) => self.on_answers(answers),
+            Message::Wake => self.active.extend(self.groups.keys().copied()),
+            Message::Stop(reply) => {
+                // Streams end when their sender goes; what they held is delivered after the restart.
+                self.sessions.clear();
+                self.inbox.close();
+                while let Ok(message) = self.inbox.try_recv() {
+                    self.refuse(message);
+                }
+                self.stopping = Some(reply);
+            }
+        }
+    }
+
+    fn refuse(&mut self, message: Message) {
+        let refused = Refused::Stopping(self.handle.number);
+        match message {
+            Message::Publish(publish) => drop(publish.reply.send(Err(refused))),
+            Message::CreateGroup(_, reply) => drop(reply.send(Err(refused))),
+            // Answers count until the end: they are work done.
+            Message::Answers(answers) => self.on_answers(answers),
+            Message::Join(_) | Message::Leave(_) | Message::Wake | Message::Stop(_) => {}
+        }
+    }
+
+    fn on_join(&mut self, join: Join) {
+        if let Some(group) = self.groups.get_mut(&join.group) {
+            join.credit.share_with(self.handle.inbox.downgrade());
+            group.join(join.session, join.credit);
+            let session = Session {
+                group: join.group,
+                dispatches: join.dispatches,
+                batch: Vec::new(),
+            };
+            self.sessions.insert(join.session, session);
+            self.active.insert(join.group);
+        }
+    }
+
+    fn on_leave(&mut self, session: SessionId) {
+        if let Some(Session { group, .. }) = self.sessions.remove(&session)
+            && let Some(members) = self.groups.get_mut(&group)
+        {
+            members.leave(session);
+            self.active.insert(group);
+        }
+    }
+
+    fn on_answers(&mut self, answers: Answers) {
+        let (horizon, now_ms) = (self.feed.horizon(), clock::now_ms());
+        let (mut acked, mut nacked) = (0, 0);
+        for (number, ack) in answers.acks {
+            let Some(group) = self.groups.get_mut(&number) else {
+                continue;
+            };
+            if ack.success {
+                acked += 1
+            } else {
+                nacked += 1
+            }
+            group.answer(ack, horizon, now_ms);
+            self.unsaved.insert(number);
+            self.active.insert(number);
+        }
+        self.counters.acked.inc_by(acked);
+        self.counters.nacked.inc_by(nacked);
+        self.answered.push(answers.reply);
+    }
+
+    fn add_group(&mut self, number: GroupNumber, state: &chronos_core::partition::Group) {
+        self.topics = self
+            .topics
+            .max(state.topic.map_or(0, |topic| topic as usize + 1));
+        self.groups.insert(
+            number,
+            delivery::Group::new(number, state, self.options.policy),
+        );
+        self.groups_of.entry(state.topic).or_default().push(number);
+    }
+
+    fn ask_for_page(&mut self, now_ms: i64) {
+        if self.paging.is_some() || now_ms < self.schedule.next_page_in_ms() {
+            return;
+        }
+        let topics = self.handle.state.lock().topics().len();
+        if let Some(page) = self.schedule.page_in(now_ms, topics, self.next_offset) {
+            self.paging = Some(self.read_page(page).boxed());
+        }
+    }
+
+    fn read_page(
+        &self,
+        page: PageIn,
+    ) -> impl Future<Output = anyhow::Result<Vec<Timer>>> + Send + 'static {
+        let store = self.store.clone();
+        async move { Ok(tokio::task::spawn_blocking(move || page.read(&store)).await??) }
+    }
+
+    fn next_wake(&self) -> Duration {
+        let ahead_ms = self.options.fire_ahead.as_millis() as i64;
+        let fire = self
+            .schedule
+            .next_due_ms()
+            .filter(|due| *due > self.proposed_ms)
+            .map(|due| due - ahead_ms);
+        let group = self.wakes.peek().map(|Reverse((at_ms, _))| *at_ms);
+        let page = self
+            .paging
+            .is_none()
+            .then(|| self.schedule.next_page_in_ms());
+        let next = [fire, group, page].into_iter().flatten().min();
+        next.map_or(Duration::from_secs(3_600), clock::until)
+    }
+}
+
+/// Waits for a page-in, if there is one.
+async fn page(
+    paging: &mut Option<BoxFuture<'static, anyhow::Result<Vec<Timer>>>>,
+) -> anyhow::Result<Vec<Timer>> {
+    match paging {
+        Some(paging) => paging.await,
+        None => std::future::pending().await,
+    }
+}
