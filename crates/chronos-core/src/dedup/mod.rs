@@ -61,6 +61,8 @@ pub struct Dedup {
     window: Window,
     /// Being written to the store; still answered from memory until that is done.
     frozen: Option<Arc<Window>>,
+    /// Of the frozen ids, how many are in the filter already.
+    absorbed: usize,
     filter: Filter,
 }
 
@@ -168,11 +170,26 @@ impl Dedup {
     /// `expired_ms` (Unix ms) are forgotten, also by a state restored from the store.
     pub fn thaw(&mut self, expired_ms: i64) {
         if let Some(frozen) = self.frozen.take() {
-            for (id, accepted) in &frozen.accepted {
+            let absorbed = std::mem::take(&mut self.absorbed);
+            for (id, accepted) in frozen.accepted.iter().skip(absorbed) {
                 self.filter.insert(*id, accepted.at_ms);
             }
         }
         self.filter.expire(expired_ms);
+    }
+
+    /// Does a part of the work of [`Dedup::thaw`] ahead of it: at most `most` ids. Returns whether
+    /// some are left, so that a caller can let others have the partition in between.
+    pub fn absorb(&mut self, most: usize) -> bool {
+        let Some(frozen) = &self.frozen else {
+            return false;
+        };
+        // A map that nobody changes is walked in the same order every time.
+        for (id, accepted) in frozen.accepted.iter().skip(self.absorbed).take(most) {
+            self.filter.insert(*id, accepted.at_ms);
+        }
+        self.absorbed = (self.absorbed + most).min(frozen.accepted.len());
+        self.absorbed < frozen.accepted.len()
     }
 
     /// Memory in use, bytes.
@@ -214,6 +231,23 @@ mod tests {
     use super::*;
     use crate::keys::dedup::hash;
     use crate::store::MemoryStore;
+
+    #[test]
+    fn ids_absorbed_in_parts_are_all_in_the_filter() {
+        let mut dedup = Dedup::default();
+        let ids: Vec<_> = (0..10u8).map(|n| hash(&[n])).collect();
+        for (offset, id) in (0u64..).zip(&ids) {
+            dedup.insert(*id, Accepted { offset, at_ms: 5 }, None);
+        }
+        dedup.freeze();
+        assert!(dedup.absorb(4));
+        assert!(dedup.recent(ids[9]).is_some());
+        assert!(dedup.absorb(4));
+        dedup.thaw(i64::MIN);
+        assert!(!dedup.absorb(4));
+        assert!(ids.iter().all(|id| dedup.filter.may_contain(*id)));
+        assert!(dedup.recent(ids[9]).is_none());
+    }
 
     #[test]
     fn ids_are_found_in_the_window_while_frozen_and_in_the_store() {

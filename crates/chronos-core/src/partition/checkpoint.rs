@@ -17,6 +17,9 @@ use hashbrown::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+/// Ids that [`Partition::absorb_checkpoint`] takes at a time: well below a millisecond.
+const ABSORBED_AT_ONCE: usize = 4_096;
+
 /// Version of the partition's record.
 const VERSION: u64 = 1;
 
@@ -96,6 +99,13 @@ impl<S: Store> Partition<S> {
             ids,
             applied_index: applied.index,
         })
+    }
+
+    /// Does a small part of what [`Partition::finish_checkpoint`] does, once the checkpoint is
+    /// durable. Returns whether more is left: half a million ids at once would hold up whoever
+    /// applies.
+    pub fn absorb_checkpoint(&mut self) -> bool {
+        self.dedup.absorb(ABSORBED_AT_ONCE)
     }
 
     /// The checkpoint is durable.

@@ -89,6 +89,7 @@ impl Checkpointer {
         self.store.flush()?;
         for (at, checkpoint) in begun {
             let (handle, saved) = &mut self.partitions[at];
+            while handle.state.lock().absorb_checkpoint() {}
             handle.state.lock().finish_checkpoint();
             *saved = Some(checkpoint.applied_index());
         }
