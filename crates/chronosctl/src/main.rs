@@ -14,7 +14,6 @@ mod commands;
 mod event_view;
 mod exit;
 mod load;
-mod load_line;
 mod payload;
 mod printer;
 mod template;
@@ -27,29 +26,23 @@ use std::process::ExitCode;
 use clap::{ColorChoice, CommandFactory, FromArgMatches};
 use cli::{Cli, Command};
 use exit::Failure;
-use load_line::LoadLine;
 use printer::Printer;
 
 fn main() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    if let Some(line) = load_line::reordered(&arguments) {
-        let args = read::<LoadLine>(line).into_args();
-        return finish(async { load::run(args).await.map_err(Failure::Other) });
-    }
-    let cli = read::<Cli>(arguments);
+    let cli = read(std::env::args_os().collect());
     warn_on_stderr(&cli);
     finish(run(cli))
 }
 
-/// Reads a command line; ends the process with help, or with what is wrong.
-fn read<L: CommandFactory + FromArgMatches>(arguments: Vec<OsString>) -> L {
-    let mut command = L::command();
+/// Reads the command line; ends the process with help, or with what is wrong.
+fn read(arguments: Vec<OsString>) -> Cli {
+    let mut command = Cli::command();
     if arguments.iter().any(|argument| argument == "--no-color") {
         command = command.color(ColorChoice::Never);
     }
     command
         .try_get_matches_from(arguments)
-        .and_then(|matches| L::from_arg_matches(&matches))
+        .and_then(|matches| Cli::from_arg_matches(&matches))
         .unwrap_or_else(|error| error.exit())
 }
 
