@@ -23,7 +23,7 @@
 //! | [`ledger`] | which events arrived how often |
 //! | [`histogram`] | latencies, summed up and drawn |
 //! | [`server_usage`] | processor time, bytes, memory, fsyncs |
-//! | [`report`], [`print`], [`progress`] | what is shown |
+//! | [`report`], [`print`](mod@print), [`progress`] | what is shown |
 //! | [`wire`] | gRPC at low cost |
 
 mod clock;

@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// Name of the run: ids, topic and group carry it [default: a fresh one]
     #[arg(long, value_name = "NAME")]
     pub run: Option<RunId>,
-    /// Topic [default: load-<run>]
+    /// Topic [default: load-RUN]
     #[arg(long)]
     pub topic: Option<String>,
     /// Bytes of payload per event
@@ -47,7 +47,7 @@ pub(crate) struct Options {
 /// Who receives.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReceiveOptions {
-    /// Consumer group [default: load-<run>]
+    /// Consumer group [default: load-RUN]
     #[arg(long)]
     pub group: Option<String>,
     /// Consumer groups, each of which must get every event
