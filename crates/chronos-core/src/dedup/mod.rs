@@ -8,6 +8,7 @@
 
 mod filter;
 
+use crate::keys::bounds;
 use crate::keys::dedup::{Accepted, Encoded, IdHash, Record, decode_key, key};
 use crate::store::{Family, Store, StoreError};
 use crate::types::PartitionNumber;
@@ -71,22 +72,18 @@ impl Dedup {
     pub fn open(store: &impl Store, partition: PartitionNumber) -> Result<Self, StoreError> {
         let mut filter = Filter::default();
         let mut damaged = false;
-        store.scan(
-            Family::Dedup,
-            &key(partition, 0),
-            &partition_end(partition),
-            &mut |key, value| {
-                match (decode_key(key), Record::decode(value)) {
-                    (Ok(hash), Ok(record)) => filter.insert(hash, record.last.at_ms),
-                    _ => damaged = true,
-                }
-                if damaged {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            },
-        )?;
+        let (from, to) = bounds(partition);
+        store.scan(Family::Dedup, &from, &to, &mut |key, value| {
+            match (decode_key(key), Record::decode(value)) {
+                (Ok(hash), Ok(record)) => filter.insert(hash, record.last.at_ms),
+                _ => damaged = true,
+            }
+            if damaged {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
         if damaged {
             return Err(StoreError::Damaged {
                 family: Family::Dedup,
@@ -217,13 +214,6 @@ pub fn sorted_pairs(partition: PartitionNumber, window: &Window) -> Vec<([u8; 20
         .collect();
     pairs.sort_unstable_by_key(|(key, _)| *key);
     pairs
-}
-
-fn partition_end(partition: PartitionNumber) -> Vec<u8> {
-    match partition.checked_add(1) {
-        Some(next) => next.to_be_bytes().to_vec(),
-        None => vec![0xff; 32],
-    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ pub mod dedup;
 pub mod meta;
 pub mod run;
 
+use crate::types::PartitionNumber;
+
 /// A time as eight bytes whose order is the order of the times.
 #[must_use]
 pub fn sortable(time_ms: i64) -> [u8; 8] {
@@ -20,6 +22,15 @@ pub fn sortable(time_ms: i64) -> [u8; 8] {
 #[must_use]
 pub fn from_sortable(bytes: [u8; 8]) -> i64 {
     (u64::from_be_bytes(bytes) ^ (1 << 63)) as i64
+}
+
+/// The keys of a partition in any family: from the first of the pair up to the second, without it.
+pub(crate) fn bounds(partition: PartitionNumber) -> (Vec<u8>, Vec<u8>) {
+    let to = match partition.checked_add(1) {
+        Some(next) => next.to_be_bytes().to_vec(),
+        None => vec![0xff; 32],
+    };
+    (partition.to_be_bytes().to_vec(), to)
 }
 
 /// Copies `N` bytes out of a key at a known place; `None` when the key is too short.

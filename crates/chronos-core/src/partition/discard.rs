@@ -7,9 +7,8 @@
 
 use super::Partition;
 use crate::keys::dedup::{Accepted, Encoded, Record};
-use crate::keys::{batch, chunk, dead, dedup, run};
+use crate::keys::{batch, bounds, chunk, dead, dedup, run};
 use crate::store::{Family, Store, StoreError, Write, WriteBatch};
-use crate::types::PartitionNumber;
 use std::ops::ControlFlow;
 
 /// What an id's record says when nothing is to be remembered: no partition gives out this offset.
@@ -92,13 +91,4 @@ impl<S: Store> Partition<S> {
             })?;
         Ok(ids)
     }
-}
-
-/// The keys of a partition in any family.
-fn bounds(partition: PartitionNumber) -> (Vec<u8>, Vec<u8>) {
-    let to = match partition.checked_add(1) {
-        Some(next) => next.to_be_bytes().to_vec(),
-        None => vec![0xff; 32],
-    };
-    (partition.to_be_bytes().to_vec(), to)
 }
