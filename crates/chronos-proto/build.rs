@@ -24,7 +24,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     compiler
         .include_source_info(true)
         .include_imports(true)
-        .open_files(["cronos_db/events.proto", "cronos_db_admin/admin.proto"])?;
+        .open_files([
+            "cronos_db/events.proto",
+            "cronos_db/schedule.proto",
+            "cronos_db_admin/admin.proto",
+        ])?;
     let files = compiler.file_descriptor_set();
 
     let mut bare = files.clone();

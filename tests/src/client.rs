@@ -51,6 +51,7 @@ impl Client {
         let request = PublishRequest {
             event: Some(event),
             allow_duplicate: false,
+            ..Default::default()
         };
         self.events
             .clone()

@@ -50,6 +50,7 @@ impl Client {
         let request = PublishRequest {
             event: Some(Bytes::from(event.encode_to_vec())),
             allow_duplicate,
+            ..Default::default()
         };
         let answer = self
             .call(Some(partition), |channel| {

@@ -19,7 +19,7 @@ fn observe(engine: &Engine, metrics: &Metrics) {
     let mut members = 0;
     for handle in engine.partitions() {
         let of = metrics.partition(handle.number);
-        let standing = *handle.standing.lock();
+        let standing = handle.standing.lock().clone();
         let log = handle.wal.status();
         members += standing.members;
         of.pending.set(standing.pending as i64);

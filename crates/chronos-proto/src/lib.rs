@@ -58,6 +58,7 @@ mod tests {
                 "cronos_db.RaftService",
                 "cronos_db.CrossRegionService",
                 "cronos_db.TransactionService",
+                "cronos_db.ScheduleService",
                 "cronos_db_admin.AdminService",
             ]
         );

@@ -25,6 +25,8 @@ pub(crate) const fn name(family: Family) -> &'static str {
         Family::Run => "run",
         Family::Dedup => "dedup",
         Family::Dead => "dead",
+        Family::Change => "change",
+        Family::Override => "override",
     }
 }
 

@@ -8,6 +8,7 @@
 //! | Run    | ascending within a partition        | seek              | leveled    | 4 KiB  | as Batch |
 //! | Dedup  | random hashes, sorted files only    | rare point reads  | FIFO       | 4 KiB  | every entry is written once; a filter of 10 bits per key, in partitions, so that a read loads 4 KiB of it per file |
 //! | Dead   | few                                 | scans             | leveled    | 4 KiB  | small |
+//! | Change, Override | random, as many as are cancelled or moved | short scans | leveled | 4 KiB | read far more seldom than chunks |
 //!
 //! For all of them: no compression (keys are short and binary, CPU is scarcer than disk); indexes
 //! and filters live in the block cache and count toward its size; only Dedup has filters, because
@@ -87,6 +88,7 @@ pub(crate) fn family(family: Family, options: &Options, cache: &Cache) -> rocksd
     let mut table = table(cache);
     match family {
         Family::Meta | Family::Batch | Family::Run | Family::Dead => {}
+        Family::Change | Family::Override => cf.set_arena_block_size(1 << 20),
         Family::Chunk => {
             table.set_block_size(16 << 10);
             cf.set_arena_block_size(1 << 20);

@@ -136,6 +136,7 @@ impl Publisher {
             let request = PublishRequest {
                 event: Some(event.clone()),
                 allow_duplicate: false,
+                ..Default::default()
             };
             let result = self.client.events.clone().publish(request).await;
             match single_reply(result.map(tonic::Response::into_inner)) {

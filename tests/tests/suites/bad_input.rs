@@ -231,6 +231,7 @@ async fn truncated_messages_are_refused() {
     let request = PublishRequest {
         event: Some(event("a", "t")),
         allow_duplicate: false,
+        ..Default::default()
     };
     let whole = frame(&request.encode_to_vec());
     for len in [0, 1, 4, 5, 6, whole.len() / 2, whole.len() - 1] {

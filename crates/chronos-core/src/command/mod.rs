@@ -15,6 +15,7 @@
 //! A section starts at a position that the index may keep, so that one event can be read back
 //! without reading its neighbours.
 
+pub mod change;
 pub mod create_group;
 pub mod publish;
 pub mod settle;
@@ -61,6 +62,10 @@ pub enum Kind {
     Settle = 2,
     /// A consumer group to create: [`create_group`].
     CreateGroup = 3,
+    /// Scheduled events to cancel, move, fire or look at: [`change`].
+    Change = 4,
+    /// An event to cancel and others to publish, both or neither: [`change::Replace`].
+    Replace = 5,
 }
 
 impl Kind {
@@ -69,6 +74,8 @@ impl Kind {
             1 => Ok(Kind::Publish),
             2 => Ok(Kind::Settle),
             3 => Ok(Kind::CreateGroup),
+            4 => Ok(Kind::Change),
+            5 => Ok(Kind::Replace),
             other => Err(DecodeError::Kind(other)),
         }
     }
@@ -272,6 +279,8 @@ mod tests {
                     let _ = publish::Publish::decode(section.payload);
                     let _ = settle::Settle::decode(section.payload);
                     let _ = create_group::CreateGroup::decode(section.payload);
+                    let _ = change::Change::decode(section.payload);
+                    let _ = change::Replace::decode(section.payload);
                 }
             }
         }

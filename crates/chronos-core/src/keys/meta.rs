@@ -1,6 +1,7 @@
 //! `Meta`: the small state of a partition as of its last checkpoint.
 //!
-//! Key: partition (4) · kind (1) · number (4). Kind 0 is the partition itself, 1 a topic, 2 a group;
+//! Key: partition (4) · kind (1) · number (4). Kind 0 is the partition itself, 1 a topic, 2 a group, 3 a topic's
+//! counts;
 //! the values are written and read by `partition::checkpoint`.
 
 use crate::types::PartitionNumber;
@@ -16,6 +17,8 @@ pub enum Kind {
     Topic = 1,
     /// A group and its progress.
     Group = 2,
+    /// How many events of a topic were scheduled and released.
+    TopicCounts = 3,
 }
 
 /// The key of a record.
@@ -37,6 +40,7 @@ pub fn decode_key(key: &[u8]) -> Result<(Kind, u32), Malformed> {
         0 => Kind::Partition,
         1 => Kind::Topic,
         2 => Kind::Group,
+        3 => Kind::TopicCounts,
         _ => return Err(Malformed),
     };
     Ok((
@@ -52,7 +56,7 @@ mod tests {
 
     #[test]
     fn keys_come_back_and_sort() {
-        for kind in [Kind::Partition, Kind::Topic, Kind::Group] {
+        for kind in [Kind::Partition, Kind::Topic, Kind::Group, Kind::TopicCounts] {
             assert_eq!(decode_key(&key(1, kind, 77)), Ok((kind, 77)));
         }
         assert!(key(1, Kind::Topic, u32::MAX) < key(1, Kind::Group, 0));
@@ -69,8 +73,8 @@ mod tests {
 
         #[test]
         fn key_order_is_order_of_numbers(a: (u32, u8, u32), b: (u32, u8, u32)) {
-            let kinds = [Kind::Partition, Kind::Topic, Kind::Group];
-            let [a, b] = [a, b].map(|(p, kind, n)| (p, kinds[usize::from(kind) % 3], n));
+            let kinds = [Kind::Partition, Kind::Topic, Kind::Group, Kind::TopicCounts];
+            let [a, b] = [a, b].map(|(p, kind, n)| (p, kinds[usize::from(kind) % 4], n));
             prop_assert_eq!(a.cmp(&b), key(a.0, a.1, a.2).cmp(&key(b.0, b.1, b.2)));
         }
     }

@@ -4,10 +4,12 @@
 //! their sign bit flipped. So byte order is the order of the numbers, which the tests check.
 
 pub mod batch;
+pub mod change;
 pub mod chunk;
 pub mod dead;
 pub mod dedup;
 pub mod meta;
+pub mod overrides;
 pub mod run;
 
 use crate::types::PartitionNumber;

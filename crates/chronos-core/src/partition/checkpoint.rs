@@ -7,6 +7,7 @@
 //! [`Partition::finish_checkpoint`] lets the ids go. Entries applied in between may reach the store
 //! before the checkpoint that does not know them: applying them again repeats their writes.
 
+use super::change::{changed_offsets, last_change};
 use super::{Group, LogPosition, Partition, Topics};
 use crate::dedup::{Dedup, Window, sorted_pairs};
 use crate::keys::meta::{Kind, decode_key, key};
@@ -21,7 +22,7 @@ use std::sync::Arc;
 const ABSORBED_AT_ONCE: usize = 4_096;
 
 /// Version of the partition's record.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// A partition's state on its way to the store.
 #[derive(Debug)]
@@ -49,16 +50,16 @@ impl Checkpoint {
 }
 
 impl<S: Store> Partition<S> {
-    /// Captures the state. `released` is how many scheduled events have due keys up to `upto`, as
+    /// Captures the state. `released` is how many scheduled events of each topic have due keys up to `upto`, as
     /// the leader counts them; a restart begins to count from there. `None` while another checkpoint
     /// is under way or nothing was ever applied.
-    pub fn begin_checkpoint(&mut self, released: u64, upto: DueKey) -> Option<Checkpoint> {
+    pub fn begin_checkpoint(&mut self, released: &[u64], upto: DueKey) -> Option<Checkpoint> {
         let applied = self.applied?;
         if self.checkpointing.is_some() {
             return None;
         }
-        self.checkpointing = Some(self.forgotten_ms);
-        self.saved_released = (released, upto);
+        self.checkpointing = Some((self.forgotten_ms, applied.index));
+        self.saved_released = (released.to_vec(), upto);
         let mut writes = WriteBatch::default();
         let mut record = Vec::new();
         put_u64(&mut record, VERSION);
@@ -67,8 +68,6 @@ impl<S: Store> Partition<S> {
         put_u64(&mut record, self.next_offset);
         put_i64(&mut record, self.horizon.due_ms);
         put_u64(&mut record, self.horizon.offset);
-        put_u64(&mut record, self.scheduled_total);
-        put_u64(&mut record, released);
         put_i64(&mut record, upto.due_ms);
         put_u64(&mut record, upto.offset);
         put_i64(&mut record, self.forgotten_ms);
@@ -92,6 +91,7 @@ impl<S: Store> Partition<S> {
                 );
             }
         }
+        self.save_counts(released, &mut writes);
         let ids = self.dedup.freeze();
         Some(Checkpoint {
             partition: self.number,
@@ -99,6 +99,25 @@ impl<S: Store> Partition<S> {
             ids,
             applied_index: applied.index,
         })
+    }
+
+    /// Writes the counts of the topics where they are not as they were saved last.
+    fn save_counts(&mut self, released: &[u64], writes: &mut WriteBatch) {
+        let topics = self.scheduled.len().max(released.len());
+        self.saved_counts
+            .resize(topics.max(self.saved_counts.len()), (0, 0));
+        for topic in 0..topics {
+            let of = |counts: &[u64]| counts.get(topic).copied().unwrap_or(0);
+            let counts = (of(&self.scheduled), of(released));
+            if self.saved_counts[topic] != counts {
+                self.saved_counts[topic] = counts;
+                let mut record = Vec::new();
+                put_u64(&mut record, counts.0);
+                put_u64(&mut record, counts.1);
+                let key = key(self.number, Kind::TopicCounts, topic as u32);
+                writes.put(Family::Meta, key, record);
+            }
+        }
     }
 
     /// Does a small part of what [`Partition::finish_checkpoint`] does, once the checkpoint is
@@ -111,8 +130,9 @@ impl<S: Store> Partition<S> {
     /// The checkpoint is durable.
     pub fn finish_checkpoint(&mut self) {
         // What was forgotten since would be remembered again after a restart.
-        if let Some(forgotten_ms) = self.checkpointing.take() {
+        if let Some((forgotten_ms, applied_index)) = self.checkpointing.take() {
             self.dedup.thaw(forgotten_ms);
+            self.saved_index = Some(applied_index);
         }
     }
 }
@@ -138,15 +158,19 @@ pub(super) fn restore<S: Store>(
         changed_groups: HashSet::new(),
         dedup: Dedup::open(&store, number)?,
         forgotten_ms: i64::MIN,
-        scheduled_total: 0,
-        saved_released: (0, DueKey::MIN),
+        scheduled: Vec::new(),
+        saved_released: (Vec::new(), DueKey::MIN),
+        saved_counts: Vec::new(),
+        changed: changed_offsets(&store, number)?,
+        last_change: last_change(&store, number)?,
+        saved_index: None,
         checkpointing: None,
         store: store.clone(),
     };
     let mut result = Ok(());
     let (from, to) = (
         key(number, Kind::Partition, 0),
-        key(number, Kind::Group, u32::MAX),
+        key(number, Kind::TopicCounts, u32::MAX),
     );
     store.scan(Family::Meta, &from, &to, &mut |key, value| match partition
         .restore_record(key, value)
@@ -159,6 +183,7 @@ pub(super) fn restore<S: Store>(
     })?;
     result?;
     partition.topics.saved = partition.topics.len();
+    partition.saved_index = partition.applied.map(|applied| applied.index);
     Ok(partition)
 }
 
@@ -182,7 +207,23 @@ impl<S: Store> Partition<S> {
                 self.groups.push(group);
                 Ok(())
             }
+            (Kind::TopicCounts, number) => self.restore_counts(number as usize, value),
         }
+    }
+
+    fn restore_counts(&mut self, topic: usize, mut value: &[u8]) -> Result<(), Malformed> {
+        let input = &mut value;
+        let counts = (take_u64(input)?, take_u64(input)?);
+        if topic >= self.topics.len() {
+            return Err(Malformed);
+        }
+        self.scheduled.resize(topic + 1, 0);
+        self.scheduled[topic] = counts.0;
+        self.saved_released.0.resize(topic + 1, 0);
+        self.saved_released.0[topic] = counts.1;
+        self.saved_counts.resize(topic + 1, (0, 0));
+        self.saved_counts[topic] = counts;
+        Ok(())
     }
 
     fn restore_partition(&mut self, mut value: &[u8]) -> Result<(), Malformed> {
@@ -196,8 +237,6 @@ impl<S: Store> Partition<S> {
         });
         self.next_offset = take_u64(input)?;
         self.horizon = DueKey::new(take_i64(input)?, take_u64(input)?);
-        self.scheduled_total = take_u64(input)?;
-        self.saved_released.0 = take_u64(input)?;
         self.saved_released.1 = DueKey::new(take_i64(input)?, take_u64(input)?);
         self.forgotten_ms = take_i64(input)?;
         self.membership = take_bytes(input)?.to_vec();

@@ -6,9 +6,13 @@
 //! leader removes it before it accepts anything.
 
 use super::Partition;
+use super::change::{LAST_CHANGE, version_at};
+use crate::keys::change::{State, Version};
 use crate::keys::dedup::{Accepted, Encoded, Record};
-use crate::keys::{batch, bounds, chunk, dead, dedup, run};
+use crate::keys::overrides::Override;
+use crate::keys::{batch, bounds, change, chunk, dead, dedup, overrides, run};
 use crate::store::{Family, Store, StoreError, Write, WriteBatch};
+use crate::types::DueKey;
 use std::ops::ControlFlow;
 
 /// What an id's record says when nothing is to be remembered: no partition gives out this offset.
@@ -22,6 +26,11 @@ impl<S: Store> Partition<S> {
     /// every entry of the log is applied and before the next one is proposed. Returns whether there
     /// was anything; looking costs one read.
     pub fn discard_unknown(&mut self) -> Result<bool, StoreError> {
+        let changes = self.discard_unknown_changes()?;
+        Ok(self.discard_unknown_events()? || changes)
+    }
+
+    fn discard_unknown_events(&mut self) -> Result<bool, StoreError> {
         let (from, to) = (
             batch::key(self.number, self.next_offset),
             batch::key(self.number, u64::MAX),
@@ -53,6 +62,54 @@ impl<S: Store> Partition<S> {
         self.store.write(&writes)?;
         let ids = self.unknown_ids()?;
         self.store.ingest(Family::Dedup, &ids)?;
+        Ok(true)
+    }
+
+    /// Takes back what lost entries had made of events: cancelled ones are scheduled again, moved
+    /// ones go back to where they were.
+    fn discard_unknown_changes(&mut self) -> Result<bool, StoreError> {
+        let applied = self.applied.map_or(0, |applied| applied.index);
+        let last_change = change::key(self.number, LAST_CHANGE, 0);
+        if self.last_change <= applied {
+            return Ok(false);
+        }
+        let mut unknown = Vec::new();
+        let (from, to) = (change::key(self.number, 0, 0), last_change);
+        self.store
+            .scan(Family::Change, &from, &to, &mut |key, value| {
+                if let (Ok((offset, index)), Ok(version)) =
+                    (change::decode_key(key), Version::decode(value))
+                    && index > applied
+                {
+                    unknown.push((offset, index, version));
+                }
+                ControlFlow::Continue(())
+            })?;
+        let mut writes = WriteBatch::default();
+        for (offset, index, version) in unknown {
+            writes.delete(Family::Change, change::key(self.number, offset, index));
+            let at =
+                |due_ms| overrides::key(self.number, version.topic, DueKey::new(due_ms, offset));
+            writes.delete(Family::Override, at(version.due_ms));
+            writes.delete(Family::Override, at(version.published_ms));
+            let Some((left, _)) = version_at(&self.store, self.number, offset, applied)? else {
+                continue;
+            };
+            let is_here = left.state != State::Cancelled;
+            if !is_here || left.due_ms != left.published_ms {
+                writes.put(
+                    Family::Override,
+                    at(left.published_ms),
+                    Override::Gone.encode(),
+                );
+            }
+            if is_here && left.due_ms != left.published_ms {
+                writes.put(Family::Override, at(left.due_ms), Override::Here.encode());
+            }
+        }
+        self.last_change = applied;
+        writes.put(Family::Change, last_change, applied.to_be_bytes());
+        self.store.write(&writes)?;
         Ok(true)
     }
 

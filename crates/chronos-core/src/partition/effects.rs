@@ -2,6 +2,7 @@
 //! and release events. A follower drops it.
 
 use crate::keys::batch::Batch;
+use crate::keys::change::Version;
 use crate::types::{DueKey, GroupNumber, TopicNumber};
 use crate::wheel::Timer;
 
@@ -49,6 +50,58 @@ pub enum Outcome {
         /// False when it existed before.
         created: bool,
     },
+    /// Of a change section: one for each item, in order.
+    Changed(Vec<Changed>),
+    /// Of a replace section: what became of the event to cancel, and of the events to publish.
+    /// Nothing was published and nothing cancelled unless both happened.
+    Replaced(Changed, Published),
+}
+
+/// What was decided about one change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The event is there; nothing was to be changed.
+    Found,
+    /// It is cancelled now.
+    Cancelled,
+    /// It is moved now.
+    Rescheduled,
+    /// It is fired now.
+    Fired,
+    /// Too late: it was released before.
+    AlreadyFired,
+    /// It was cancelled before.
+    AlreadyCancelled,
+    /// It has another version than the one asked for.
+    VersionMismatch,
+    /// There is no such event.
+    NotFound,
+}
+
+/// Outcome of one change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Changed {
+    /// What was decided.
+    pub verdict: Verdict,
+    /// How the event stands after it.
+    pub version: Version,
+    /// Whether it was released, or was fired by this change.
+    pub fired: bool,
+}
+
+/// A scheduled event that falls due at another time, or never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Move {
+    /// Its topic.
+    pub topic: TopicNumber,
+    /// The event.
+    pub offset: u64,
+    /// When it was due, Unix milliseconds.
+    pub from_ms: i64,
+    /// When it is due; `None` when it is cancelled.
+    pub to_ms: Option<i64>,
+    /// The time that clients are told, Unix milliseconds.
+    pub schedule_ms: i64,
 }
 
 /// Outcome of a publish section. Accepted events have contiguous offsets in slot order.
@@ -60,6 +113,8 @@ pub struct Published {
     pub accepted: u32,
     /// Slots refused because their message id is known.
     pub duplicates: Vec<u32>,
+    /// For each of them, the offset of the event that has the id.
+    pub known_offsets: Vec<u64>,
 }
 
 /// Everything that came of one log entry.
@@ -77,4 +132,6 @@ pub struct Effects {
     pub timers: Vec<Timer>,
     /// Events accepted that were due on arrival, released by this entry, in due order.
     pub runs: Vec<Run>,
+    /// Scheduled events that were cancelled or moved, each once.
+    pub moves: Vec<Move>,
 }

@@ -15,6 +15,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `publish.rs` | accepting events |
+//! | `change.rs` | cancelling, moving and firing scheduled events |
 //! | `due_index.rs` | writing scheduled and due events to the index |
 //! | `released.rs` | reading the index in due order |
 //! | `group.rs` | progress of consumer groups |
@@ -23,6 +24,7 @@
 //! | `discard.rs` | removing what the index knows and the log does not |
 //! | `effects.rs` | what comes out |
 
+pub mod change;
 mod checkpoint;
 mod discard;
 mod due_index;
@@ -35,7 +37,7 @@ pub mod released;
 mod topics;
 
 pub use checkpoint::Checkpoint;
-pub use effects::{Effects, Outcome, Published, Run};
+pub use effects::{Changed, Effects, Move, Outcome, Published, Run, Verdict};
 pub use group::Group;
 pub use topics::Topics;
 
@@ -43,10 +45,13 @@ use crate::command::create_group::CreateGroup;
 use crate::command::settle::Settle;
 use crate::command::{Batch, DecodeError, Kind};
 use crate::dedup::Dedup;
+use crate::keys::dedup::IdHash;
 use crate::store::{Store, StoreError, WriteBatch};
 use crate::types::{DueKey, GroupNumber, PartitionNumber, TopicNumber};
+use change::Changing;
 use hashbrown::{HashMap, HashSet};
 use publish::Accepting;
+use roaring::RoaringTreemap;
 
 /// Place of an entry in the replicated log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,12 +92,21 @@ pub struct Partition<S> {
     dedup: Dedup,
     /// Message ids accepted up to this time are forgotten, Unix milliseconds. Never moves back.
     forgotten_ms: i64,
-    /// Events ever accepted that were not due on arrival.
-    scheduled_total: u64,
-    /// Of the last checkpoint: how many of them had been released, and up to which due key.
-    saved_released: (u64, DueKey),
-    /// Of the checkpoint under way: its `forgotten_ms`.
-    checkpointing: Option<i64>,
+    /// By topic: events ever accepted that were not due on arrival, without the cancelled ones.
+    scheduled: Vec<u64>,
+    /// Of the last checkpoint: how many of them had been released by topic, and up to which due key.
+    saved_released: (Vec<u64>, DueKey),
+    /// By topic: the counts in the last checkpoint.
+    saved_counts: Vec<(u64, u64)>,
+    /// Events that were ever cancelled, moved or fired by hand. May hold more than is applied.
+    changed: RoaringTreemap,
+    /// Log index of the last entry that the index knows to have changed an event. Applying the log
+    /// again does not move it back.
+    last_change: u64,
+    /// Log index of the last durable checkpoint.
+    saved_index: Option<u64>,
+    /// Of the checkpoint under way: its `forgotten_ms` and log index.
+    checkpointing: Option<(i64, u64)>,
 }
 
 impl<S: Store> Partition<S> {
@@ -119,6 +133,7 @@ impl<S: Store> Partition<S> {
         let target_ms = batch.now_ms.saturating_add(i64::from(batch.ahead_ms));
         let horizon_ms = self.least_due_ms().max(target_ms);
         let mut accepting = Accepting::new(horizon_ms, self.next_offset);
+        let mut changing = Changing::default();
         for section in batch.sections() {
             let section = section?;
             let outcome = match section.kind {
@@ -137,6 +152,10 @@ impl<S: Store> Partition<S> {
                     Outcome::Settled
                 }
                 Kind::CreateGroup => self.create_group(&CreateGroup::decode(section.payload)?),
+                Kind::Change => self.change(&section, batch.now_ms, &accepting, &mut changing)?,
+                Kind::Replace => {
+                    self.replace(&section, batch.now_ms, &mut accepting, &mut changing)?
+                }
             };
             effects.outcomes.push(outcome);
         }
@@ -147,6 +166,7 @@ impl<S: Store> Partition<S> {
             &mut accepting,
             &mut writes,
         );
+        effects.moves = self.write_changes(changing, position.index, &mut writes);
         if !writes.is_empty() {
             self.store.write(&writes)?;
         }
@@ -157,7 +177,13 @@ impl<S: Store> Partition<S> {
             .horizon
             .max(DueKey::new(accepting.horizon_ms, self.next_offset).before());
         effects.horizon = self.horizon;
-        self.scheduled_total += accepting.timers.len() as u64;
+        for timer in &accepting.timers {
+            let topic = timer.topic as usize;
+            if self.scheduled.len() <= topic {
+                self.scheduled.resize(topic + 1, 0);
+            }
+            self.scheduled[topic] += 1;
+        }
         effects.timers = accepting.timers;
         effects.runs = accepting.runs;
         Ok(effects)
@@ -269,17 +295,37 @@ impl<S: Store> Partition<S> {
         self.group_numbers.get(&(name.to_owned(), topic)).copied()
     }
 
-    /// Events ever accepted that were not due on arrival.
+    /// By topic number: events ever accepted that were not due on arrival, without the cancelled
+    /// ones. Topics beyond the end had none.
     #[must_use]
-    pub fn scheduled_total(&self) -> u64 {
-        self.scheduled_total
+    pub fn scheduled(&self) -> &[u64] {
+        &self.scheduled
     }
 
-    /// How many of the scheduled events were released at the last checkpoint, and up to which due
-    /// key: where counting begins after a restart.
+    /// How many of the scheduled events of each topic were released at the last checkpoint, and up
+    /// to which due key: where counting begins after a restart.
     #[must_use]
-    pub fn saved_released(&self) -> (u64, DueKey) {
-        self.saved_released
+    pub fn saved_released(&self) -> &(Vec<u64>, DueKey) {
+        &self.saved_released
+    }
+
+    /// Events that were ever cancelled, moved or fired by hand.
+    #[must_use]
+    pub fn changed(&self) -> &RoaringTreemap {
+        &self.changed
+    }
+
+    /// The offset of the event that brought a message id, as far as it is remembered.
+    pub fn offset_of_id(&self, id: IdHash) -> Result<Option<u64>, StoreError> {
+        let known = match self.dedup.recent(id) {
+            Some(known) => Some(known),
+            None => self
+                .dedup
+                .look_up(&self.store, self.number, &[id], self.next_offset)?
+                .first()
+                .map(|(_, known)| *known),
+        };
+        Ok(known.map(|known| known.offset))
     }
 
     /// Ids that are only in memory and wait for a checkpoint.

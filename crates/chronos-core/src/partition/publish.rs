@@ -22,6 +22,8 @@ pub(super) struct Accepting {
     pub(super) runs: Vec<Run>,
     pub(super) spans: Vec<Span>,
     pub(super) schedule_ms: (i64, i64),
+    /// An event that is cancelled in favour of those accepted now: its id does not count.
+    pub(super) replacing: Option<u64>,
     /// The topic of the event before: most events of a batch share one.
     last_topic: Option<(Box<[u8]>, TopicNumber)>,
 }
@@ -36,6 +38,7 @@ impl Accepting {
             runs: Vec::new(),
             spans: Vec::new(),
             schedule_ms: (i64::MAX, i64::MIN),
+            replacing: None,
             last_topic: None,
         }
     }
@@ -105,8 +108,12 @@ impl<S: Store> Partition<S> {
                 .map(|(_, accepted)| accepted);
             if !slot.allow_duplicate {
                 let before = self.dedup.recent(*id).or(stored);
-                if before.is_some_and(|accepted| accepted.at_ms > self.forgotten_ms) {
+                if let Some(known) = before.filter(|accepted| {
+                    accepted.at_ms > self.forgotten_ms
+                        && accepting.replacing != Some(accepted.offset)
+                }) {
                     published.duplicates.push(slot_number as u32);
+                    published.known_offsets.push(known.offset);
                     accepting.spans.extend(span.take());
                     continue;
                 }

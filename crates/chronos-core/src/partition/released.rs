@@ -1,14 +1,18 @@
 //! Reading the index in due order: released events for groups that lag, timers for the wheel.
 //!
+//! What is in the chunks is what was published; [`Overrides`] say what was cancelled or moved since.
+//!
 //! The index does not know when a late event was scheduled, only the due time it was given, so the
 //! runs read here have `ready_ms == due_ms`.
 
 use super::effects::Run;
 use crate::keys::chunk::{self, Bucket};
+use crate::keys::overrides::{self, Override};
 use crate::keys::run;
 use crate::store::{Family, Store, StoreError};
 use crate::types::{DueKey, PartitionNumber, TopicNumber};
 use crate::wheel::Timer;
+use hashbrown::HashSet;
 use std::collections::BinaryHeap;
 use std::ops::{ControlFlow, Range, RangeInclusive};
 
@@ -19,6 +23,11 @@ const DAMAGED_CHUNK: StoreError = StoreError::Damaged {
 const DAMAGED_RUN: StoreError = StoreError::Damaged {
     family: Family::Run,
     reason: "a run of due events is malformed",
+};
+
+const DAMAGED_OVERRIDE: StoreError = StoreError::Damaged {
+    family: Family::Override,
+    reason: "where an event was moved is malformed",
 };
 
 /// Width of the first stretch of time that is read at once, milliseconds. It doubles while little is
@@ -104,6 +113,26 @@ fn next_ms(
             return Err(DAMAGED_CHUNK);
         }
     }
+    let from = overrides::key(partition, topic, after);
+    let to = [&overrides::key(partition, topic, upto)[..], &[0]].concat();
+    let mut damaged = false;
+    store.scan(Family::Override, &from, &to, &mut |key, value| match (
+        overrides::decode_key(key),
+        Override::decode(value),
+    ) {
+        (Ok(_), Ok(Override::Gone)) => ControlFlow::Continue(()),
+        (Ok((_, due)), Ok(Override::Here)) => {
+            consider(due.due_ms);
+            ControlFlow::Break(())
+        }
+        _ => {
+            damaged = true;
+            ControlFlow::Break(())
+        }
+    })?;
+    if damaged {
+        return Err(DAMAGED_OVERRIDE);
+    }
     // The run that holds `after` itself may come first: it gives a time that is early, not late.
     let from = run::key(partition, topic, first_ms, 0);
     let to = run::key(partition, topic, upto.due_ms, u64::MAX);
@@ -136,7 +165,7 @@ fn read_chunks(
     let mut first = BinaryHeap::new();
     let mut complete_upto = upto;
     let times = after.due_ms..=upto.due_ms;
-    visit_chunks(store, partition, topic, times, &mut |due| {
+    visit_scheduled(store, partition, topic, times, &mut |due| {
         if due > after && due <= complete_upto {
             first.push(due);
             if first.len() as u64 > most {
@@ -155,7 +184,65 @@ fn read_chunks(
     Ok(complete_upto)
 }
 
-/// Visits the events of every chunk that may hold one due in `times` (Unix ms), on every level.
+/// Where a stretch of time differs from what its chunks say.
+#[derive(Debug, Default)]
+struct Overrides {
+    gone: HashSet<DueKey>,
+    here: Vec<DueKey>,
+}
+
+impl Overrides {
+    fn read(
+        store: &impl Store,
+        partition: PartitionNumber,
+        topic: TopicNumber,
+        times: &RangeInclusive<i64>,
+    ) -> Result<Self, StoreError> {
+        let mut found = Self::default();
+        let mut damaged = false;
+        let from = overrides::key(partition, topic, DueKey::new(*times.start(), 0));
+        let to = overrides::key(partition, topic, DueKey::new(*times.end(), u64::MAX));
+        store.scan(Family::Override, &from, &to, &mut |key, value| {
+            match (overrides::decode_key(key), Override::decode(value)) {
+                (Ok((_, due)), Ok(Override::Gone)) => drop(found.gone.insert(due)),
+                (Ok((_, due)), Ok(Override::Here)) => found.here.push(due),
+                _ => damaged = true,
+            }
+            if damaged {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
+        if damaged {
+            return Err(DAMAGED_OVERRIDE);
+        }
+        Ok(found)
+    }
+}
+
+/// Visits every scheduled event due in `times` (Unix ms), and perhaps others: the events of every
+/// chunk that may hold one, on every level, without those that were cancelled or moved away, and
+/// those that were moved there.
+fn visit_scheduled(
+    store: &impl Store,
+    partition: PartitionNumber,
+    topic: TopicNumber,
+    times: RangeInclusive<i64>,
+    visit: &mut dyn FnMut(DueKey),
+) -> Result<(), StoreError> {
+    let overrides = Overrides::read(store, partition, topic, &times)?;
+    visit_chunks(store, partition, topic, times, &mut |due| {
+        if overrides.gone.is_empty() || !overrides.gone.contains(&due) {
+            visit(due);
+        }
+    })?;
+    overrides.here.into_iter().for_each(visit);
+    Ok(())
+}
+
+/// Visits the events of every chunk that may hold one due in `times` (Unix ms), on every level, as
+/// they were published.
 fn visit_chunks(
     store: &impl Store,
     partition: PartitionNumber,
@@ -283,13 +370,33 @@ pub fn scheduled(
         return Ok(());
     }
     let times = chunk::bucket_start_ms(buckets.start)..=chunk::bucket_start_ms(buckets.end);
-    visit_chunks(store, partition, topic, times, &mut |due| {
+    visit_scheduled(store, partition, topic, times, &mut |due| {
         if buckets.contains(&chunk::bucket_of(due.due_ms)) {
             visit(Timer {
                 due_ms: due.due_ms,
                 topic,
                 offset: due.offset,
             });
+        }
+    })
+}
+
+/// Visits every scheduled event of a topic with a due key in `(after, upto]`, in no particular order.
+pub fn visit(
+    store: &impl Store,
+    partition: PartitionNumber,
+    topic: TopicNumber,
+    after: DueKey,
+    upto: DueKey,
+    visit: &mut dyn FnMut(DueKey),
+) -> Result<(), StoreError> {
+    if after >= upto {
+        return Ok(());
+    }
+    let times = after.due_ms..=upto.due_ms;
+    visit_scheduled(store, partition, topic, times, &mut |due| {
+        if due > after && due <= upto {
+            visit(due);
         }
     })
 }
@@ -303,17 +410,7 @@ pub fn count_scheduled(
     upto: DueKey,
 ) -> Result<u64, StoreError> {
     let mut count = 0;
-    if after < upto {
-        visit_chunks(
-            store,
-            partition,
-            topic,
-            after.due_ms..=upto.due_ms,
-            &mut |due| {
-                count += u64::from(due > after && due <= upto);
-            },
-        )?;
-    }
+    visit(store, partition, topic, after, upto, &mut |_| count += 1)?;
     Ok(count)
 }
 

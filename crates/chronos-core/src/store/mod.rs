@@ -26,17 +26,23 @@ pub enum Family {
     Dedup = 4,
     /// Dead letters by group.
     Dead = 5,
+    /// Offset of a changed event → its versions.
+    Change = 6,
+    /// Where the due order differs from the chunks.
+    Override = 7,
 }
 
 impl Family {
     /// Every family, in the order of its number.
-    pub const ALL: [Family; 6] = [
+    pub const ALL: [Family; 8] = [
         Family::Meta,
         Family::Batch,
         Family::Chunk,
         Family::Run,
         Family::Dedup,
         Family::Dead,
+        Family::Change,
+        Family::Override,
     ];
 }
 

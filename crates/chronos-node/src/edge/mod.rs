@@ -5,6 +5,7 @@
 //! | `event_service.rs` | EventService; the calls are in `publish.rs`, `subscribe.rs`, `ack.rs`, `replay.rs` |
 //! | `group_service.rs` | ConsumerGroupService |
 //! | `partition_service.rs` | PartitionService |
+//! | `schedule/` | ScheduleService |
 //! | `not_built.rs` | services that are not built yet |
 //! | `validate.rs` | what an event must satisfy |
 //! | `status.rs` | the table from errors to statuses |
@@ -18,6 +19,7 @@ mod not_built;
 mod partition_service;
 mod publish;
 mod replay;
+mod schedule;
 mod status;
 mod subscribe;
 pub mod validate;
@@ -32,6 +34,7 @@ use chronos_proto::server::event_service_server::EventServiceServer;
 use chronos_proto::server::partition_service_server::PartitionServiceServer;
 use chronos_proto::server::raft_service_server::RaftServiceServer;
 use chronos_proto::server::replication_service_server::ReplicationServiceServer;
+use chronos_proto::server::schedule_service_server::ScheduleServiceServer;
 use chronos_proto::server::transaction_service_server::TransactionServiceServer;
 use chronos_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
 use not_built::NotBuilt;
@@ -73,7 +76,10 @@ pub async fn serve(
     });
     serving(&health, &events).await;
     serving(&health, &groups).await;
+    let publisher = publish::Publisher::new(Arc::clone(engine), Arc::clone(metrics), config);
+    let schedules = ScheduleServiceServer::new(schedule::Schedules::new(engine, publisher));
     serving(&health, &partitions).await;
+    serving(&health, &schedules).await;
 
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -97,6 +103,7 @@ pub async fn serve(
         .add_service(events)
         .add_service(groups)
         .add_service(partitions)
+        .add_service(schedules)
         .add_service(ReplicationServiceServer::new(NotBuilt))
         .add_service(RaftServiceServer::new(NotBuilt))
         .add_service(CrossRegionServiceServer::new(NotBuilt))

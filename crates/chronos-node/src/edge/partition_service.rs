@@ -106,7 +106,7 @@ impl PartitionService for Partitions {
         request: Request<GetSchedulerStatusRequest>,
     ) -> Result<Response<SchedulerStatus>, Status> {
         let handle = self.find(request.into_inner().partition_id)?;
-        let standing = *handle.standing.lock();
+        let standing = handle.standing.lock().clone();
         let delay_ms = standing
             .next_due_ms
             .map_or(0, |due_ms| (due_ms - clock::now_ms()).max(0));

@@ -3,17 +3,20 @@
 //! A rejected event is an answer, not an error: the call ends `OK` with `success=false` and the
 //! reason, which existing clients compare.
 
+use super::schedule::find;
 use super::status;
 use super::validate::{self, Invalid};
 use crate::config::Config;
 use crate::engine::{self, Engine, Handle, Message, Refused};
 use crate::metrics::Metrics;
 use bytes::Bytes;
+use chronos_core::command::change::Action;
 use chronos_core::command::publish::{Builder, NewEvent};
+use chronos_core::keys::change::State;
 use chronos_core::mutant;
 use chronos_core::partition::Published;
 use chronos_core::types::{PartitionNumber, route};
-use chronos_proto::cronos_db::{PublishBatchResponse, PublishResponse};
+use chronos_proto::cronos_db::{ExistingEvent, PublishBatchResponse, PublishResponse};
 use chronos_proto::raw::{self, EventFields};
 use chronos_wal::FsyncMode;
 use std::collections::BTreeMap;
@@ -33,7 +36,7 @@ const WAIT_FOR_ROOM: Duration = Duration::from_secs(5);
 pub struct Publisher {
     engine: Arc<Engine>,
     metrics: Arc<Metrics>,
-    dedup_ttl_ms: u64,
+    pub(super) dedup_ttl_ms: u64,
     max_inflight_bytes: usize,
     /// Answers leave before the disk has the event, unless the publisher asks otherwise.
     replies_early: bool,
@@ -91,9 +94,14 @@ impl Publisher {
             .await
             .map_err(|failed| failed.status())?;
         if published.accepted == 0 {
+            let existing = match (request.return_existing, published.known_offsets.first()) {
+                (true, Some(offset)) => self.existing(partition, *offset).await?,
+                _ => None,
+            };
             return Ok(PublishResponse {
                 success: false,
                 error: DUPLICATE.into(),
+                existing,
                 ..PublishResponse::default()
             });
         }
@@ -108,7 +116,31 @@ impl Publisher {
             offset: published.first_offset as i64,
             partition_id: partition as i32,
             schedule_ts,
+            ..PublishResponse::default()
         })
+    }
+
+    /// The event that made another one a duplicate.
+    async fn existing(
+        &self,
+        partition: PartitionNumber,
+        offset: u64,
+    ) -> Result<Option<ExistingEvent>, Status> {
+        let Some(handle) = self.engine.partition(partition) else {
+            return Ok(None);
+        };
+        let Some(found) = find::at(handle, offset)? else {
+            return Ok(None);
+        };
+        let changed = found.change(Action::Get, None).await?;
+        Ok(Some(ExistingEvent {
+            offset: offset as i64,
+            partition_id: partition as i32,
+            schedule_ts: changed.version.schedule_ms,
+            version: changed.version.version as i64,
+            fired: changed.fired,
+            cancelled: changed.version.state == State::Cancelled,
+        }))
     }
 
     /// Publishes many events; each is judged alone.
@@ -196,7 +228,7 @@ impl Publisher {
         Ok(published)
     }
 
-    async fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Failed> {
+    pub(super) async fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Failed> {
         // A single publish larger than the bound goes alone.
         let places = bytes.min(self.max_inflight_bytes).max(1) as u32;
         let room = Arc::clone(self.engine.inflight());
@@ -226,13 +258,13 @@ async fn sync(handle: Handle) -> Result<(), Failed> {
 }
 
 /// Why a partition's share of a publish has no outcome.
-enum Failed {
+pub(super) enum Failed {
     Refused(Refused),
     Overloaded,
 }
 
 impl Failed {
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         match self {
             Failed::Refused(refused) => status::of_refused(refused),
             Failed::Overloaded => status::overloaded(),
@@ -241,14 +273,14 @@ impl Failed {
 }
 
 /// The events of a request, sorted by partition.
-struct Sections {
+pub(super) struct Sections {
     partitions: u32,
     events: usize,
     builders: BTreeMap<PartitionNumber, Builder>,
 }
 
 impl Sections {
-    fn new(partitions: usize, events: usize) -> Self {
+    pub(super) fn new(partitions: usize, events: usize) -> Self {
         Self {
             partitions: partitions as u32,
             events,
@@ -256,7 +288,7 @@ impl Sections {
         }
     }
 
-    fn push(
+    pub(super) fn push(
         &mut self,
         fields: &EventFields<'_>,
         bytes: &Bytes,
@@ -282,7 +314,7 @@ impl Sections {
         partition
     }
 
-    fn into_iter(self) -> impl Iterator<Item = (PartitionNumber, Builder)> {
+    pub(super) fn into_iter(self) -> impl Iterator<Item = (PartitionNumber, Builder)> {
         self.builders.into_iter()
     }
 }

@@ -307,6 +307,7 @@ pub fn stored(event: StoredEvent, partition: u32) -> raw::StoredEvent {
         partition_id: partition as i32,
         checksum: event.checksum,
         term: event.term as i64,
+        schedule_ts: (event.schedule_ms != event.published_ms).then_some(event.schedule_ms),
     };
     let body = if mutant!("wrong-payload") {
         damaged(&event.body)

@@ -69,12 +69,12 @@ impl Checkpointer {
     pub fn save(mut self) -> anyhow::Result<Self> {
         let mut begun = Vec::new();
         for (at, (handle, saved)) in self.partitions.iter().enumerate() {
-            let (released, upto) = handle.standing.lock().released;
+            let (released, upto) = handle.standing.lock().released.clone();
             let mut state = handle.state.lock();
             if state.applied().map(|applied| applied.index) == *saved {
                 continue;
             }
-            if let Some(checkpoint) = state.begin_checkpoint(released, upto) {
+            if let Some(checkpoint) = state.begin_checkpoint(&released, upto) {
                 begun.push((at, checkpoint));
             }
         }

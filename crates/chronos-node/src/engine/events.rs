@@ -6,11 +6,15 @@
 use bytes::Bytes;
 use chronos_core::command::publish::{self, SLOT_LEN, Slot};
 use chronos_core::keys::batch::{self, Batch, Place};
+use chronos_core::keys::change::Version;
+use chronos_core::partition::Move;
+use chronos_core::partition::change::version_at;
 use chronos_core::store::{Family, Store, StoreError};
 use chronos_core::types::PartitionNumber;
 use chronos_store::RocksStore;
 use chronos_wal::Wal;
 use parking_lot::RwLock;
+use roaring::RoaringTreemap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -38,6 +42,8 @@ pub struct StoredEvent {
     pub body: Bytes,
     /// Position and length of the topic within the body.
     pub topic: (u32, u8),
+    /// When the client wanted it when it was published, Unix milliseconds.
+    pub published_ms: i64,
 }
 
 impl StoredEvent {
@@ -84,17 +90,48 @@ pub struct Events {
     wal: Wal,
     /// The latest log entries with events, in offset order without a gap.
     recent: RwLock<VecDeque<Arc<Batch>>>,
+    /// Events that were ever cancelled, moved or fired by hand, and perhaps some that were not.
+    changed: RwLock<RoaringTreemap>,
 }
 
 impl Events {
     /// Reads from this log and index.
-    pub fn new(partition: PartitionNumber, store: RocksStore, wal: Wal) -> Self {
+    pub fn new(
+        partition: PartitionNumber,
+        store: RocksStore,
+        wal: Wal,
+        changed: RoaringTreemap,
+    ) -> Self {
         Self {
             partition,
             store,
             wal,
             recent: RwLock::default(),
+            changed: RwLock::new(changed),
         }
+    }
+
+    /// Takes note of events that were just changed.
+    pub fn moved(&self, moves: &[Move]) {
+        if !moves.is_empty() {
+            let mut changed = self.changed.write();
+            changed.extend(moves.iter().map(|moved| moved.offset));
+        }
+    }
+
+    /// Whether an event may have been changed since it was published.
+    pub fn is_changed(&self, offset: u64) -> bool {
+        self.changed.read().contains(offset)
+    }
+
+    /// What became of an event since it was published, as far as it is applied; `None` when nothing
+    /// did.
+    pub fn version(&self, offset: u64) -> Result<Option<Version>, StoreError> {
+        if !self.is_changed(offset) {
+            return Ok(None);
+        }
+        let found = version_at(&self.store, self.partition, offset, u64::MAX)?;
+        Ok(found.map(|(version, _)| version))
     }
 
     /// Keeps the place of an entry that was just applied.
@@ -142,6 +179,7 @@ impl Events {
     ) {
         let mut batch: Option<Arc<Batch>> = None;
         let mut rest = offsets;
+        let any_changed = !self.changed.read().is_empty();
         while let Some(&first) = rest.first() {
             let neighbours = rest
                 .windows(2)
@@ -156,7 +194,16 @@ impl Events {
             };
             let read = match found {
                 Ok(found) => {
-                    let read = self.read_neighbours(&found, first, neighbours, visit);
+                    let read =
+                        self.read_neighbours(&found, first, neighbours, &mut |offset, event| {
+                            visit(
+                                offset,
+                                match any_changed {
+                                    true => event.and_then(|event| self.as_changed(event)),
+                                    false => event,
+                                },
+                            );
+                        });
                     batch = Some(found);
                     read
                 }
@@ -171,6 +218,13 @@ impl Events {
             };
             rest = &rest[done..];
         }
+    }
+
+    fn as_changed(&self, mut event: StoredEvent) -> Result<StoredEvent, ReadError> {
+        if let Some(version) = self.version(event.offset)? {
+            event.schedule_ms = version.schedule_ms;
+        }
+        Ok(event)
     }
 
     /// Reads up to `most` events from `first` on out of one entry; returns how many it did.
@@ -219,6 +273,7 @@ impl Events {
                     checksum: slot.checksum,
                     body: bodies.slice(from..to),
                     topic: slot.topic,
+                    published_ms: slot.schedule_ms,
                 }),
                 _ => Err(ReadError::Damaged {
                     partition: self.partition,

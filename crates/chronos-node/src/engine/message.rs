@@ -5,8 +5,9 @@ use super::machine::SharedPartition;
 use crate::delivery::{Ack, Dispatch, SessionId};
 use crate::engine::credit::Credit;
 use bytes::Bytes;
+use chronos_core::command::change::Item;
 use chronos_core::command::create_group::CreateGroup;
-use chronos_core::partition::Published;
+use chronos_core::partition::{Changed, Published};
 use chronos_core::types::{DueKey, GroupNumber, PartitionNumber};
 use chronos_wal::Wal;
 use parking_lot::Mutex;
@@ -45,6 +46,26 @@ pub struct Publish {
     pub reply: oneshot::Sender<Result<Published, Refused>>,
 }
 
+/// Events to cancel, move, fire or look at: one section of a log entry.
+#[derive(Debug)]
+pub struct Changes {
+    /// What to do with which event.
+    pub items: Vec<Item>,
+    /// Gets one outcome for each, in order, once they are durable and applied.
+    pub reply: oneshot::Sender<Result<Vec<Changed>, Refused>>,
+}
+
+/// An event to cancel and events to publish in its place: one section of a log entry.
+#[derive(Debug)]
+pub struct Replace {
+    /// The section, as `command::change::Replace` encodes it.
+    pub section: Bytes,
+    /// Held until the answer is sent.
+    pub permit: OwnedSemaphorePermit,
+    /// Gets the outcome of both once it is durable and applied.
+    pub reply: oneshot::Sender<Result<(Changed, Published), Refused>>,
+}
+
 /// A member to add to a group.
 #[derive(Debug)]
 pub struct Join {
@@ -72,6 +93,12 @@ pub struct Answers {
 pub enum Message {
     /// Publish events.
     Publish(Publish),
+    /// Change scheduled events.
+    Change(Changes),
+    /// Cancel and publish, both or neither.
+    Replace(Replace),
+    /// Say how many events are pending, by topic number.
+    CountPending(oneshot::Sender<Vec<u64>>),
     /// Make sure that a group exists.
     CreateGroup(CreateGroup, oneshot::Sender<Result<GroupNumber, Refused>>),
     /// Add a member.
@@ -87,10 +114,12 @@ pub enum Message {
 }
 
 /// Where a partition's leader stands, for status and metrics.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Standing {
     /// Events accepted for later and not released.
     pub pending: u64,
+    /// The same by topic number; topics beyond the end have none.
+    pub pending_by_topic: Arc<[u64]>,
     /// Released events that were not handed out yet.
     pub waiting: u64,
     /// Unanswered deliveries.
@@ -103,8 +132,8 @@ pub struct Standing {
     pub wheel_entries: u64,
     /// Memory of the wheel, bytes.
     pub wheel_bytes: u64,
-    /// How many scheduled events were released, and up to which due key.
-    pub released: (u64, DueKey),
+    /// How many scheduled events of each topic were released, and up to which due key.
+    pub released: (Arc<[u64]>, DueKey),
 }
 
 /// A partition on this node.
@@ -131,6 +160,19 @@ impl Handle {
             .send(message)
             .await
             .map_err(|_| Refused::Stopping(self.number))
+    }
+
+    /// Changes scheduled events; one outcome for each item, in order.
+    pub async fn change(&self, items: Vec<Item>) -> Result<Vec<Changed>, Refused> {
+        self.ask(|reply| Message::Change(Changes { items, reply }))
+            .await
+    }
+
+    /// Pending events by topic number; topics beyond the end have none.
+    pub async fn count_pending(&self) -> Result<Vec<u64>, Refused> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::CountPending(reply)).await?;
+        answer.await.map_err(|_| Refused::Stopping(self.number))
     }
 
     /// Sends a message that carries a reply channel and waits for the reply.

@@ -22,7 +22,7 @@ mod schedule;
 
 pub use credit::Credit;
 pub use events::{Events, ReadError, StoredEvent};
-pub use message::{Answers, Handle, Join, Message, Publish, Refused};
+pub use message::{Answers, Handle, Join, Message, Publish, Refused, Replace};
 
 use crate::config::Config;
 use crate::delivery::{Policy, SessionId};
@@ -323,10 +323,16 @@ impl Opening<'_> {
         let machine = PartitionMachine::new(Arc::clone(&state), Arc::clone(self.metrics));
         let raft = Group::open(self.raft(&name), wal.clone(), machine).await?;
         let (sender, inbox) = mpsc::channel(INBOX);
+        let changed = state.lock().changed().clone();
         let handle = Handle {
             number,
             inbox: sender,
-            events: Arc::new(Events::new(number, self.store.clone(), wal.clone())),
+            events: Arc::new(Events::new(
+                number,
+                self.store.clone(),
+                wal.clone(),
+                changed,
+            )),
             state,
             wal,
             standing: Arc::default(),

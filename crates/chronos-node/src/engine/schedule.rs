@@ -4,13 +4,18 @@
 //! is accepted into them goes to the wheel at once. Later buckets are the index's, until a page-in
 //! moves the mark; it takes over the events accepted before the mark moved, and those accepted after
 //! go to the wheel themselves. The horizon never enters a bucket that is not wholly in the wheel.
+//!
+//! A timer is not taken out of the wheel when its event is cancelled or moved: it is noted as gone and
+//! dropped when it comes out.
 
 use chronos_core::keys::chunk::{bucket_of, bucket_start_ms};
 use chronos_core::mutant;
+use chronos_core::partition::Move;
 use chronos_core::partition::{Effects, Run, released};
 use chronos_core::store::{Store, StoreError};
 use chronos_core::types::{DueKey, PartitionNumber, TopicNumber};
 use chronos_core::wheel::{Timer, Wheel};
+use hashbrown::{HashMap, HashSet};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -57,23 +62,31 @@ pub struct Schedule {
     near: Duration,
     /// Buckets below are the wheel's.
     loaded_until: i64,
-    /// Buckets from here on are on their way into the wheel.
-    loading_from: Option<i64>,
-    scheduled_total: u64,
-    released_total: u64,
+    /// Buckets from here on are on their way into the wheel, with the events below this offset.
+    loading: Option<(i64, u64)>,
+    /// Timers in the wheel whose event is no longer due then.
+    gone: HashSet<DueKey>,
+    /// Events changed while a page-in is under way that may or may not have seen it: where they are
+    /// due now. The page-in does not count for them.
+    moved_meanwhile: HashMap<u64, (TopicNumber, Option<i64>)>,
+    /// By topic: events accepted for later, without the cancelled ones.
+    scheduled: Vec<u64>,
+    /// By topic: how many of them were released.
+    released: Vec<u64>,
     released_upto: DueKey,
     due: Vec<Timer>,
 }
 
 impl Schedule {
-    /// A schedule that begins at `horizon`. Of `scheduled_total` events accepted for later,
-    /// `released_total` are at or below it. Nothing is in the wheel yet: see [`Schedule::page_in`].
+    /// A schedule that begins at `horizon`. Of the `scheduled` events of each topic that were accepted
+    /// for later, `released` are at or below it. Nothing is in the wheel yet: see
+    /// [`Schedule::page_in`].
     pub fn new(
         partition: PartitionNumber,
         horizon: DueKey,
         near: Duration,
-        scheduled_total: u64,
-        released_total: u64,
+        scheduled: Vec<u64>,
+        released: Vec<u64>,
     ) -> Self {
         let loaded_until = if mutant!("forget-timers-on-restart") {
             i64::MAX
@@ -85,9 +98,11 @@ impl Schedule {
             wheel: Wheel::new(horizon.due_ms),
             near,
             loaded_until,
-            loading_from: None,
-            scheduled_total,
-            released_total,
+            loading: None,
+            gone: HashSet::new(),
+            moved_meanwhile: HashMap::new(),
+            scheduled,
+            released,
             released_upto: horizon,
             due: Vec::new(),
         }
@@ -98,13 +113,13 @@ impl Schedule {
     pub fn page_in(&mut self, now_ms: i64, topics: usize, next_offset: u64) -> Option<PageIn> {
         let near_ms = i64::try_from(self.near.as_millis()).unwrap_or(i64::MAX);
         let wanted = bucket_of(now_ms.saturating_add(near_ms)).saturating_add(1);
-        if self.loading_from.is_some() || self.loaded_until >= wanted {
+        if self.loading.is_some() || self.loaded_until >= wanted {
             return None;
         }
         // A few buckets at a time, so that an idle partition reads seldom.
         let until = wanted.saturating_add(self.read_ahead_buckets());
         let buckets = self.loaded_until..until;
-        self.loading_from = Some(self.loaded_until);
+        self.loading = Some((self.loaded_until, next_offset));
         self.loaded_until = until;
         Some(PageIn {
             partition: self.partition,
@@ -121,9 +136,24 @@ impl Schedule {
 
     /// Takes what a page-in read.
     pub fn paged_in(&mut self, timers: Vec<Timer>) {
-        self.loading_from = None;
+        let loading = self.loading.take();
+        let loading_from = loading.map_or(self.loaded_until, |(from, _)| from);
+        let moved = std::mem::take(&mut self.moved_meanwhile);
         for timer in timers {
-            self.wheel.insert(timer);
+            if !moved.contains_key(&timer.offset) {
+                self.wheel.insert(timer);
+            }
+        }
+        for (offset, (topic, due_ms)) in moved {
+            let was_loading =
+                |due_ms: &i64| (loading_from..self.loaded_until).contains(&bucket_of(*due_ms));
+            if let Some(due_ms) = due_ms.filter(was_loading) {
+                self.wheel.insert(Timer {
+                    due_ms,
+                    topic,
+                    offset,
+                });
+            }
         }
     }
 
@@ -135,16 +165,51 @@ impl Schedule {
 
     /// Whether the horizon may move to this time: everything up to it is in the wheel.
     pub fn is_loaded_upto(&self, time_ms: i64) -> bool {
-        bucket_of(time_ms) < self.loading_from.unwrap_or(self.loaded_until)
+        let loading_from = self.loading.map(|(from, _)| from);
+        bucket_of(time_ms) < loading_from.unwrap_or(self.loaded_until)
     }
 
     /// Takes in what an entry accepted for later.
     pub fn arm(&mut self, effects: &Effects) {
-        self.scheduled_total += effects.timers.len() as u64;
         for timer in &effects.timers {
+            *count_of(&mut self.scheduled, timer.topic) += 1;
             if bucket_of(timer.due_ms) < self.loaded_until {
                 self.wheel.insert(*timer);
             }
+        }
+        for moved in &effects.moves {
+            self.move_timer(moved);
+        }
+    }
+
+    /// Takes an event from where it was due and puts it where it is due now.
+    fn move_timer(&mut self, moved: &Move) {
+        if moved.to_ms.is_none() {
+            let scheduled = count_of(&mut self.scheduled, moved.topic);
+            *scheduled = scheduled.saturating_sub(1);
+        }
+        let paging = self
+            .loading
+            .filter(|(_, below_offset)| moved.offset < *below_offset);
+        let loaded = paging.map_or(self.loaded_until, |(from, _)| from);
+        let key = |due_ms| DueKey::new(due_ms, moved.offset);
+        if bucket_of(moved.from_ms) < loaded && !mutant!("cancel-not-indexed") {
+            self.gone.insert(key(moved.from_ms));
+        }
+        if let Some(due_ms) = moved.to_ms
+            && bucket_of(due_ms) < loaded
+            // A timer that is still there from before counts again.
+            && !self.gone.remove(&key(due_ms))
+        {
+            self.wheel.insert(Timer {
+                due_ms,
+                topic: moved.topic,
+                offset: moved.offset,
+            });
+        }
+        if paging.is_some() {
+            self.moved_meanwhile
+                .insert(moved.offset, (moved.topic, moved.to_ms));
         }
     }
 
@@ -152,7 +217,11 @@ impl Schedule {
     pub fn release(&mut self, horizon: DueKey) -> Vec<Run> {
         self.due.clear();
         self.wheel.expire(horizon.due_ms, &mut self.due);
-        self.released_total += self.due.len() as u64;
+        if !self.gone.is_empty() {
+            let gone = &mut self.gone;
+            self.due
+                .retain(|timer| !gone.remove(&DueKey::new(timer.due_ms, timer.offset)));
+        }
         self.released_upto = self.released_upto.max(horizon);
         if mutant!("wheel-lost-tick") {
             self.due.retain(|timer| timer.due_ms % 16 != 3);
@@ -176,6 +245,9 @@ impl Schedule {
                 }),
             }
         }
+        for run in &runs {
+            *count_of(&mut self.released, run.topic) += run.count;
+        }
         runs
     }
 
@@ -184,20 +256,37 @@ impl Schedule {
         self.wheel.next_due_ms()
     }
 
-    /// Events accepted for later and not released.
-    pub fn pending(&self) -> u64 {
-        self.scheduled_total.saturating_sub(self.released_total)
+    /// Events accepted for later and not released, by topic.
+    pub fn pending_by_topic(&self) -> impl Iterator<Item = u64> + '_ {
+        let released = self.released.iter().copied().chain(std::iter::repeat(0));
+        (self.scheduled.iter().zip(released))
+            .map(|(scheduled, released)| scheduled.saturating_sub(released))
     }
 
-    /// How many scheduled events were released, and up to which due key.
-    pub fn released(&self) -> (u64, DueKey) {
-        (self.released_total, self.released_upto)
+    /// Events accepted for later and not released.
+    #[cfg(test)]
+    pub fn pending(&self) -> u64 {
+        self.pending_by_topic().sum()
+    }
+
+    /// How many scheduled events of each topic were released, and up to which due key.
+    pub fn released(&self) -> (&[u64], DueKey) {
+        (&self.released, self.released_upto)
     }
 
     /// Events in the wheel, and the memory it has, bytes.
     pub fn wheel_size(&self) -> (usize, usize) {
         (self.wheel.len(), self.wheel.bytes())
     }
+}
+
+/// The count of a topic, which begins at 0.
+fn count_of(counts: &mut Vec<u64>, topic: TopicNumber) -> &mut u64 {
+    let topic = topic as usize;
+    if counts.len() <= topic {
+        counts.resize(topic + 1, 0);
+    }
+    &mut counts[topic]
 }
 
 #[cfg(test)]
@@ -244,7 +333,7 @@ mod tests {
     #[test]
     fn an_event_has_one_owner_whenever_it_was_accepted() {
         let store = MemoryStore::new();
-        let mut schedule = Schedule::new(0, DueKey::new(0, 0), NEAR, 0, 0);
+        let mut schedule = Schedule::new(0, DueKey::new(0, 0), NEAR, vec![], vec![]);
         let first = schedule.page_in(0, 1, 0).unwrap();
         schedule.paged_in(first.read(&store).unwrap());
         let far_ms = schedule.next_page_in_ms() + 60_000 + 5;
@@ -267,19 +356,89 @@ mod tests {
             released_offsets(&mut schedule, DueKey::new(far_ms, 9)),
             [1, 2, 3]
         );
-        assert_eq!((schedule.pending(), schedule.released().0), (0, 3));
+        assert_eq!((schedule.pending(), schedule.released().0), (0, &[3][..]));
+    }
+
+    fn moved(offset: u64, from_ms: i64, to_ms: Option<i64>) -> Effects {
+        Effects {
+            moves: vec![Move {
+                topic: 0,
+                offset,
+                from_ms,
+                to_ms,
+                schedule_ms: to_ms.unwrap_or(from_ms),
+            }],
+            ..Effects::default()
+        }
+    }
+
+    #[test]
+    fn cancelled_and_moved_events_come_out_where_they_are_due_and_once() {
+        let store = MemoryStore::new();
+        let mut schedule = Schedule::new(0, DueKey::new(0, 0), NEAR, vec![], vec![]);
+        let page = schedule.page_in(0, 1, 0).unwrap();
+        schedule.paged_in(page.read(&store).unwrap());
+        let timers: Vec<_> = (0..5).map(|offset| timer(100, offset)).collect();
+        accepted(&store, &mut schedule, &timers);
+        schedule.arm(&moved(0, 100, None));
+        schedule.arm(&moved(1, 100, Some(150)));
+        // Away and back again, twice.
+        for _ in 0..2 {
+            schedule.arm(&moved(2, 100, Some(120)));
+            schedule.arm(&moved(2, 120, Some(100)));
+        }
+        schedule.arm(&moved(3, 100, Some(50)));
+        assert_eq!(schedule.pending(), 4);
+        assert_eq!(released_offsets(&mut schedule, DueKey::new(99, 9)), [3]);
+        assert_eq!(released_offsets(&mut schedule, DueKey::new(130, 9)), [2, 4]);
+        assert_eq!(released_offsets(&mut schedule, DueKey::new(200, 9)), [1]);
+        assert_eq!(schedule.pending(), 0);
+    }
+
+    #[test]
+    fn what_changes_while_it_is_paged_in_comes_out_once_whatever_the_page_saw() {
+        // The page is read before the changes, or after them, as the index has them then.
+        for reads_first in [true, false] {
+            let store = MemoryStore::new();
+            let mut schedule = Schedule::new(0, DueKey::new(0, 0), NEAR, vec![], vec![]);
+            let first = schedule.page_in(0, 1, 0).unwrap();
+            schedule.paged_in(first.read(&store).unwrap());
+            let far_ms = schedule.next_page_in_ms() + 60_000 + 5;
+            let timers: Vec<_> = (1..6).map(|offset| timer(far_ms, offset)).collect();
+            accepted(&store, &mut schedule, &timers);
+            let page = schedule.page_in(far_ms - 60_000, 1, 6).unwrap();
+            let read = page.read(&store).unwrap();
+            let mut seen_later = read.clone();
+            accepted(&store, &mut schedule, &[timer(far_ms, 6), timer(far_ms, 7)]);
+            schedule.arm(&moved(1, far_ms, None));
+            schedule.arm(&moved(2, far_ms, Some(far_ms + 3)));
+            schedule.arm(&moved(3, far_ms, Some(20)));
+            schedule.arm(&moved(4, far_ms, Some(far_ms + 3)));
+            schedule.arm(&moved(4, far_ms + 3, Some(far_ms)));
+            schedule.arm(&moved(6, far_ms, Some(far_ms + 1)));
+            schedule.arm(&moved(7, far_ms, None));
+            seen_later.retain(|timer| ![1, 2, 3].contains(&timer.offset));
+            seen_later.push(timer(far_ms + 3, 2));
+            schedule.paged_in(if reads_first { read } else { seen_later });
+            assert_eq!(released_offsets(&mut schedule, DueKey::new(50, 9)), [3]);
+            let upto = DueKey::new(far_ms, 9);
+            assert_eq!(released_offsets(&mut schedule, upto), [4, 5]);
+            let upto = DueKey::new(far_ms + 9, 9);
+            assert_eq!(released_offsets(&mut schedule, upto), [6, 2]);
+            assert_eq!(schedule.pending(), 0);
+        }
     }
 
     #[test]
     fn a_restart_pages_in_only_what_is_above_the_horizon() {
         let store = MemoryStore::new();
-        let mut before = Schedule::new(0, DueKey::new(0, 0), NEAR, 0, 0);
+        let mut before = Schedule::new(0, DueKey::new(0, 0), NEAR, vec![], vec![]);
         accepted(
             &store,
             &mut before,
             &[timer(100, 0), timer(200, 1), timer(200, 2)],
         );
-        let mut schedule = Schedule::new(0, DueKey::new(200, 1), NEAR, 3, 2);
+        let mut schedule = Schedule::new(0, DueKey::new(200, 1), NEAR, vec![3], vec![2]);
         let page = schedule.page_in(200, 1, 3).unwrap();
         schedule.paged_in(page.read(&store).unwrap());
         assert_eq!(schedule.next_due_ms().map(|ms| ms <= 200), Some(true));

@@ -142,6 +142,12 @@ metrics! {
             "Deliveries that were not an event's first attempt.";
         EVENTS_DEAD_LETTERED: Counter, "chronos_events_dead_lettered_total", ["partition"],
             "Events that went to a group's dead letters after their last attempt.";
+        EVENTS_CANCELLED: Counter, "chronos_events_cancelled_total", ["partition"],
+            "Scheduled events that were cancelled.";
+        EVENTS_RESCHEDULED: Counter, "chronos_events_rescheduled_total", ["partition"],
+            "Scheduled events that were moved to another time.";
+        EVENTS_FIRED_BY_REQUEST: Counter, "chronos_events_fired_by_request_total", ["partition"],
+            "Scheduled events that were fired before their time by request.";
         CREDITS_IN_USE: Gauge, "chronos_delivery_credits_in_use", ["partition"],
             "Deliveries handed out and not yet answered.";
         DELIVERY_INFLIGHT_BYTES: Gauge, "chronos_delivery_inflight_bytes", [],

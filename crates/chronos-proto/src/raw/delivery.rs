@@ -101,7 +101,7 @@ mod tests {
             let raw = Delivery {
                 event: StoredEvent::new(
                     event.encode_to_vec().into(),
-                    Stamp { created_ts, offset, partition_id, checksum, term },
+                    Stamp { created_ts, offset, partition_id, checksum, term, schedule_ts: None },
                 ),
                 delivery_id: Bytes::from(delivery_id.clone()),
                 attempt,

@@ -13,6 +13,8 @@ pub struct PublishRequest {
     pub event: Option<Bytes>,
     /// True skips the duplicate check of message_id.
     pub allow_duplicate: bool,
+    /// True asks for the event that has the message_id already.
+    pub return_existing: bool,
 }
 
 impl Message for PublishRequest {
@@ -22,6 +24,9 @@ impl Message for PublishRequest {
         }
         if self.allow_duplicate {
             encoding::bool::encode(2, &true, buf);
+        }
+        if self.return_existing {
+            encoding::bool::encode(101, &true, buf);
         }
     }
 
@@ -38,6 +43,7 @@ impl Message for PublishRequest {
                 Ok(())
             }
             2 => encoding::bool::merge(wire_type, &mut self.allow_duplicate, buf, ctx),
+            101 => encoding::bool::merge(wire_type, &mut self.return_existing, buf, ctx),
             _ => encoding::skip_field(wire_type, tag, buf, ctx),
         }
     }
@@ -48,6 +54,11 @@ impl Message for PublishRequest {
             .map_or(0, |event| encoding::bytes::encoded_len(1, event))
             + if self.allow_duplicate {
                 encoding::bool::encoded_len(2, &true)
+            } else {
+                0
+            }
+            + if self.return_existing {
+                encoding::bool::encoded_len(101, &true)
             } else {
                 0
             }
@@ -90,6 +101,7 @@ mod tests {
                 let plain = cronos_db::PublishRequest {
                     event: wanted.clone(),
                     allow_duplicate,
+                    return_existing: !allow_duplicate,
                 };
                 let raw = PublishRequest::decode(plain.encode_to_vec().as_slice()).unwrap();
                 assert_eq!(
@@ -97,6 +109,7 @@ mod tests {
                     wanted.as_ref().map(|e| Bytes::from(e.encode_to_vec()))
                 );
                 assert_eq!(raw.allow_duplicate, allow_duplicate);
+                assert_eq!(raw.return_existing, !allow_duplicate);
                 assert_eq!(raw.encode_to_vec(), plain.encode_to_vec());
                 assert_eq!(raw.encoded_len(), plain.encoded_len());
             }
@@ -122,6 +135,7 @@ mod tests {
         let mut wire = cronos_db::PublishRequest {
             event: Some(event("first")),
             allow_duplicate: false,
+            ..Default::default()
         }
         .encode_to_vec();
         let second = cronos_db::PublishRequest {
@@ -131,6 +145,7 @@ mod tests {
                 ..Event::default()
             }),
             allow_duplicate: true,
+            ..Default::default()
         };
         wire.extend(second.encode_to_vec());
 
@@ -156,6 +171,7 @@ mod tests {
         let plain = cronos_db::PublishRequest {
             event: Some(event("a")),
             allow_duplicate: true,
+            ..Default::default()
         };
         wire.extend(plain.encode_to_vec());
         assert!(

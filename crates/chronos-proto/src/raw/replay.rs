@@ -71,6 +71,7 @@ mod tests {
                 partition_id: 2,
                 checksum: u32::MAX,
                 term: 1,
+                schedule_ts: None,
             };
             let raw = ReplayEvent {
                 event: StoredEvent::new(event.encode_to_vec().into(), stamp),

@@ -19,6 +19,8 @@ pub struct Stamp {
     pub checksum: u32,
     /// The Raft term in which the event was accepted.
     pub term: i64,
+    /// When it is to be delivered, Unix ms, if that is not what the bytes say.
+    pub schedule_ts: Option<i64>,
 }
 
 impl Stamp {
@@ -28,6 +30,7 @@ impl Stamp {
             + encoding::int32::encoded_len(8, &self.partition_id)
             + encoding::uint32::encoded_len(9, &self.checksum)
             + encoding::int64::encoded_len(10, &self.term)
+            + (self.schedule_ts).map_or(0, |time| encoding::int64::encoded_len(2, &time))
     }
 
     /// Zeros are written too: the publisher may have sent something else in the field.
@@ -37,6 +40,9 @@ impl Stamp {
         encoding::int32::encode(8, &self.partition_id, buf);
         encoding::uint32::encode(9, &self.checksum, buf);
         encoding::int64::encode(10, &self.term, buf);
+        if let Some(schedule_ts) = &self.schedule_ts {
+            encoding::int64::encode(2, schedule_ts, buf);
+        }
     }
 }
 

@@ -146,6 +146,7 @@ async fn allow_duplicate_skips_the_check() {
         let request = PublishRequest {
             event: Some(event("a", "t")),
             allow_duplicate: true,
+            ..Default::default()
         };
         let answer = client
             .events
@@ -259,6 +260,7 @@ async fn a_client_version_header_is_accepted() {
     let mut request = tonic::Request::new(PublishRequest {
         event: Some(event("a", "t")),
         allow_duplicate: false,
+        ..Default::default()
     });
     request
         .metadata_mut()

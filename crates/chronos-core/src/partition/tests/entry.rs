@@ -1,5 +1,6 @@
 //! Log entries made by hand.
 
+use crate::command::change::{Change, Item, Replace};
 use crate::command::create_group::{CreateGroup, Start};
 use crate::command::publish::{Builder as Events, NewEvent};
 use crate::command::settle::Settle;
@@ -24,6 +25,12 @@ pub(super) enum Command {
     },
     Settle(Settle),
     CreateGroup(CreateGroup),
+    Change(Vec<Item>),
+    Replace {
+        item: Item,
+        events: Vec<Event>,
+        dedup_ttl_ms: u64,
+    },
 }
 
 /// An entry before it is encoded.
@@ -46,6 +53,18 @@ impl Commands {
                 } => builder.push(Kind::Publish, &publish(events, *dedup_ttl_ms)),
                 Command::Settle(settle) => builder.push(Kind::Settle, &settle.encode()),
                 Command::CreateGroup(create) => builder.push(Kind::CreateGroup, &create.encode()),
+                Command::Change(items) => {
+                    let items = items.clone();
+                    builder.push(Kind::Change, &Change { items }.encode())
+                }
+                Command::Replace {
+                    item,
+                    events,
+                    dedup_ttl_ms,
+                } => {
+                    let publish = publish(events, *dedup_ttl_ms);
+                    builder.push(Kind::Replace, &Replace::encode(item, &publish))
+                }
             };
         }
         builder.finish(self.now_ms, self.ahead_ms, self.term)

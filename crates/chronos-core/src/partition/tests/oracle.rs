@@ -1,10 +1,12 @@
 //! The rules once more, in plain maps: slow, without chunks, runs, windows or filters.
 
 use super::entry::{Command, Commands, Event};
+use crate::command::change::{Action, Item};
 use crate::command::create_group::{CreateGroup, Start};
 use crate::command::settle::Settle;
+use crate::keys::change::{State, Version};
 use crate::keys::dead::DeadLetter;
-use crate::partition::{Outcome, Published};
+use crate::partition::{Changed, Move, Outcome, Published, Verdict};
 use crate::types::DueKey;
 use std::collections::BTreeMap;
 
@@ -18,6 +20,16 @@ pub(super) struct Known {
     pub(super) log_index: usize,
     pub(super) section: usize,
     pub(super) slot: u32,
+    pub(super) version: Version,
+    /// The entry that brought the version, unless it is the first.
+    pub(super) changed_by: Option<u64>,
+}
+
+impl Known {
+    /// The due key, unless it is cancelled.
+    pub(super) fn key(&self, offset: u64) -> Option<DueKey> {
+        (self.version.state != State::Cancelled).then_some(DueKey::new(self.due_ms, offset))
+    }
 }
 
 /// A consumer group: the stretches it settled, as they came.
@@ -85,8 +97,10 @@ pub(super) struct Oracle {
     pub(super) topics: Vec<String>,
     /// By number.
     pub(super) groups: Vec<Group>,
-    /// Message id → the partition's time when it was accepted.
-    ids: BTreeMap<String, i64>,
+    /// Message id → the partition's time from which it is remembered, and its event.
+    ids: BTreeMap<String, (i64, u64)>,
+    /// What the last entry moved.
+    pub(super) moves: Vec<Move>,
     /// Ids accepted up to this time are forgotten.
     forgotten_ms: i64,
     /// The greatest time that an entry brought.
@@ -103,6 +117,7 @@ impl Oracle {
             topics: Vec::new(),
             groups: Vec::new(),
             ids: BTreeMap::new(),
+            moves: Vec::new(),
             forgotten_ms: i64::MIN,
             time_ms: i64::MIN,
             entries: 0,
@@ -118,12 +133,30 @@ impl Oracle {
         let clock_ms = commands.now_ms.saturating_add(commands.ahead_ms.into());
         self.time_ms = self.time_ms.max(clock_ms);
         let horizon_before = self.horizon;
+        let before: Vec<_> = self.events.clone();
         let outcomes = (commands.sections.iter().enumerate())
             .map(|(section, command)| match command {
                 Command::Publish {
                     events,
                     dedup_ttl_ms,
-                } => Outcome::Published(self.publish(section, events, *dedup_ttl_ms)),
+                } => Outcome::Published(self.publish(section, events, *dedup_ttl_ms, None)),
+                Command::Change(items) => Outcome::Changed(
+                    (items.iter())
+                        .map(|item| self.change(item, commands.now_ms, before.len() as u64))
+                        .collect(),
+                ),
+                Command::Replace {
+                    item,
+                    events,
+                    dedup_ttl_ms,
+                } => self.replace(
+                    section,
+                    item,
+                    events,
+                    *dedup_ttl_ms,
+                    commands.now_ms,
+                    before.len() as u64,
+                ),
                 Command::Settle(settle) => {
                     self.groups[settle.group as usize].settle(settle, commands.now_ms);
                     Outcome::Settled
@@ -135,11 +168,129 @@ impl Oracle {
             0 => DueKey::new(self.time_ms - 1, u64::MAX),
             count => DueKey::new(self.time_ms, count - 1),
         };
+        self.moves.clear();
+        for (offset, before) in (0..).zip(&before) {
+            let now = &mut self.events[offset as usize];
+            if now.version.version != before.version.version {
+                now.changed_by = Some(self.entries as u64);
+                self.moves.push(Move {
+                    topic: now.version.topic,
+                    offset,
+                    from_ms: before.due_ms,
+                    to_ms: now.key(offset).map(|key| key.due_ms),
+                    schedule_ms: now.version.schedule_ms,
+                });
+            }
+        }
         self.entries += 1;
         outcomes
     }
 
-    fn publish(&mut self, section: usize, events: &[Event], dedup_ttl_ms: u64) -> Published {
+    fn change(&mut self, item: &Item, now_ms: i64, known: u64) -> Changed {
+        let told = |verdict, version, fired| Changed {
+            verdict,
+            version,
+            fired,
+        };
+        if item.offset >= known {
+            let first = Version::first(item.topic, item.published_ms);
+            return told(Verdict::NotFound, first, false);
+        }
+        let event = &self.events[item.offset as usize];
+        let (version, id) = (event.version, event.event.id.clone());
+        let key = event.key(item.offset);
+        let fired = version.state == State::Fired || key.is_some_and(|key| key <= self.horizon);
+        let refused = match (item.action, key) {
+            (Action::Get, _) => Some(Verdict::Found),
+            (_, None) => Some(Verdict::AlreadyCancelled),
+            _ if fired => Some(Verdict::AlreadyFired),
+            _ if item.if_version.is_some_and(|want| want != version.version) => {
+                Some(Verdict::VersionMismatch)
+            }
+            _ => None,
+        };
+        if let Some(verdict) = refused {
+            return told(verdict, version, fired);
+        }
+        let least_ms = match DueKey::new(self.time_ms, item.offset) > self.horizon {
+            true => self.time_ms,
+            false => self.time_ms + 1,
+        };
+        let mut next = Version {
+            version: version.version + 1,
+            changed_ms: now_ms,
+            before: event.changed_by,
+            ..version
+        };
+        let verdict = match item.action {
+            Action::Get => unreachable!("looking changes nothing"),
+            Action::Cancel => {
+                next.state = State::Cancelled;
+                Verdict::Cancelled
+            }
+            Action::Reschedule(at_ms) => {
+                (next.schedule_ms, next.due_ms) = (at_ms, at_ms.max(least_ms));
+                if let Some((until_ms, of)) = self.ids.get_mut(&id)
+                    && *of == item.offset
+                    && next.due_ms > version.due_ms
+                {
+                    *until_ms = next.due_ms.max(*until_ms);
+                }
+                Verdict::Rescheduled
+            }
+            Action::FireNow => {
+                next.state = State::Fired;
+                (next.schedule_ms, next.due_ms) = (now_ms, least_ms);
+                Verdict::Fired
+            }
+        };
+        self.set(item.offset, next);
+        told(verdict, next, next.state == State::Fired)
+    }
+
+    fn set(&mut self, offset: u64, version: Version) {
+        let event = &mut self.events[offset as usize];
+        event.key(offset).map(|key| self.due.remove(&key));
+        event.version = version;
+        event.due_ms = version.due_ms;
+        event.key(offset).map(|key| self.due.insert(key, offset));
+    }
+
+    fn replace(
+        &mut self,
+        section: usize,
+        item: &Item,
+        events: &[Event],
+        dedup_ttl_ms: u64,
+        now_ms: i64,
+        known: u64,
+    ) -> Outcome {
+        let before = self
+            .events
+            .get(item.offset as usize)
+            .map(|event| event.version);
+        let mut changed = self.change(item, now_ms, known);
+        if changed.verdict != Verdict::Cancelled {
+            return Outcome::Replaced(changed, Published::default());
+        }
+        let published = self.publish(section, events, dedup_ttl_ms, Some(item.offset));
+        if published.accepted == 0
+            && let Some(before) = before
+        {
+            changed.verdict = Verdict::Found;
+            changed.version = before;
+            self.set(item.offset, before);
+        }
+        Outcome::Replaced(changed, published)
+    }
+
+    fn publish(
+        &mut self,
+        section: usize,
+        events: &[Event],
+        dedup_ttl_ms: u64,
+        replacing: Option<u64>,
+    ) -> Published {
         self.forgotten_ms = self
             .forgotten_ms
             .max(self.time_ms.saturating_sub_unsigned(dedup_ttl_ms));
@@ -149,12 +300,16 @@ impl Oracle {
         };
         for (slot, event) in (0..).zip(events) {
             if !event.allow_duplicate {
-                if self.remembers(&event.id) {
+                let of = self.ids.get(&event.id).map(|(_, of)| *of);
+                if self.remembers(&event.id) && of != replacing {
                     published.duplicates.push(slot);
+                    published.known_offsets.extend(of);
                     continue;
                 }
-                self.ids.insert(event.id.clone(), self.time_ms);
+                let offset = self.events.len() as u64;
+                self.ids.insert(event.id.clone(), (self.time_ms, offset));
             }
+            let topic = self.topic(&event.topic);
             let known = Known {
                 event: event.clone(),
                 due_ms: event.schedule_ms.max(self.time_ms),
@@ -162,10 +317,11 @@ impl Oracle {
                 log_index: self.entries,
                 section,
                 slot,
+                version: Version::first(topic, event.schedule_ms),
+                changed_by: None,
             };
             let offset = self.events.len() as u64;
             self.due.insert(DueKey::new(known.due_ms, offset), offset);
-            self.topic(&event.topic);
             self.events.push(known);
             published.accepted += 1;
         }
@@ -213,7 +369,7 @@ impl Oracle {
     pub(super) fn remembers(&self, id: &str) -> bool {
         self.ids
             .get(id)
-            .is_some_and(|at_ms| *at_ms > self.forgotten_ms)
+            .is_some_and(|(at_ms, _)| *at_ms > self.forgotten_ms)
     }
 
     /// The number of a topic, given now if it is new.
@@ -248,6 +404,6 @@ impl Oracle {
             .filter(move |(_, known)| {
                 !known.late && known.event.topic == self.topics[topic as usize]
             })
-            .map(|(offset, known)| DueKey::new(known.due_ms, offset))
+            .filter_map(|(offset, known)| known.key(offset))
     }
 }

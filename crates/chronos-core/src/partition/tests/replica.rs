@@ -79,8 +79,9 @@ impl Replica {
         let store = self.partition.store().clone();
         self.stage = match std::mem::replace(&mut self.stage, Stage::None) {
             Stage::None => {
-                let released = (self.partition.scheduled_total(), self.partition.horizon());
-                match self.partition.begin_checkpoint(released.0, released.1) {
+                let released = self.partition.scheduled().to_vec();
+                let horizon = self.partition.horizon();
+                match self.partition.begin_checkpoint(&released, horizon) {
                     None => Stage::None,
                     Some(checkpoint) => {
                         let applied = self.partition.applied().unwrap();
@@ -90,7 +91,7 @@ impl Replica {
                 }
             }
             Stage::Begun(checkpoint) => {
-                let another = self.partition.begin_checkpoint(0, DueKey::MIN);
+                let another = self.partition.begin_checkpoint(&[], DueKey::MIN);
                 assert!(another.is_none(), "one checkpoint at a time");
                 checkpoint.write(&store).unwrap();
                 Stage::Written

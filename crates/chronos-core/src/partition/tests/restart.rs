@@ -3,9 +3,11 @@
 use super::entry::{Command, Commands, create, event, publish_of};
 use super::replica::{Entry, Replica};
 use super::{compare, invariants};
+use crate::command::change::{Action, Item};
 use crate::command::create_group::Start;
 use crate::command::settle::Settle;
-use crate::partition::{Effects, Partition, released};
+use crate::keys::dedup::hash;
+use crate::partition::{Effects, Outcome, Partition, released};
 use crate::store::{MemoryStore, StoreError};
 use crate::types::DueKey;
 
@@ -198,9 +200,19 @@ fn blank_entries_and_the_replicas_are_part_of_the_state() {
 #[test]
 fn nothing_is_saved_before_anything_was_applied() {
     let mut replica = Replica::new();
-    assert!(replica.partition.begin_checkpoint(0, DueKey::MIN).is_none());
+    assert!(
+        replica
+            .partition
+            .begin_checkpoint(&[], DueKey::MIN)
+            .is_none()
+    );
     replica.apply(&Entry::Blank);
-    assert!(replica.partition.begin_checkpoint(0, DueKey::MIN).is_some());
+    assert!(
+        replica
+            .partition
+            .begin_checkpoint(&[], DueKey::MIN)
+            .is_some()
+    );
 }
 
 #[test]
@@ -209,14 +221,14 @@ fn where_counting_of_released_events_begins_is_saved() {
     node.append(10, &[publish_of(&[event("a", 50), event("b", 90)])]);
     node.append(60, &[]);
     let upto = node.replica.partition.horizon();
-    let checkpoint = node.replica.partition.begin_checkpoint(1, upto).unwrap();
+    let checkpoint = node.replica.partition.begin_checkpoint(&[1], upto).unwrap();
     checkpoint.write(node.replica.partition.store()).unwrap();
     node.replica.flush();
     assert_eq!(node.restart(), 2);
     let partition = &node.replica.partition;
     assert_eq!(
-        (partition.saved_released(), partition.scheduled_total()),
-        ((1, upto), 2)
+        (partition.saved_released(), partition.scheduled()),
+        (&(vec![1], upto), &[2][..])
     );
 }
 
@@ -285,7 +297,7 @@ fn what_a_log_that_lost_its_end_left_in_the_index_is_removed() {
     node.replica.flush();
     // The ids of a checkpoint are durable before the checkpoint is.
     let partition = &mut node.replica.partition;
-    let checkpoint = partition.begin_checkpoint(0, DueKey::MIN).unwrap();
+    let checkpoint = partition.begin_checkpoint(&[], DueKey::MIN).unwrap();
     checkpoint.write(partition.store()).unwrap();
     node.log.pop();
     node.effects.pop();
@@ -308,4 +320,53 @@ fn what_a_log_that_lost_its_end_left_in_the_index_is_removed() {
         .map(|run| (run.due_ms, run.first_offset, run.count))
         .collect();
     assert_eq!(due, [(5_000, 0, 1), (7_000, 1, 1), (8_000, 2, 1)]);
+}
+
+#[test]
+fn changes_that_a_log_lost_with_its_end_are_taken_back() {
+    let change = |offset: u64, id: &str, published_ms, action| {
+        Command::Change(vec![Item {
+            offset,
+            topic: 0,
+            published_ms,
+            id: hash(id.as_bytes()),
+            if_version: None,
+            action,
+        }])
+    };
+    let mut node = Node::new();
+    let events = [event("a", 5_000), event("b", 6_000), event("c", 7_000)];
+    node.append(100, &[publish_of(&events)]);
+    node.append(110, &[change(1, "b", 6_000, Action::Reschedule(6_500))]);
+    node.append(
+        120,
+        &[
+            change(0, "a", 5_000, Action::Cancel),
+            change(1, "b", 6_000, Action::Reschedule(9_000)),
+            change(2, "c", 7_000, Action::FireNow),
+        ],
+    );
+    node.replica.flush();
+    node.log.pop();
+    node.effects.pop();
+    node.restart();
+
+    assert!(node.replica.partition.discard_unknown().unwrap());
+    assert!(!node.replica.partition.discard_unknown().unwrap());
+    let partition = &node.replica.partition;
+    let store = partition.store();
+    let all = released::read(store, partition.number(), 0, DueKey::MIN, DueKey::MAX, 100).unwrap();
+    let due: Vec<_> = all
+        .iter()
+        .map(|run| (run.due_ms, run.first_offset))
+        .collect();
+    assert_eq!(due, [(5_000, 0), (6_500, 1), (7_000, 2)]);
+    let effects = node.append(130, &[change(1, "b", 6_000, Action::Get)]);
+    let Outcome::Changed(found) = &effects.outcomes[0] else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(
+        (found[0].version.version, found[0].version.due_ms),
+        (2, 6_500)
+    );
 }

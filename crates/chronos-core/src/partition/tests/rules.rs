@@ -176,6 +176,7 @@ fn a_duplicate_is_refused_within_a_section_an_entry_and_later() {
         first_offset: 3,
         accepted: 0,
         duplicates: vec![0, 1, 2, 3],
+        known_offsets: vec![0, 1, 0, 2],
     };
     assert_eq!(effects.outcomes[1], Outcome::Published(again.clone()));
     let effects = apply(&mut replica, 20, &[section]);

@@ -2,8 +2,10 @@
 
 use super::entry::{Command, Commands, Event};
 use super::oracle::Oracle;
+use crate::command::change::{Action, Item};
 use crate::command::create_group::{CreateGroup, Start};
 use crate::command::settle::{Death, Failure, Settle};
+use crate::keys::dedup::hash;
 use crate::types::DueKey;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -45,6 +47,27 @@ enum Section {
         topic: Option<usize>,
         start: Start,
     },
+    Change(Vec<AnyChange>),
+    Replace {
+        change: AnyChange,
+        events: Vec<(usize, usize, When, bool)>,
+    },
+}
+
+#[derive(Debug, Clone)]
+enum To {
+    Get,
+    Cancel,
+    Move(When),
+    Fire,
+}
+
+/// A change of an event by its place, counted from the youngest.
+#[derive(Debug, Clone)]
+struct AnyChange {
+    event: Index,
+    to: To,
+    if_version: Option<u64>,
 }
 
 /// A look at the index.
@@ -137,7 +160,25 @@ fn section() -> impl Strategy<Value = AnySection> {
     ];
     let create = (0..GROUPS.len(), prop::option::of(0..TOPICS.len()), start)
         .prop_map(|(name, topic, start)| Section::CreateGroup { name, topic, start });
-    prop_oneof![6 => publish, 3 => settle, 1 => create].prop_map(AnySection)
+    let to = prop_oneof![
+        1 => Just(To::Get),
+        3 => Just(To::Cancel),
+        4 => when().prop_map(To::Move),
+        1 => Just(To::Fire),
+    ];
+    let change = (any::<Index>(), to, prop::option::weighted(0.2, 0_u64..4)).prop_map(
+        |(event, to, if_version)| AnyChange {
+            event,
+            to,
+            if_version,
+        },
+    );
+    let event = (0..IDS, 0..TOPICS.len(), when(), prop::bool::weighted(0.2));
+    let replace = (change.clone(), prop::collection::vec(event, 0..3))
+        .prop_map(|(change, events)| Section::Replace { change, events });
+    let change = prop::collection::vec(change, 1..4).prop_map(Section::Change);
+    prop_oneof![6 => publish, 3 => settle, 1 => create, 4 => change, 1 => replace]
+        .prop_map(AnySection)
 }
 
 /// How the clock moves between entries.
@@ -205,7 +246,8 @@ impl Pick {
 }
 
 impl AnySection {
-    /// The command as it is in this state. `None` when there is no group to settle for.
+    /// The command as it is in this state. `None` when there is no group to settle for, or no event
+    /// to change.
     fn of(&self, oracle: &Oracle, now_ms: i64) -> Option<Command> {
         Some(match &self.0 {
             Section::Publish {
@@ -213,20 +255,20 @@ impl AnySection {
                 dedup_ttl_ms,
             } => Command::Publish {
                 dedup_ttl_ms: *dedup_ttl_ms,
-                events: (events.iter())
-                    .map(|(number, topic, when, allow_duplicate)| Event {
-                        id: id(*number),
-                        topic: TOPICS[*topic].into(),
-                        schedule_ms: match when {
-                            When::FromClock(by_ms) => now_ms.saturating_add(*by_ms),
-                            When::FromHorizon(by_ms) => {
-                                oracle.horizon.due_ms.saturating_add(*by_ms)
-                            }
-                            When::At(time_ms) => *time_ms,
-                        },
-                        allow_duplicate: *allow_duplicate,
-                    })
-                    .collect(),
+                events: events_of(events, oracle, now_ms),
+            },
+            Section::Change(changes) => Command::Change(
+                (changes.iter())
+                    .map(|change| change.of(oracle, now_ms))
+                    .collect::<Option<_>>()?,
+            ),
+            Section::Replace { change, events } => Command::Replace {
+                item: Item {
+                    action: Action::Cancel,
+                    ..change.of(oracle, now_ms)?
+                },
+                events: events_of(events, oracle, now_ms),
+                dedup_ttl_ms: 1_000,
             },
             Section::Settle {
                 group,
@@ -262,6 +304,49 @@ impl AnySection {
             }),
         })
     }
+}
+
+impl When {
+    fn ms(&self, oracle: &Oracle, now_ms: i64) -> i64 {
+        match self {
+            When::FromClock(by_ms) => now_ms.saturating_add(*by_ms),
+            When::FromHorizon(by_ms) => oracle.horizon.due_ms.saturating_add(*by_ms),
+            When::At(time_ms) => *time_ms,
+        }
+    }
+}
+
+impl AnyChange {
+    fn of(&self, oracle: &Oracle, now_ms: i64) -> Option<Item> {
+        let count = oracle.events.len();
+        // One beyond the last is an event that does not exist.
+        let place = count.checked_sub(self.event.index(count.max(1)))?;
+        let known = oracle.events.get(place).or(oracle.events.last())?;
+        Some(Item {
+            offset: place as u64,
+            topic: known.version.topic,
+            published_ms: known.event.schedule_ms,
+            id: hash(known.event.id.as_bytes()),
+            if_version: self.if_version,
+            action: match &self.to {
+                To::Get => Action::Get,
+                To::Cancel => Action::Cancel,
+                To::Move(when) => Action::Reschedule(when.ms(oracle, now_ms)),
+                To::Fire => Action::FireNow,
+            },
+        })
+    }
+}
+
+fn events_of(events: &[(usize, usize, When, bool)], oracle: &Oracle, now_ms: i64) -> Vec<Event> {
+    (events.iter())
+        .map(|(number, topic, when, allow_duplicate)| Event {
+            id: id(*number),
+            topic: TOPICS[*topic].into(),
+            schedule_ms: when.ms(oracle, now_ms),
+            allow_duplicate: *allow_duplicate,
+        })
+        .collect()
 }
 
 /// The entry as it is in this state.

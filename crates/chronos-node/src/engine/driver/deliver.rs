@@ -7,6 +7,7 @@ use crate::delivery::{self, SessionId};
 use chronos_core::mutant;
 use chronos_core::partition::{Effects, Run};
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Under load, status and metrics are brought up to date this often.
@@ -130,8 +131,11 @@ impl Driver {
     pub(super) fn report(&mut self) {
         self.reported = Instant::now();
         let (entries, bytes) = self.schedule.wheel_size();
+        let (released, upto) = self.schedule.released();
+        let pending_by_topic: Arc<[u64]> = self.schedule.pending_by_topic().collect();
         *self.handle.standing.lock() = Standing {
-            pending: self.schedule.pending(),
+            pending: pending_by_topic.iter().sum(),
+            pending_by_topic,
             waiting: self.groups.values().map(delivery::Group::waiting).sum(),
             in_flight: self
                 .groups
@@ -142,7 +146,7 @@ impl Driver {
             next_due_ms: self.schedule.next_due_ms(),
             wheel_entries: entries as u64,
             wheel_bytes: bytes as u64,
-            released: self.schedule.released(),
+            released: (released.into(), upto),
         };
     }
 }

@@ -128,8 +128,8 @@ impl Driver {
         let (scheduled, saved, topics, next_offset, groups) = {
             let state = handle.state.lock();
             (
-                state.scheduled_total(),
-                state.saved_released(),
+                state.scheduled().to_vec(),
+                state.saved_released().clone(),
                 state.topics().len(),
                 state.next_offset(),
                 state.groups().to_vec(),
@@ -138,12 +138,17 @@ impl Driver {
         let counters = metrics.partition(handle.number);
         let (released, matured) = {
             let (store, number) = (store.clone(), handle.number);
-            tokio::task::spawn_blocking(move || -> anyhow::Result<(u64, u64)> {
+            tokio::task::spawn_blocking(move || -> anyhow::Result<(Vec<u64>, u64)> {
+                let (mut released, upto) = saved;
+                released.resize(topics.max(released.len()), 0);
                 let mut matured = 0;
-                for topic in 0..topics as TopicNumber {
-                    matured += released::count_scheduled(&store, number, topic, saved.1, horizon)?;
+                for (topic, released) in released.iter_mut().enumerate() {
+                    let topic = topic as TopicNumber;
+                    let count = released::count_scheduled(&store, number, topic, upto, horizon)?;
+                    *released += count;
+                    matured += count;
                 }
-                Ok((saved.0 + matured, matured))
+                Ok((released, matured))
             })
             .await??
         };
@@ -240,6 +245,11 @@ impl Driver {
     fn on_message(&mut self, message: Message) {
         match message {
             Message::Publish(publish) => self.on_publish(publish),
+            Message::Change(changes) => self.on_change(changes),
+            Message::Replace(replace) => self.on_replace(replace),
+            Message::CountPending(reply) => {
+                drop(reply.send(self.schedule.pending_by_topic().collect()));
+            }
             Message::CreateGroup(create, reply) => self.on_create_group(&create, reply),
             Message::Join(join) => self.on_join(join),
             Message::Leave(session) => self.on_leave(session),
@@ -261,9 +271,13 @@ impl Driver {
         let refused = Refused::Stopping(self.handle.number);
         match message {
             Message::Publish(publish) => drop(publish.reply.send(Err(refused))),
+            Message::Change(changes) => drop(changes.reply.send(Err(refused))),
+            Message::Replace(replace) => drop(replace.reply.send(Err(refused))),
             Message::CreateGroup(_, reply) => drop(reply.send(Err(refused))),
             // Answers count until the end: they are work done.
             Message::Answers(answers) => self.on_answers(answers),
+            // Whoever counts learns from the closed channel.
+            Message::CountPending(_) => {}
             Message::Join(_) | Message::Leave(_) | Message::Wake | Message::Stop(_) => {}
         }
     }

@@ -2,15 +2,16 @@
 //! entry is applied.
 
 use super::super::clock;
-use super::super::message::{Publish, Refused};
+use super::super::message::{Changes, Publish, Refused, Replace};
 use super::Driver;
 use crate::delivery;
 use crate::metrics::PartitionMetrics;
 use bytes::Bytes;
+use chronos_core::command::change::Change;
 use chronos_core::command::create_group::CreateGroup;
 use chronos_core::command::{Builder, Kind};
 use chronos_core::mutant;
-use chronos_core::partition::{Effects, Outcome, Published};
+use chronos_core::partition::{Changed, Effects, Outcome, Published, Verdict};
 use chronos_core::types::GroupNumber;
 use chronos_raft::ProposeError;
 use futures::future::FutureExt;
@@ -29,6 +30,11 @@ enum Waiter {
     Publish {
         reply: oneshot::Sender<Result<Published, Refused>>,
         events: u32,
+        _permit: OwnedSemaphorePermit,
+    },
+    Change(oneshot::Sender<Result<Vec<Changed>, Refused>>),
+    Replace {
+        reply: oneshot::Sender<Result<(Changed, Published), Refused>>,
         _permit: OwnedSemaphorePermit,
     },
     CreateGroup(oneshot::Sender<Result<GroupNumber, Refused>>),
@@ -68,6 +74,8 @@ impl Entry {
                     counters.failed.inc_by(u64::from(events));
                     let _ = reply.send(Err(refused.clone()));
                 }
+                Waiter::Change(reply) => drop(reply.send(Err(refused.clone()))),
+                Waiter::Replace { reply, .. } => drop(reply.send(Err(refused.clone()))),
                 Waiter::CreateGroup(reply) => drop(reply.send(Err(refused.clone()))),
                 Waiter::Settle => {}
             }
@@ -90,7 +98,7 @@ impl Driver {
             let published = Published {
                 first_offset: self.next_offset,
                 accepted: events,
-                duplicates: Vec::new(),
+                ..Published::default()
             };
             self.next_offset += u64::from(events);
             let _ = reply.send(Ok(published));
@@ -102,6 +110,26 @@ impl Driver {
             _permit: permit,
         };
         self.queue.push(Kind::Publish, section, waiter);
+    }
+
+    pub(super) fn on_change(&mut self, changes: Changes) {
+        let Changes { items, reply } = changes;
+        let payload = Change { items }.encode();
+        self.queue
+            .push(Kind::Change, payload.into(), Waiter::Change(reply));
+    }
+
+    pub(super) fn on_replace(&mut self, replace: Replace) {
+        let Replace {
+            section,
+            permit,
+            reply,
+        } = replace;
+        let waiter = Waiter::Replace {
+            reply,
+            _permit: permit,
+        };
+        self.queue.push(Kind::Replace, section, waiter);
     }
 
     pub(super) fn on_create_group(
@@ -232,6 +260,7 @@ impl Driver {
             self.next_offset = batch.first_offset + batch.count();
             self.handle.events.remember(batch);
         }
+        self.handle.events.moved(&effects.moves);
         self.release(&effects);
         for (waiter, outcome) in entry.waiters.into_iter().zip(effects.outcomes) {
             self.answer(waiter, outcome);
@@ -255,6 +284,20 @@ impl Driver {
                     .inc_by(published.duplicates.len() as u64);
                 let _ = reply.send(Ok(published));
             }
+            (Waiter::Change(reply), Outcome::Changed(changed)) => {
+                changed
+                    .iter()
+                    .for_each(|changed| self.count_change(changed));
+                let _ = reply.send(Ok(changed));
+            }
+            (Waiter::Replace { reply, .. }, Outcome::Replaced(changed, published)) => {
+                self.count_change(&changed);
+                self.counters.accepted.inc_by(u64::from(published.accepted));
+                self.counters
+                    .duplicate
+                    .inc_by(published.duplicates.len() as u64);
+                let _ = reply.send(Ok((changed, published)));
+            }
             (Waiter::CreateGroup(reply), Outcome::GroupCreated { group, .. }) => {
                 if !self.groups.contains_key(&group) {
                     let state = self
@@ -272,6 +315,19 @@ impl Driver {
             }
             (Waiter::Settle, Outcome::Settled) => {}
             (_, outcome) => unreachable!("apply answered a command of another kind: {outcome:?}"),
+        }
+    }
+
+    fn count_change(&self, changed: &Changed) {
+        match changed.verdict {
+            Verdict::Cancelled => self.counters.cancelled.inc(),
+            Verdict::Rescheduled => self.counters.rescheduled.inc(),
+            Verdict::Fired => self.counters.fired_by_hand.inc(),
+            Verdict::Found
+            | Verdict::AlreadyFired
+            | Verdict::AlreadyCancelled
+            | Verdict::VersionMismatch
+            | Verdict::NotFound => {}
         }
     }
 }

@@ -1,0 +1,228 @@
+//! Changing every pending event that matches a filter.
+//!
+//! Pages of the due order are read, filtered and changed, a section of the log at a time. Events that
+//! the call itself has moved ahead of where it reads are told by the log entry that moved them.
+
+use super::super::status;
+use super::pending::{Filter, due_keys};
+use crate::engine::{Engine, Handle, ReadError, Refused};
+use chronos_core::command::change::{Action, Item};
+use chronos_core::keys::dedup::hash;
+use chronos_core::partition::change::version_at;
+use chronos_core::partition::{Changed, Verdict};
+use chronos_core::types::{DueKey, TopicNumber};
+use chronos_proto::cronos_db::ChangeMatchingResponse;
+use chronos_proto::raw::scan_event;
+use chronos_store::RocksStore;
+use futures::stream::{self, TryStreamExt};
+use tonic::Status;
+
+/// Events changed by one section of the log: few enough that others are served in between.
+const SECTION_EVENTS: usize = 2048;
+/// Sections under way at once, so that the index is read while the log is written.
+const SECTIONS_UNDER_WAY: usize = 2;
+
+/// What to do with every event that matches.
+#[derive(Debug, Clone, Copy)]
+pub enum What {
+    /// Cancel it.
+    Cancel,
+    /// Move it by so many milliseconds.
+    Shift(i64),
+    /// Move it to this time, Unix milliseconds.
+    MoveTo(i64),
+}
+
+impl What {
+    fn of(self, due_ms: i64) -> Action {
+        match self {
+            What::Cancel => Action::Cancel,
+            What::Shift(by_ms) => Action::Reschedule(due_ms.saturating_add(by_ms)),
+            What::MoveTo(at_ms) => Action::Reschedule(at_ms),
+        }
+    }
+
+    /// A moved event takes its id along, so the id must be read.
+    fn needs_id(self) -> bool {
+        !matches!(self, What::Cancel)
+    }
+}
+
+/// Changes what matches, `limit` events at most, and counts; only counts for a dry run.
+pub async fn change(
+    engine: &Engine,
+    filter: &Filter,
+    what: What,
+    dry_run: bool,
+    limit: u64,
+) -> Result<ChangeMatchingResponse, Status> {
+    let mut counts = ChangeMatchingResponse::default();
+    for handle in engine.partitions() {
+        let left = limit.saturating_sub(counts.matched as u64);
+        let Some(scan) = Scan::new(engine, handle, filter, what, left) else {
+            continue;
+        };
+        let sections = stream::try_unfold(scan, |scan| async move {
+            tokio::task::spawn_blocking(move || scan.next())
+                .await
+                .map_err(|_| Status::unavailable("the server is shutting down"))?
+                .map_err(|error| status::of_read(&error))
+        });
+        sections
+            .map_ok(|items| async move {
+                let matched = items.len();
+                let changed = match dry_run {
+                    true => Ok(Vec::new()),
+                    false => handle.change(items).await,
+                };
+                changed
+                    .map(|changed| (matched, changed))
+                    .map_err(|refused: Refused| status::of_refused(&refused))
+            })
+            .try_buffered(SECTIONS_UNDER_WAY)
+            .try_for_each(|(matched, changed)| {
+                counts.matched += matched as i64;
+                changed
+                    .iter()
+                    .for_each(|changed| count(&mut counts, changed));
+                std::future::ready(Ok(()))
+            })
+            .await?;
+    }
+    Ok(counts)
+}
+
+fn count(counts: &mut ChangeMatchingResponse, changed: &Changed) {
+    match changed.verdict {
+        Verdict::Cancelled | Verdict::Rescheduled | Verdict::Fired => counts.changed += 1,
+        Verdict::AlreadyFired => counts.already_fired += 1,
+        Verdict::AlreadyCancelled => counts.already_cancelled += 1,
+        // It went away between reading and changing; nothing to tell.
+        Verdict::Found | Verdict::VersionMismatch | Verdict::NotFound => {}
+    }
+}
+
+/// Where reading a partition's pending events has got to.
+struct Scan {
+    handle: Handle,
+    store: RocksStore,
+    filter: Filter,
+    what: What,
+    topic: TopicNumber,
+    after: DueKey,
+    upto: DueKey,
+    /// Changes by later entries may be this call's own.
+    began_at: u64,
+    left: u64,
+}
+
+impl Scan {
+    fn new(
+        engine: &Engine,
+        handle: &Handle,
+        filter: &Filter,
+        what: What,
+        left: u64,
+    ) -> Option<Self> {
+        let (topic, after, upto) = filter.stretch(handle)?;
+        let applied = handle.state.lock().applied();
+        Some(Self {
+            handle: handle.clone(),
+            store: engine.store().clone(),
+            filter: filter.clone(),
+            what,
+            topic,
+            after,
+            upto,
+            began_at: applied.map_or(0, |applied| applied.index),
+            left,
+        })
+    }
+
+    /// The next changes to make; `None` at the end.
+    fn next(mut self) -> Result<Option<(Vec<Item>, Self)>, ReadError> {
+        while self.left > 0 {
+            let most = SECTION_EVENTS as u64;
+            let stretch = (self.topic, self.after, self.upto);
+            let mut due = due_keys(&self.store, self.handle.number, stretch, most)?;
+            due.truncate(SECTION_EVENTS);
+            let Some(last) = due.last() else {
+                return Ok(None);
+            };
+            self.after = *last;
+            let items = self.items(&due)?;
+            if !items.is_empty() {
+                self.left -= items.len() as u64;
+                return Ok(Some((items, self)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn items(&self, due: &[DueKey]) -> Result<Vec<Item>, ReadError> {
+        let offsets: Vec<u64> = due.iter().map(|due| due.offset).collect();
+        let mut matching = self
+            .filter
+            .matching(&self.handle, &offsets)?
+            .into_iter()
+            .peekable();
+        let mut items = Vec::with_capacity(due.len());
+        for due in due {
+            if matching.next_if(|offset| *offset == due.offset).is_none() {
+                continue;
+            }
+            let (mut published_ms, mut schedule_ms) = (due.due_ms, due.due_ms);
+            if self.handle.events.is_changed(due.offset)
+                && let Some((version, index)) =
+                    version_at(&self.store, self.handle.number, due.offset, u64::MAX)?
+            {
+                if index > self.began_at && self.what.needs_id() {
+                    continue;
+                }
+                (published_ms, schedule_ms) = (version.published_ms, version.schedule_ms);
+            }
+            items.push(Item {
+                offset: due.offset,
+                topic: self.topic,
+                published_ms,
+                id: 0,
+                if_version: None,
+                action: self.what.of(schedule_ms),
+            });
+        }
+        items.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if self.what.needs_id() {
+            self.fill_ids(&mut items)?;
+        }
+        Ok(items)
+    }
+
+    fn fill_ids(&self, items: &mut Vec<Item>) -> Result<(), ReadError> {
+        let offsets: Vec<u64> = items.iter().map(|item| item.offset).collect();
+        let (mut ids, mut failed) = (Vec::with_capacity(items.len()), None);
+        self.handle
+            .events
+            .read(&offsets, &mut |_, event| match event {
+                Ok(event) => {
+                    let fields = scan_event(&event.body);
+                    ids.push(fields.ok().map(|fields| hash(fields.message_id.as_bytes())));
+                }
+                Err(error) => {
+                    ids.push(None);
+                    failed = failed.take().or(Some(error));
+                }
+            });
+        if let Some(error) = failed.filter(|error| !matches!(error, ReadError::Missing { .. })) {
+            return Err(error);
+        }
+        let mut ids = ids.into_iter();
+        items.retain_mut(|item| match ids.next().flatten() {
+            Some(id) => {
+                item.id = id;
+                true
+            }
+            None => false,
+        });
+        Ok(())
+    }
+}
