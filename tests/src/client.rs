@@ -6,6 +6,7 @@ use chronos_proto::MAX_MESSAGE_BYTES;
 use chronos_proto::cronos_db::consumer_group_service_client::ConsumerGroupServiceClient;
 use chronos_proto::cronos_db::event_service_client::EventServiceClient;
 use chronos_proto::cronos_db::partition_service_client::PartitionServiceClient;
+use chronos_proto::cronos_db::schedule_service_client::ScheduleServiceClient;
 use chronos_proto::cronos_db::{
     AckRequest, AckResponse, Delivery, Event, PublishBatchRequest, PublishBatchResponse,
     PublishRequest, PublishResponse, ReplayEvent, ReplayRequest, SubscribeRequest,
@@ -28,6 +29,8 @@ pub struct Client {
     pub groups: ConsumerGroupServiceClient<Channel>,
     /// Partitions.
     pub partitions: PartitionServiceClient<Channel>,
+    /// Scheduled events.
+    pub schedules: ScheduleServiceClient<Channel>,
 }
 
 impl Client {
@@ -39,7 +42,8 @@ impl Client {
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES * 2),
             groups: ConsumerGroupServiceClient::new(channel.clone()),
-            partitions: PartitionServiceClient::new(channel),
+            partitions: PartitionServiceClient::new(channel.clone()),
+            schedules: ScheduleServiceClient::new(channel),
         }
     }
 

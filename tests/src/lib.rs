@@ -17,6 +17,7 @@ pub mod history;
 pub mod http;
 pub mod patience;
 pub mod random;
+pub mod register;
 pub mod routing;
 pub mod server;
 pub mod workload;

@@ -7,6 +7,7 @@
 //! | `bad_input` | a clear error, and nothing changed |
 //! | `delivery` | groups, credits, acks, retries, dead letters, takeover |
 //! | `recovery` | kill -9, restarts, graceful stops, refused directories |
+//! | `schedule` | cancel, move, fire, list and count what is scheduled |
 //! | `predecessor` | one test for each known failure of the predecessor that concerns one node |
 //! | `mutants` | known failures switched on, and the checker catching each |
 //! | `cli`, `config` | `chronosctl`; flags, environment and file of the server |
@@ -19,6 +20,7 @@ mod grpcurl;
 mod mutants;
 mod predecessor;
 mod recovery;
+mod schedule;
 mod wire;
 
 use chronos_tests::client::Client;

@@ -96,19 +96,19 @@ pub struct Events {
 
 impl Events {
     /// Reads from this log and index.
-    pub fn new(
-        partition: PartitionNumber,
-        store: RocksStore,
-        wal: Wal,
-        changed: RoaringTreemap,
-    ) -> Self {
+    pub fn new(partition: PartitionNumber, store: RocksStore, wal: Wal) -> Self {
         Self {
             partition,
             store,
             wal,
             recent: RwLock::default(),
-            changed: RwLock::new(changed),
+            changed: RwLock::default(),
         }
+    }
+
+    /// Takes over which events were changed before this leader began.
+    pub fn know_changed(&self, changed: &RoaringTreemap) {
+        *self.changed.write() |= changed;
     }
 
     /// Takes note of events that were just changed.

@@ -323,16 +323,10 @@ impl Opening<'_> {
         let machine = PartitionMachine::new(Arc::clone(&state), Arc::clone(self.metrics));
         let raft = Group::open(self.raft(&name), wal.clone(), machine).await?;
         let (sender, inbox) = mpsc::channel(INBOX);
-        let changed = state.lock().changed().clone();
         let handle = Handle {
             number,
             inbox: sender,
-            events: Arc::new(Events::new(
-                number,
-                self.store.clone(),
-                wal.clone(),
-                changed,
-            )),
+            events: Arc::new(Events::new(number, self.store.clone(), wal.clone())),
             state,
             wal,
             standing: Arc::default(),

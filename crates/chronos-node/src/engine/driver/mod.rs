@@ -127,6 +127,7 @@ impl Driver {
         // Nothing else proposes, so the state stands still until the loop begins.
         let (scheduled, saved, topics, next_offset, groups) = {
             let state = handle.state.lock();
+            handle.events.know_changed(state.changed());
             (
                 state.scheduled().to_vec(),
                 state.saved_released().clone(),
