@@ -6,6 +6,7 @@
 //!   ├─ Producer                    many sends, few requests
 //!   ├─ Subscription ──► Delivery ──► AckHandle
 //!   ├─ replay                      stored events, read again
+//!   ├─ scheduled, cancel, …        what is scheduled, and changing it
 //!   └─ groups, partitions          looking and managing
 //! ```
 //!
@@ -46,6 +47,7 @@ mod publish;
 mod replay;
 mod retry;
 mod routing;
+mod schedules;
 mod subscription;
 mod topology;
 mod unique;
@@ -55,6 +57,16 @@ pub use batch::{BatchOutcome, EventOutcome};
 pub use chronos_proto::cronos_db::{
     ConsumerGroupMetadata, Event, PartitionInfo, SchedulerStatus, WalStatus,
 };
+/// Requests and answers about scheduled events, as in `proto/cronos_db/schedule.proto`.
+pub mod schedule {
+    pub use chronos_proto::cronos_db::{
+        CancelAndPublishRequest, CancelAndPublishResponse, CancelMatchingRequest, CancelRequest,
+        ChangeMatchingResponse, CountPendingRequest, CountPendingResponse, EventRef,
+        FireNowRequest, GetScheduledRequest, ListPendingRequest, ListPendingResponse,
+        PendingByTimeRequest, PendingByTimeResponse, PendingFilter, RescheduleMatchingRequest,
+        RescheduleRequest, ScheduleOutcome, ScheduleResponse, ScheduleState, ScheduledEvent,
+    };
+}
 pub use client::Client;
 pub use error::Error;
 pub use event::{NewEvent, now_ms};

@@ -27,6 +27,7 @@ pub(crate) const fn name(family: Family) -> &'static str {
         Family::Dead => "dead",
         Family::Change => "change",
         Family::Override => "override",
+        Family::FarId => "far-id",
     }
 }
 

@@ -8,6 +8,7 @@
 //! | Run    | ascending within a partition        | seek              | leveled    | 4 KiB  | as Batch |
 //! | Dedup  | random hashes, sorted files only    | rare point reads  | FIFO       | 4 KiB  | every entry is written once; a filter of 10 bits per key, in partitions, so that a read loads 4 KiB of it per file |
 //! | Dead   | few                                 | scans             | leveled    | 4 KiB  | small |
+//! | FarId  | random hashes, sorted files          | rare point reads  | leveled    | 4 KiB  | removed one by one when their time is over; filters as for Dedup |
 //! | Change, Override | random, as many as are cancelled or moved | short scans | leveled | 4 KiB | read far more seldom than chunks |
 //!
 //! For all of them: no compression (keys are short and binary, CPU is scarcer than disk); indexes
@@ -89,6 +90,12 @@ pub(crate) fn family(family: Family, options: &Options, cache: &Cache) -> rocksd
     match family {
         Family::Meta | Family::Batch | Family::Run | Family::Dead => {}
         Family::Change | Family::Override => cf.set_arena_block_size(1 << 20),
+        Family::FarId => {
+            table.set_bloom_filter(10.0, false);
+            table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+            table.set_partition_filters(true);
+            table.set_metadata_block_size(4 << 10);
+        }
         Family::Chunk => {
             table.set_block_size(16 << 10);
             cf.set_arena_block_size(1 << 20);

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completion, group, health, partition, publish, replay, subscribe};
+use crate::commands::{completion, group, health, partition, publish, replay, schedule, subscribe};
 use crate::load;
 use crate::printer::Format;
 
@@ -14,7 +14,7 @@ Exit codes:
   1  failed for a reason that has no code of its own
   2  the command line is wrong
   3  what was asked for does not exist
-  4  it exists already: a duplicate message id, a known group
+  4  a conflict: a duplicate message id, a known group, an event already fired or cancelled
   5  no node answers
 
 Examples:
@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Subscribe(subscribe::Args),
     /// Read stored events again, fired or not.
     Replay(replay::Args),
+    /// Find, list, count, cancel, move and fire what is scheduled.
+    Schedule(schedule::Args),
     /// Look at consumer groups and manage them.
     Group(group::Args),
     /// Look at partitions, their logs and schedulers.

@@ -1,5 +1,9 @@
 //! Deduplication by message id: a window of recent ids in memory, then a filter, then the store.
 //!
+//! An id begins to age when its event falls due. Ids of events that are due within a day go to files
+//! that are dropped whole when they are old; the others go to a family from which they are removed one
+//! by one.
+//!
 //! Ids are remembered with the offset of their event. The store may be ahead of the applied state,
 //! because ids go to it in bulk and durably; a record whose offset has not been given out yet comes
 //! from a part of the log that is about to be applied again, and does not count. An id that was
@@ -64,36 +68,35 @@ pub struct Dedup {
     frozen: Option<Arc<Window>>,
     /// Of the frozen ids, how many are in the filter already.
     absorbed: usize,
+    /// Frozen ids that begin to age after this go to the far ones, Unix milliseconds.
+    far_from_ms: i64,
     filter: Filter,
+    far: Filter,
 }
 
 impl Dedup {
     /// Reads the ids in the store into the filter.
     pub fn open(store: &impl Store, partition: PartitionNumber) -> Result<Self, StoreError> {
-        let mut filter = Filter::default();
-        let mut damaged = false;
+        let mut dedup = Self::default();
+        let mut damaged = None;
         let (from, to) = bounds(partition);
-        store.scan(Family::Dedup, &from, &to, &mut |key, value| {
-            match (decode_key(key), Record::decode(value)) {
-                (Ok(hash), Ok(record)) => filter.insert(hash, record.last.at_ms),
-                _ => damaged = true,
-            }
-            if damaged {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        })?;
-        if damaged {
-            return Err(StoreError::Damaged {
-                family: Family::Dedup,
-                reason: "an id's record has a wrong length",
-            });
+        for (family, filter) in [
+            (Family::Dedup, &mut dedup.filter),
+            (Family::FarId, &mut dedup.far),
+        ] {
+            store.scan(family, &from, &to, &mut |key, value| {
+                match (decode_key(key), Record::decode(value)) {
+                    (Ok(hash), Ok(record)) => filter.insert(hash, record.last.at_ms),
+                    _ => damaged = Some(family),
+                }
+                if damaged.is_some() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })?;
         }
-        Ok(Self {
-            filter,
-            ..Self::default()
-        })
+        damaged.map_or(Ok(dedup), |family| Err(damaged_record(family)))
     }
 
     /// What the store remembers of these ids, as far as it matters: offsets below `next_offset`.
@@ -107,26 +110,22 @@ impl Dedup {
         ids: &[IdHash],
         next_offset: u64,
     ) -> Result<Vec<(usize, Accepted)>, StoreError> {
-        let asked: Vec<usize> = (0..ids.len())
-            .filter(|i| self.filter.may_contain(ids[*i]))
-            .collect();
-        if asked.is_empty() {
-            return Ok(Vec::new());
-        }
-        let keys: Vec<_> = asked.iter().map(|i| key(partition, ids[*i])).collect();
-        let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_slice()).collect();
-        let mut found = Vec::new();
-        for (i, value) in asked
-            .into_iter()
-            .zip(store.multi_get(Family::Dedup, &keys)?)
-        {
-            if let Some(value) = value {
-                let record = Record::decode(&value).map_err(|_| StoreError::Damaged {
-                    family: Family::Dedup,
-                    reason: "an id's record has a wrong length",
-                })?;
-                found.extend(record.as_of(next_offset).map(|accepted| (i, accepted)));
-            }
+        let mut found = look_up_in(
+            store,
+            partition,
+            Family::Dedup,
+            &self.filter,
+            ids,
+            next_offset,
+        )?;
+        let far = look_up_in(store, partition, Family::FarId, &self.far, ids, next_offset)?;
+        if !far.is_empty() {
+            found.extend(far);
+            // An id that is in both was accepted again, or put off: the later record counts.
+            found.sort_unstable_by_key(|(i, accepted)| (*i, accepted.offset, accepted.at_ms));
+            found.reverse();
+            found.dedup_by_key(|(i, _)| *i);
+            found.reverse();
         }
         Ok(found)
     }
@@ -156,8 +155,9 @@ impl Dedup {
     }
 
     /// Sets the window aside to be written to the store. Answers go on from memory until
-    /// [`Dedup::thaw`].
-    pub fn freeze(&mut self) -> Arc<Window> {
+    /// [`Dedup::thaw`]. Ids that begin to age after `far_from_ms` (Unix ms) are far ones.
+    pub fn freeze(&mut self, far_from_ms: i64) -> Arc<Window> {
+        self.far_from_ms = far_from_ms;
         let frozen = Arc::new(std::mem::take(&mut self.window));
         self.frozen = Some(Arc::clone(&frozen));
         frozen
@@ -169,10 +169,13 @@ impl Dedup {
         if let Some(frozen) = self.frozen.take() {
             let absorbed = std::mem::take(&mut self.absorbed);
             for (id, accepted) in frozen.accepted.iter().skip(absorbed) {
-                self.filter.insert(*id, accepted.at_ms);
+                let far = accepted.at_ms > self.far_from_ms;
+                let filter = if far { &mut self.far } else { &mut self.filter };
+                filter.insert(*id, accepted.at_ms);
             }
         }
         self.filter.expire(expired_ms);
+        self.far.expire(expired_ms);
     }
 
     /// Does a part of the work of [`Dedup::thaw`] ahead of it: at most `most` ids. Returns whether
@@ -183,7 +186,9 @@ impl Dedup {
         };
         // A map that nobody changes is walked in the same order every time.
         for (id, accepted) in frozen.accepted.iter().skip(self.absorbed).take(most) {
-            self.filter.insert(*id, accepted.at_ms);
+            let far = accepted.at_ms > self.far_from_ms;
+            let filter = if far { &mut self.far } else { &mut self.filter };
+            filter.insert(*id, accepted.at_ms);
         }
         self.absorbed = (self.absorbed + most).min(frozen.accepted.len());
         self.absorbed < frozen.accepted.len()
@@ -194,26 +199,101 @@ impl Dedup {
     pub fn bytes(&self) -> usize {
         let ids = |window: &Window| window.accepted.capacity() + window.before.capacity();
         let frozen = self.frozen.as_ref().map_or(0, |frozen| ids(frozen));
-        (ids(&self.window) + frozen) * (size_of::<(IdHash, Accepted)>() + 1) + self.filter.bytes()
+        (ids(&self.window) + frozen) * (size_of::<(IdHash, Accepted)>() + 1)
+            + self.filter.bytes()
+            + self.far.bytes()
     }
 }
 
-/// A window as sorted pairs for [`Store::ingest`].
-#[must_use]
-pub fn sorted_pairs(partition: PartitionNumber, window: &Window) -> Vec<([u8; 20], Encoded)> {
-    let mut pairs: Vec<_> = window
-        .accepted
-        .iter()
-        .map(|(id, accepted)| {
-            let record = Record {
-                last: *accepted,
-                before: window.before.get(id).copied(),
-            };
-            (key(partition, *id), record.encode())
-        })
+fn damaged_record(family: Family) -> StoreError {
+    StoreError::Damaged {
+        family,
+        reason: "an id's record has a wrong length",
+    }
+}
+
+fn look_up_in(
+    store: &impl Store,
+    partition: PartitionNumber,
+    family: Family,
+    filter: &Filter,
+    ids: &[IdHash],
+    next_offset: u64,
+) -> Result<Vec<(usize, Accepted)>, StoreError> {
+    let asked: Vec<usize> = (0..ids.len())
+        .filter(|i| filter.may_contain(ids[*i]))
         .collect();
-    pairs.sort_unstable_by_key(|(key, _)| *key);
-    pairs
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<_> = asked.iter().map(|i| key(partition, ids[*i])).collect();
+    let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_slice()).collect();
+    let mut found = Vec::new();
+    for (i, value) in asked.into_iter().zip(store.multi_get(family, &keys)?) {
+        if let Some(value) = value {
+            let record = Record::decode(&value).map_err(|_| damaged_record(family))?;
+            found.extend(record.as_of(next_offset).map(|accepted| (i, accepted)));
+        }
+    }
+    Ok(found)
+}
+
+/// Pairs of a key and its record.
+pub type Pairs = Vec<([u8; 20], Encoded)>;
+
+/// A window as sorted pairs for [`Store::ingest`]: near ids, and those that begin to age after
+/// `far_from_ms` (Unix ms).
+#[must_use]
+pub fn sorted_pairs(
+    partition: PartitionNumber,
+    window: &Window,
+    far_from_ms: i64,
+) -> (Pairs, Pairs) {
+    let (mut near, mut far) = (Pairs::new(), Pairs::new());
+    for (id, accepted) in &window.accepted {
+        let record = Record {
+            last: *accepted,
+            before: window.before.get(id).copied(),
+        };
+        let pairs = match accepted.at_ms > far_from_ms {
+            true => &mut far,
+            false => &mut near,
+        };
+        pairs.push((key(partition, *id), record.encode()));
+    }
+    near.sort_unstable_by_key(|(key, _)| *key);
+    far.sort_unstable_by_key(|(key, _)| *key);
+    (near, far)
+}
+
+/// The far ids in a stretch of keys from `from` on, at most `most` of them, that are forgotten: their
+/// keys, and where to go on; `None` at the end.
+pub fn forgotten_far_ids(
+    store: &impl Store,
+    partition: PartitionNumber,
+    from: Option<Vec<u8>>,
+    forgotten_ms: i64,
+    most: usize,
+) -> Result<(Vec<Vec<u8>>, Option<Vec<u8>>), StoreError> {
+    let (first, to) = bounds(partition);
+    let (mut forgotten, mut seen, mut next) = (Vec::new(), 0, None);
+    store.scan(
+        Family::FarId,
+        &from.unwrap_or(first),
+        &to,
+        &mut |key, value| {
+            if seen == most {
+                next = Some(key.to_vec());
+                return ControlFlow::Break(());
+            }
+            seen += 1;
+            if Record::decode(value).is_ok_and(|record| record.last.at_ms <= forgotten_ms) {
+                forgotten.push(key.to_vec());
+            }
+            ControlFlow::Continue(())
+        },
+    )?;
+    Ok((forgotten, next))
 }
 
 #[cfg(test)]
@@ -229,7 +309,7 @@ mod tests {
         for (offset, id) in (0u64..).zip(&ids) {
             dedup.insert(*id, Accepted { offset, at_ms: 5 }, None);
         }
-        dedup.freeze();
+        dedup.freeze(i64::MAX);
         assert!(dedup.absorb(4));
         assert!(dedup.recent(ids[9]).is_some());
         assert!(dedup.absorb(4));
@@ -250,10 +330,10 @@ mod tests {
         };
         dedup.insert(a, accepted, None);
         assert_eq!((dedup.recent(a), dedup.recent(b)), (Some(accepted), None));
-        let frozen = dedup.freeze();
+        let frozen = dedup.freeze(i64::MAX);
         assert_eq!(dedup.recent(a), Some(accepted));
         store
-            .ingest(Family::Dedup, &sorted_pairs(3, &frozen))
+            .ingest(Family::Dedup, &sorted_pairs(3, &frozen, i64::MAX).0)
             .unwrap();
         dedup.thaw(i64::MIN);
         assert_eq!(dedup.recent(a), None);

@@ -1,7 +1,7 @@
 //! `Dedup`: which message ids were accepted.
 //!
-//! Key: partition (4) · hash of the id (16, XXH3-128). Value: offset (8) · when it was accepted
-//! (8, Unix ms), and the same once more for the time before when the id was forgotten and accepted
+//! Key: partition (4) · hash of the id (16, XXH3-128). Value: offset (8) · from when on it
+//! ages (8, Unix ms), and the same once more for the time before when the id was forgotten and accepted
 //! again. Ids themselves are not stored: two different ids collide with probability 2^-128.
 
 use crate::types::PartitionNumber;
@@ -16,6 +16,11 @@ pub type IdHash = u128;
 pub fn hash(message_id: &[u8]) -> IdHash {
     twox_hash::XxHash3_128::oneshot(message_id)
 }
+
+/// Ids that begin to age later than this after a checkpoint go to a family of their own,
+/// milliseconds. The files of the other family may be dropped when they are older than this and the
+/// deduplication time together.
+pub const FAR_MS: i64 = 86_400_000;
 
 /// The key of an id.
 #[must_use]
@@ -41,8 +46,8 @@ pub fn decode_key(key: &[u8]) -> Result<IdHash, Malformed> {
 pub struct Accepted {
     /// Offset of the event that brought the id.
     pub offset: u64,
-    /// The partition's time when it was accepted, Unix milliseconds: the leader's clock, but never
-    /// moving back.
+    /// From when on the deduplication time counts, Unix milliseconds: when its event falls due, or the
+    /// partition's time when it was accepted if that is later.
     pub at_ms: i64,
 }
 

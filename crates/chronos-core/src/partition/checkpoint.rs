@@ -9,7 +9,8 @@
 
 use super::change::{changed_offsets, last_change};
 use super::{Group, LogPosition, Partition, Topics};
-use crate::dedup::{Dedup, Window, sorted_pairs};
+use crate::dedup::{Dedup, Window, forgotten_far_ids, sorted_pairs};
+use crate::keys::dedup::FAR_MS;
 use crate::keys::meta::{Kind, decode_key, key};
 use crate::store::{Family, Store, StoreError, WriteBatch};
 use crate::types::{DueKey, PartitionNumber};
@@ -30,6 +31,10 @@ pub struct Checkpoint {
     partition: PartitionNumber,
     writes: WriteBatch,
     ids: Arc<Window>,
+    /// Ids that begin to age after this are far ones, Unix milliseconds.
+    far_from_ms: i64,
+    /// Ids that began to age up to this time are forgotten, Unix milliseconds.
+    forgotten_ms: i64,
     applied_index: u64,
 }
 
@@ -37,9 +42,32 @@ impl Checkpoint {
     /// Writes it. Durable once the store is flushed.
     pub fn write(&self, store: &impl Store) -> Result<(), StoreError> {
         if !self.ids.is_empty() {
-            store.ingest(Family::Dedup, &sorted_pairs(self.partition, &self.ids))?;
+            let (near, far) = sorted_pairs(self.partition, &self.ids, self.far_from_ms);
+            store.ingest(Family::Dedup, &near)?;
+            store.ingest(Family::FarId, &far)?;
         }
         store.write(&self.writes)
+    }
+
+    /// Removes far ids that were forgotten at this checkpoint, out of at most `most` that are looked
+    /// at from `from` on. Returns where to go on, `None` at the end. To be called once the checkpoint
+    /// is durable: a restart must not meet an id that it needs as gone.
+    pub fn sweep_far_ids(
+        &self,
+        store: &impl Store,
+        from: Option<Vec<u8>>,
+        most: usize,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let (forgotten, next) =
+            forgotten_far_ids(store, self.partition, from, self.forgotten_ms, most)?;
+        let mut writes = WriteBatch::default();
+        for key in forgotten {
+            writes.delete(Family::FarId, key);
+        }
+        if !writes.is_empty() {
+            store.write(&writes)?;
+        }
+        Ok(next)
     }
 
     /// Index of the last entry it covers.
@@ -92,11 +120,14 @@ impl<S: Store> Partition<S> {
             }
         }
         self.save_counts(released, &mut writes);
-        let ids = self.dedup.freeze();
+        let far_from_ms = self.horizon.due_ms.saturating_add(FAR_MS);
+        let ids = self.dedup.freeze(far_from_ms);
         Some(Checkpoint {
             partition: self.number,
             writes,
             ids,
+            far_from_ms,
+            forgotten_ms: self.forgotten_ms,
             applied_index: applied.index,
         })
     }

@@ -60,8 +60,10 @@ impl<S: Store> Partition<S> {
                 .push(Write::DeleteRange(Family::Dead, from.to_vec(), to.to_vec()));
         }
         self.store.write(&writes)?;
-        let ids = self.unknown_ids()?;
-        self.store.ingest(Family::Dedup, &ids)?;
+        for family in [Family::Dedup, Family::FarId] {
+            let ids = self.unknown_ids(family)?;
+            self.store.ingest(family, &ids)?;
+        }
         Ok(true)
     }
 
@@ -132,20 +134,19 @@ impl<S: Store> Partition<S> {
 
     /// The ids whose record speaks of an offset that was not given out, with what to remember
     /// instead.
-    fn unknown_ids(&self) -> Result<Vec<([u8; 20], Encoded)>, StoreError> {
+    fn unknown_ids(&self, family: Family) -> Result<Vec<([u8; 20], Encoded)>, StoreError> {
         let (from, to) = bounds(self.number);
         let mut ids = Vec::new();
-        self.store
-            .scan(Family::Dedup, &from, &to, &mut |key, value| {
-                if let (Ok(hash), Ok(record)) = (dedup::decode_key(key), Record::decode(value))
-                    && record.last.offset >= self.next_offset
-                {
-                    let last = record.as_of(self.next_offset).unwrap_or(NEVER);
-                    let instead = Record { last, before: None };
-                    ids.push((dedup::key(self.number, hash), instead.encode()));
-                }
-                ControlFlow::Continue(())
-            })?;
+        self.store.scan(family, &from, &to, &mut |key, value| {
+            if let (Ok(hash), Ok(record)) = (dedup::decode_key(key), Record::decode(value))
+                && record.last.offset >= self.next_offset
+            {
+                let last = record.as_of(self.next_offset).unwrap_or(NEVER);
+                let instead = Record { last, before: None };
+                ids.push((dedup::key(self.number, hash), instead.encode()));
+            }
+            ControlFlow::Continue(())
+        })?;
         Ok(ids)
     }
 }

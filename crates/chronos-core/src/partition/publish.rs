@@ -121,7 +121,8 @@ impl<S: Store> Partition<S> {
                     *id,
                     Accepted {
                         offset: accepting.next_offset,
-                        at_ms: accepting.horizon_ms,
+                        // Not before the event has fired: an id is good as long as its event is.
+                        at_ms: accepting.horizon_ms.max(slot.schedule_ms),
                     },
                     before,
                 );

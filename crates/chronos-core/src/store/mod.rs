@@ -30,11 +30,14 @@ pub enum Family {
     Change = 6,
     /// Where the due order differs from the chunks.
     Override = 7,
+    /// As [`Family::Dedup`], for ids of events that were due far ahead: their records are removed one
+    /// by one, not by age.
+    FarId = 8,
 }
 
 impl Family {
     /// Every family, in the order of its number.
-    pub const ALL: [Family; 8] = [
+    pub const ALL: [Family; 9] = [
         Family::Meta,
         Family::Batch,
         Family::Chunk,
@@ -43,6 +46,7 @@ impl Family {
         Family::Dead,
         Family::Change,
         Family::Override,
+        Family::FarId,
     ];
 }
 

@@ -2,7 +2,9 @@
 
 use super::message::Handle;
 use chronos_core::store::Store;
+use chronos_core::types::PartitionNumber;
 use chronos_store::RocksStore;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How often the partitions are looked at.
@@ -14,10 +16,16 @@ const MOST_UNSAVED_IDS: usize = 400_000;
 /// Log entries applied since the last checkpoint that make one due at once.
 const MOST_UNSAVED_ENTRIES: u64 = 100_000;
 
+/// Far ids looked at after each checkpoint to see whether they are forgotten. With one a minute, a
+/// hundred million are gone through in a day.
+const SWEPT_AT_ONCE: usize = 100_000;
+
 /// The partitions to save and what was saved of each.
 pub struct Checkpointer {
     store: RocksStore,
     partitions: Vec<(Handle, Option<u64>)>,
+    /// Where sweeping the far ids of each partition goes on.
+    sweeps: BTreeMap<PartitionNumber, Vec<u8>>,
 }
 
 impl Checkpointer {
@@ -30,7 +38,11 @@ impl Checkpointer {
                 (handle, saved)
             })
             .collect();
-        Self { store, partitions }
+        Self {
+            store,
+            partitions,
+            sweeps: BTreeMap::new(),
+        }
     }
 
     /// Saves these partitions whether they have something new or not.
@@ -41,6 +53,7 @@ impl Checkpointer {
                 .into_iter()
                 .map(|handle| (handle, None))
                 .collect(),
+            sweeps: BTreeMap::new(),
         }
     }
 
@@ -92,6 +105,10 @@ impl Checkpointer {
             while handle.state.lock().absorb_checkpoint() {}
             handle.state.lock().finish_checkpoint();
             *saved = Some(checkpoint.applied_index());
+            let from = self.sweeps.remove(&handle.number);
+            if let Some(next) = checkpoint.sweep_far_ids(&self.store, from, SWEPT_AT_ONCE)? {
+                self.sweeps.insert(handle.number, next);
+            }
         }
         Ok(self)
     }

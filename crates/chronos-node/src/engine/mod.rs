@@ -30,6 +30,7 @@ use crate::metrics::Metrics;
 use anyhow::Context;
 use checkpointer::Checkpointer;
 use chronos_core::catalog::{self, Catalog, GroupInfo};
+use chronos_core::keys::dedup::FAR_MS;
 use chronos_core::partition::Partition;
 use chronos_core::types::PartitionNumber;
 use chronos_raft::{Group, GroupOptions};
@@ -92,7 +93,8 @@ impl Engine {
             let options = chronos_store::Options {
                 block_cache_bytes: config.store.block_cache_bytes as usize,
                 write_buffer_bytes: config.store.write_buffer_bytes as usize,
-                dedup_ttl: config.dedup.ttl,
+                // What is in the files may begin to age a day after it was written.
+                dedup_ttl: config.dedup.ttl + Duration::from_millis(FAR_MS as u64),
                 ..chronos_store::Options::default()
             };
             let path = dir.join("index");

@@ -6,6 +6,7 @@ pub(crate) mod health;
 pub(crate) mod partition;
 pub(crate) mod publish;
 pub(crate) mod replay;
+pub(crate) mod schedule;
 pub(crate) mod subscribe;
 
 use chronos_client::{Client, Error, Options};

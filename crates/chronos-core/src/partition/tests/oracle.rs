@@ -307,7 +307,8 @@ impl Oracle {
                     continue;
                 }
                 let offset = self.events.len() as u64;
-                self.ids.insert(event.id.clone(), (self.time_ms, offset));
+                let from_ms = self.time_ms.max(event.schedule_ms);
+                self.ids.insert(event.id.clone(), (from_ms, offset));
             }
             let topic = self.topic(&event.topic);
             let known = Known {

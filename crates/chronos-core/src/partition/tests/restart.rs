@@ -8,8 +8,9 @@ use crate::command::create_group::Start;
 use crate::command::settle::Settle;
 use crate::keys::dedup::hash;
 use crate::partition::{Effects, Outcome, Partition, released};
-use crate::store::{MemoryStore, StoreError};
+use crate::store::{Family, MemoryStore, Store, StoreError};
 use crate::types::DueKey;
+use std::ops::ControlFlow;
 
 /// A replica with its log.
 struct Node {
@@ -369,4 +370,48 @@ fn changes_that_a_log_lost_with_its_end_are_taken_back() {
         (found[0].version.version, found[0].version.due_ms),
         (2, 6_500)
     );
+}
+
+#[test]
+fn an_id_is_known_until_its_event_has_fired_and_the_time_after_that() {
+    const YEAR_MS: i64 = 365 * 86_400_000;
+    let section = |id: &str, due_ms| Command::Publish {
+        events: vec![event(id, due_ms)],
+        dedup_ttl_ms: 1_000,
+    };
+    let is_known = |node: &mut Node, now_ms| {
+        let effects = node.append(now_ms, &[section("far", now_ms + 1)]);
+        match &effects.outcomes[0] {
+            Outcome::Published(published) => published.accepted == 0,
+            other => panic!("{other:?}"),
+        }
+    };
+    let sweep = |node: &mut Node| {
+        let partition = &mut node.replica.partition;
+        let checkpoint = partition.begin_checkpoint(&[], DueKey::MIN).unwrap();
+        checkpoint.write(partition.store()).unwrap();
+        partition.store().flush().unwrap();
+        partition.finish_checkpoint();
+        let swept = checkpoint.sweep_far_ids(partition.store(), None, 100);
+        assert_eq!(swept.unwrap(), None);
+    };
+    let mut node = Node::new();
+    node.append(10, &[section("far", YEAR_MS), section("near", 20)]);
+    for now_ms in [5_000, YEAR_MS / 2, YEAR_MS + 999] {
+        sweep(&mut node);
+        node.restart();
+        assert!(is_known(&mut node, now_ms), "{now_ms}");
+    }
+    // Long after, it is gone from memory and from the store.
+    node.append(YEAR_MS + 1_001, &[section("another", YEAR_MS)]);
+    sweep(&mut node);
+    let mut left = 0;
+    let visit = &mut |_: &[u8], _: &[u8]| {
+        left += 1;
+        ControlFlow::Continue(())
+    };
+    let store = node.replica.partition.store();
+    store.scan(Family::FarId, &[], &[0xff; 64], visit).unwrap();
+    assert_eq!(left, 0);
+    assert!(!is_known(&mut node, YEAR_MS + 1_002));
 }
