@@ -326,7 +326,7 @@ impl World {
         let mut sent = Vec::new();
         let topics = self.partition.topics().len();
         self.group
-            .dispatch(self.now_ms, &self.feed, topics, &mut |session, dispatch| {
+            .dispatch(self.now_ms, &self.feed, topics, &self.traits, &mut |session, dispatch| {
                 sent.push((session, dispatch));
             })
             .unwrap();

@@ -89,7 +89,7 @@ impl Scene {
         let mut sent = Vec::new();
         let topics = self.partition.topics().len();
         self.group
-            .dispatch(now_ms, &self.feed, topics, &mut |session, dispatch| {
+            .dispatch(now_ms, &self.feed, topics, &self.traits, &mut |session, dispatch| {
                 sent.push((session, dispatch.key.offset, dispatch.attempt));
             })
             .unwrap();
