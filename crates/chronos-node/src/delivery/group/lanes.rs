@@ -43,20 +43,26 @@ impl Lanes {
         self.waiting
     }
 
-    /// Whether an event may go now; if not, it waits in its lane.
+    /// Whether an event may go now; if not, it waits in its lane, in due order.
     pub(super) fn admit(&mut self, stretch: Stretch) -> bool {
         let offset = stretch.first_offset;
         let Some(key) = self.keys.get(&offset) else {
             return true;
         };
-        match self.lanes.get_mut(key) {
-            Some(lane) if !lane.holders.contains(&offset) => {
-                lane.waiting.push_back(stretch);
-                self.waiting += 1;
-                false
-            }
-            _ => true,
+        let Some(lane) = self.lanes.get_mut(key) else {
+            return true;
+        };
+        if lane.holders == [offset] {
+            return true;
         }
+        lane.holders.retain(|holder| *holder != offset);
+        let at = match lane.waiting.back() {
+            Some(last) if *last > stretch => lane.waiting.partition_point(|s| *s < stretch),
+            _ => lane.waiting.len(),
+        };
+        lane.waiting.insert(at, stretch);
+        self.waiting += 1;
+        false
     }
 
     /// An event goes, and the others of its key wait until it is settled.
@@ -142,8 +148,9 @@ mod tests {
         lanes.hold(4);
         lanes.hold(5);
         assert!(!lanes.admit(event(9)) && !lanes.admit(event(6)));
-        assert_eq!(lanes.release(4), None);
-        assert_eq!(lanes.release(5), Some(event(9)));
-        assert_eq!(lanes.dissolve(), [event(6)]);
+        assert!(!lanes.admit(event(4)), "it failed, and the other is still under way");
+        assert_eq!(lanes.release(5), Some(event(4)), "in due order");
+        assert_eq!(lanes.release(4), Some(event(6)));
+        assert_eq!(lanes.dissolve(), [event(9)]);
     }
 }

@@ -524,6 +524,10 @@ fn merge(stretches: &mut Vec<(DueKey, DueKey)>) {
 }
 
 #[cfg(test)]
+mod known;
+#[cfg(test)]
 mod model;
+#[cfg(test)]
+mod ordered;
 #[cfg(test)]
 mod tests;

@@ -96,16 +96,7 @@ impl Group {
             return;
         };
         lanes.begun = true;
-        let retried = |stretch: &Stretch| {
-            let was_delivered = self.past.contains_key(&stretch.first_offset);
-            (stretch.count == 1 && was_delivered).then_some(stretch.first_offset)
-        };
-        let delayed = (self.delayed.iter()).filter_map(|delayed| retried(&delayed.0.1));
-        let ready = self.ready.iter().filter_map(retried);
-        let offsets: Vec<u64> = (self.in_flight.keys().copied())
-            .chain(delayed)
-            .chain(ready)
-            .collect();
+        let offsets: Vec<u64> = self.in_flight.keys().copied().collect();
         for (offset, key) in offsets.iter().zip(lookup.keys(&offsets)) {
             lanes.learn(*offset, key);
             lanes.hold(*offset);
