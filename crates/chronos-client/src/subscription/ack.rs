@@ -57,13 +57,7 @@ impl AckHandle {
         self.settle(true, String::new(), Vec::new(), only)
     }
 
-    fn settle(
-        self,
-        success: bool,
-        error: String,
-        failed: Vec<u32>,
-        only: Vec<u32>,
-    ) -> AckReceipt {
+    fn settle(self, success: bool, error: String, failed: Vec<u32>, only: Vec<u32>) -> AckReceipt {
         let (reply, receipt) = oneshot::channel();
         // A closed channel drops the reply, which the receipt reports as closed.
         let _ = self.orders.send(Order::Settle(Settle {

@@ -159,7 +159,10 @@ mod tests {
             panic!("no settle");
         };
         let request = settle.request;
-        assert_eq!((request.delivery_id.as_str(), request.success), ("id", true));
+        assert_eq!(
+            (request.delivery_id.as_str(), request.success),
+            ("id", true)
+        );
         assert_eq!((request.failed, request.error), (vec![1], "why".into()));
         assert_eq!(request.next_offset, 7);
     }

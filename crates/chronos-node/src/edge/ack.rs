@@ -192,11 +192,7 @@ enum Said {
 }
 
 /// Reads the answer to a batch: runs of what was processed, and each failure by itself.
-fn take_batch(
-    id: BatchId,
-    request: AckRequest,
-    settles: &mut Settles,
-) -> Result<(), &'static str> {
+fn take_batch(id: BatchId, request: AckRequest, settles: &mut Settles) -> Result<(), &'static str> {
     let group = id.group;
     if request.success && request.failed.is_empty() && request.only.is_empty() {
         settles

@@ -165,15 +165,16 @@ impl Outgoing<'_> {
         let group = self.group;
         tokio::spawn(async move {
             // A closed inbox means that the partition stopped: the next leader finds out again.
-            let _ = inbox.send(Message::Expired(Expired { group, events })).await;
+            let _ = inbox
+                .send(Message::Expired(Expired { group, events }))
+                .await;
         });
     }
 }
 
 /// Whether the time until which an event may be delivered has passed.
 fn is_over(event: &StoredEvent, now_ms: i64) -> bool {
-    scan_event(&event.body)
-        .is_ok_and(|fields| fields.expires_at != 0 && fields.expires_at < now_ms)
+    scan_event(&event.body).is_ok_and(|fields| fields.expires_at != 0 && fields.expires_at < now_ms)
 }
 
 struct Read {

@@ -17,7 +17,9 @@ pub enum Late {
 /// Reads the policy of a request.
 pub fn policy(past: i32) -> Result<PastPolicy, Status> {
     PastPolicy::try_from(past).map_err(|_| {
-        Status::invalid_argument(format!("past {past} is none of 0 (now), 1 (reject), 2 (drop)"))
+        Status::invalid_argument(format!(
+            "past {past} is none of 0 (now), 1 (reject), 2 (drop)"
+        ))
     })
 }
 

@@ -334,7 +334,12 @@ fn damaged(body: &Bytes) -> Bytes {
 
 /// An event that cannot be read is refused on the client's behalf: it is tried again, and at last it
 /// is a dead letter, where an operator finds it.
-pub(super) fn give_back(handle: &Handle, group: GroupNumber, dispatch: Dispatch, error: &ReadError) {
+pub(super) fn give_back(
+    handle: &Handle,
+    group: GroupNumber,
+    dispatch: Dispatch,
+    error: &ReadError,
+) {
     tracing::error!(%error, partition = handle.number, offset = dispatch.key.offset, "cannot deliver an event");
     let reason = error.to_string();
     let ack = Ack {

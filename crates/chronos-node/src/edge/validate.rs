@@ -195,10 +195,7 @@ mod tests {
         let mut largest = valid();
         limits(&mut largest);
         assert!(event(&largest.encode_to_vec(), NOW_MS).is_ok());
-        assert!(matches!(
-            event(&[0xff], NOW_MS),
-            Err(Invalid::Encoding(_))
-        ));
+        assert!(matches!(event(&[0xff], NOW_MS), Err(Invalid::Encoding(_))));
     }
 
     #[test]
@@ -230,13 +227,21 @@ mod tests {
         let bytes = after(last_ms).encode_to_vec();
         let fields = event(&bytes, NOW_MS).unwrap();
         assert_eq!(fields.schedule_ts, LAST_SCHEDULE_MS);
-        for after_ms in [last_ms + 1, i64::MAX - NOW_MS, i64::MAX - NOW_MS + 1, i64::MAX] {
+        for after_ms in [
+            last_ms + 1,
+            i64::MAX - NOW_MS,
+            i64::MAX - NOW_MS + 1,
+            i64::MAX,
+        ] {
             assert!(refusal(|e| *e = after(after_ms)).contains("year 9999"));
         }
         // 2^31 and 2^32 ms are ordinary delays.
         for after_ms in [1 << 31, 1 << 32] {
             let bytes = after(after_ms).encode_to_vec();
-            assert_eq!(event(&bytes, NOW_MS).unwrap().schedule_ts, NOW_MS + after_ms);
+            assert_eq!(
+                event(&bytes, NOW_MS).unwrap().schedule_ts,
+                NOW_MS + after_ms
+            );
         }
     }
 

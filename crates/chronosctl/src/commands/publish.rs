@@ -155,7 +155,8 @@ async fn publish(
         Some(id) => template::fill(id, n),
         None => unique_id(),
     };
-    let mut event = NewEvent::new(&args.topic, &message_id, payload.fill(n)).priority(args.priority);
+    let mut event =
+        NewEvent::new(&args.topic, &message_id, payload.fill(n)).priority(args.priority);
     event = match args.after {
         Some(delay) => event.after_arrival(delay),
         None => event.at_ms(schedule_ts),
@@ -296,7 +297,11 @@ mod tests {
         assert_eq!((args_of.priority, args_of.if_past), (9, Past::Drop));
         assert_eq!(expires_at(&args("t --expires-at 77"), 1), Some(77));
         assert_eq!(expires_at(&args("t"), 1), None);
-        for line in ["t --after 1s --in 1s", "t --after 1s --at 5", "t --priority 10"] {
+        for line in [
+            "t --after 1s --in 1s",
+            "t --after 1s --at 5",
+            "t --priority 10",
+        ] {
             assert!(Line::try_parse_from(format!("publish {line}").split(' ')).is_err());
         }
     }

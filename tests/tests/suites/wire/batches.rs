@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chronos_proto::cronos_db::{AckRequest, Delivery, Event, SubscribeRequest};
-use chronos_tests::client::{
-    Client, Subscription, event, event_of, ids, settlement, subscription,
-};
+use chronos_tests::client::{Client, Subscription, event, event_of, ids, settlement, subscription};
 
 use crate::serve;
 
@@ -62,7 +60,12 @@ async fn a_batch_holds_up_to_what_was_asked_for_and_one_answer_settles_it() {
     assert!(batches.len() <= 8, "{} batches", batches.len());
     let came: Vec<_> = batches.iter().flat_map(ids_of).collect();
     assert_eq!(came, names, "in order");
-    assert!(batches.iter().flat_map(|it| &it.batched).all(|it| it.attempt == 1));
+    assert!(
+        batches
+            .iter()
+            .flat_map(|it| &it.batched)
+            .all(|it| it.attempt == 1)
+    );
     let mut acks = client.acks().await.unwrap();
     for batch in &batches {
         assert!(acks.send(answer(batch)));
@@ -116,14 +119,20 @@ async fn what_failed_of_a_batch_comes_back_by_itself() {
     });
     assert!(acks.answer().await.success);
     let again = take(&mut deliveries, 1).await;
-    assert_eq!((ids_of(&again[0]), again[0].batched[0].attempt), (vec!["a1".to_string()], 2));
+    assert_eq!(
+        (ids_of(&again[0]), again[0].batched[0].attempt),
+        (vec!["a1".to_string()], 2)
+    );
     for positions in [vec![5], vec![u32::MAX]] {
         acks.send(AckRequest {
             failed: positions,
             ..answer(&batches[0])
         });
         let refused = acks.answer().await;
-        assert!(!refused.success && refused.error.contains("position"), "{refused:?}");
+        assert!(
+            !refused.success && refused.error.contains("position"),
+            "{refused:?}"
+        );
     }
     acks.send(answer(&again[0]));
     assert!(acks.answer().await.success);
@@ -132,7 +141,10 @@ async fn what_failed_of_a_batch_comes_back_by_itself() {
     let mut plain = client.subscribe(subscription("g", "n", "t")).await.unwrap();
     let rest = plain.take(2).await;
     assert_eq!(ids(&rest), ["a2", "a4"]);
-    assert!(rest.iter().all(|it| it.batched.is_empty() && it.attempt == 2));
+    assert!(
+        rest.iter()
+            .all(|it| it.batched.is_empty() && it.attempt == 2)
+    );
 }
 
 #[tokio::test]
@@ -174,14 +186,23 @@ async fn credit_counts_events_and_not_batches() {
 async fn ids_of_batches_that_are_none_are_refused() {
     let (_server, client) = serve(&[]).await;
     let mut acks = client.acks().await.unwrap();
-    for id in ["b:", "b:0:0:1:", "b:0:0:1:1.1.20000.1", "b:99:0:1:1.1.1.1", "b:0:0:1:x"] {
+    for id in [
+        "b:",
+        "b:0:0:1:",
+        "b:0:0:1:1.1.20000.1",
+        "b:99:0:1:1.1.1.1",
+        "b:0:0:1:x",
+    ] {
         acks.send(AckRequest {
             delivery_id: id.into(),
             success: true,
             ..AckRequest::default()
         });
         let answer = acks.answer().await;
-        assert!(!answer.success && answer.error.contains("delivery_id"), "{id}: {answer:?}");
+        assert!(
+            !answer.success && answer.error.contains("delivery_id"),
+            "{id}: {answer:?}"
+        );
     }
     // A well-formed id of what never was is answered, and settles nothing.
     acks.send(AckRequest {
@@ -193,7 +214,10 @@ async fn ids_of_batches_that_are_none_are_refused() {
     let mut request = batched(1);
     request.batch_max_events = -1;
     let mut refused = client.subscribe(request).await.unwrap();
-    assert!(matches!(refused.within(Duration::from_secs(10)).await, Some(Err(_))));
+    assert!(matches!(
+        refused.within(Duration::from_secs(10)).await,
+        Some(Err(_))
+    ));
 }
 
 fn keyed(id: &str, key: &str) -> Event {
@@ -211,7 +235,13 @@ async fn a_key_that_fails_blocks_no_other_key() {
         ..subscription("g", "m", "t")
     };
     let mut deliveries = client.subscribe(request).await.unwrap();
-    let events = [("a1", "a"), ("a2", "a"), ("b1", "b"), ("b2", "b"), ("c1", "c")];
+    let events = [
+        ("a1", "a"),
+        ("a2", "a"),
+        ("b1", "b"),
+        ("b2", "b"),
+        ("c1", "c"),
+    ];
     let batch = events.iter().map(|(id, key)| keyed(id, key)).collect();
     assert!(client.publish_batch(batch).await.unwrap().success);
     let first = deliveries.take(3).await;
@@ -222,7 +252,10 @@ async fn a_key_that_fails_blocks_no_other_key() {
     let next = deliveries.next().await;
     assert_eq!(event_of(&next).message_id, "b2", "b goes on while a waits");
     let retry = deliveries.next().await;
-    assert_eq!((event_of(&retry).message_id.as_str(), retry.attempt), ("a1", 2));
+    assert_eq!(
+        (event_of(&retry).message_id.as_str(), retry.attempt),
+        ("a1", 2)
+    );
     acks.send(settlement(&retry, true));
     assert_eq!(event_of(&deliveries.next().await).message_id, "a2");
 }
@@ -256,7 +289,10 @@ async fn keys_stay_in_order_over_members_that_come_and_go() {
             for event in events {
                 let key = event.meta["partition_key"].clone();
                 let before = last.insert(key, event.message_id.clone());
-                assert!(before < Some(event.message_id.clone()), "{before:?} before {event:?}");
+                assert!(
+                    before < Some(event.message_id.clone()),
+                    "{before:?} before {event:?}"
+                );
                 done += 1;
             }
             acks.send(answer(&delivery));

@@ -5,9 +5,7 @@ use std::time::Duration;
 use chronos_proto::cronos_db::{
     Event, PastPolicy, PublishBatchRequest, PublishRequest, PublishResponse, ReplayRequest,
 };
-use chronos_tests::client::{
-    Client, event, event_at, event_of, ids, settlement, subscription,
-};
+use chronos_tests::client::{Client, event, event_at, event_of, ids, settlement, subscription};
 use chronos_tests::history::wall_ms;
 use chronos_tests::http::get;
 use chronos_tests::patience::eventually;
@@ -62,7 +60,10 @@ async fn a_delay_of_nothing_is_now_and_a_time_beside_it_is_refused() {
         ..event("b", "t")
     };
     let answer = client.publish(both).await.unwrap();
-    assert!(!answer.success && answer.error.contains("only one"), "{answer:?}");
+    assert!(
+        !answer.success && answer.error.contains("only one"),
+        "{answer:?}"
+    );
     let mut subscription = client.subscribe(subscription("g", "m", "t")).await.unwrap();
     assert_eq!(ids(&subscription.take(1).await), ["a"]);
 }
@@ -76,13 +77,27 @@ async fn a_far_future_delay_is_never_due_at_once() {
         .into_iter()
         .enumerate()
     {
-        let answer = client.publish(after(&format!("far{number}"), "t", delay_ms)).await;
+        let answer = client
+            .publish(after(&format!("far{number}"), "t", delay_ms))
+            .await;
         let answer = answer.unwrap();
         assert!(answer.success && answer.schedule_ts > wall_ms() + delay_ms - 60_000);
     }
-    for delay_ms in [i64::MAX, i64::MAX - 1, i64::MAX / 2, 253_402_300_800_000, -1] {
-        let answer = client.publish(after("refused", "t", delay_ms)).await.unwrap();
-        assert!(!answer.success && answer.error.contains("deliver_after_ms"), "{answer:?}");
+    for delay_ms in [
+        i64::MAX,
+        i64::MAX - 1,
+        i64::MAX / 2,
+        253_402_300_800_000,
+        -1,
+    ] {
+        let answer = client
+            .publish(after("refused", "t", delay_ms))
+            .await
+            .unwrap();
+        assert!(
+            !answer.success && answer.error.contains("deliver_after_ms"),
+            "{answer:?}"
+        );
     }
     assert!(subscription.within(SILENCE).await.is_none());
 }
@@ -103,15 +118,27 @@ async fn an_event_that_is_too_late_is_delivered_refused_or_dropped_as_asked() {
         assert!(publish(&client, later, past).await.success);
     }
     let batch = |past: PastPolicy| PublishBatchRequest {
-        events: vec![late("x"), event_at(&format!("b{past:?}"), "t", wall_ms() + 200), late("y")],
+        events: vec![
+            late("x"),
+            event_at(&format!("b{past:?}"), "t", wall_ms() + 200),
+            late("y"),
+        ],
         past: past as i32,
         ..Default::default()
     };
     let mut events = client.events.clone();
-    let answer = events.publish_batch(batch(PastPolicy::Drop)).await.unwrap().into_inner();
+    let answer = events
+        .publish_batch(batch(PastPolicy::Drop))
+        .await
+        .unwrap()
+        .into_inner();
     assert!(answer.success);
     assert_eq!((answer.published_count, answer.dropped_count), (1, 2));
-    let answer = events.publish_batch(batch(PastPolicy::Reject)).await.unwrap().into_inner();
+    let answer = events
+        .publish_batch(batch(PastPolicy::Reject))
+        .await
+        .unwrap()
+        .into_inner();
     assert!(!answer.success && answer.error.contains("has passed"));
     assert_eq!((answer.published_count, answer.error_count), (1, 2));
 
@@ -145,10 +172,19 @@ async fn an_event_is_not_delivered_after_its_end_and_does_not_come_back() {
         assert!(client.publish(event).await.unwrap().success);
     }
     let backwards = client.publish(ending("backwards", due_ms)).await.unwrap();
-    assert!(backwards.error.contains("not after schedule_ts"), "{backwards:?}");
-    eventually("the end has passed", || async { (wall_ms() > due_ms + 1).then_some(()) }).await;
+    assert!(
+        backwards.error.contains("not after schedule_ts"),
+        "{backwards:?}"
+    );
+    eventually("the end has passed", || async {
+        (wall_ms() > due_ms + 1).then_some(())
+    })
+    .await;
     for group in ["g", "h"] {
-        let mut deliveries = client.subscribe(subscription(group, "m", "t")).await.unwrap();
+        let mut deliveries = client
+            .subscribe(subscription(group, "m", "t"))
+            .await
+            .unwrap();
         assert_eq!(ids(&deliveries.take(2).await), ["lasting", "endless"]);
         assert!(deliveries.within(SILENCE).await.is_none());
     }
@@ -196,13 +232,20 @@ async fn higher_priorities_come_first_among_events_of_one_time() {
     let due_ms = wall_ms() + 500;
     let batch = (0..100).map(|number| Event {
         priority: number % 10,
-        ..event_at(&format!("a{number:02}"), "t", due_ms + i64::from(number / 50))
+        ..event_at(
+            &format!("a{number:02}"),
+            "t",
+            due_ms + i64::from(number / 50),
+        )
     });
     assert!(client.publish_batch(batch.collect()).await.unwrap().success);
     // What is known of the topic must survive.
     server.restart().await.unwrap();
     let client = Client::new(server.channel().unwrap());
-    eventually("all are due", || async { (wall_ms() > due_ms + 1).then_some(()) }).await;
+    eventually("all are due", || async {
+        (wall_ms() > due_ms + 1).then_some(())
+    })
+    .await;
     let mut deliveries = client.subscribe(subscription("g", "m", "t")).await.unwrap();
     let came = deliveries.take(100).await;
     let places: Vec<_> = (came.iter().map(event_of))
@@ -216,7 +259,10 @@ async fn headers_come_back_untouched_in_every_delivery_and_replay() {
     let (mut server, client) = serve(&["-retry-backoff=10ms"]).await;
     let mut sent = event("a", "t");
     for (key, value) in [
-        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        (
+            "traceparent",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ),
         ("tracestate", "congo=t61rcWkgMzE"),
         ("Content-Type", "application/json; charset=utf-8"),
         ("empty", ""),
@@ -229,7 +275,10 @@ async fn headers_come_back_untouched_in_every_delivery_and_replay() {
     assert!(client.publish(sent.clone()).await.unwrap().success);
     let check = |event: &Event| {
         assert_eq!(event.meta, sent.meta);
-        assert_eq!((&event.payload, event.schedule_ts), (&sent.payload, sent.schedule_ts));
+        assert_eq!(
+            (&event.payload, event.schedule_ts),
+            (&sent.payload, sent.schedule_ts)
+        );
     };
     let mut deliveries = client.subscribe(subscription("g", "m", "t")).await.unwrap();
     let first = deliveries.next().await;

@@ -148,7 +148,10 @@ mod tests {
         lanes.hold(4);
         lanes.hold(5);
         assert!(!lanes.admit(event(9)) && !lanes.admit(event(6)));
-        assert!(!lanes.admit(event(4)), "it failed, and the other is still under way");
+        assert!(
+            !lanes.admit(event(4)),
+            "it failed, and the other is still under way"
+        );
         assert_eq!(lanes.release(5), Some(event(4)), "in due order");
         assert_eq!(lanes.release(4), Some(event(6)));
         assert_eq!(lanes.dissolve(), [event(9)]);

@@ -355,8 +355,11 @@ impl World {
 
     fn answer_run(&mut self, first: DueKey, attempt: u32, count: u64) {
         let keys = (0..count).map(|n| DueKey::new(first.due_ms, first.offset + n));
-        let was_delivered =
-            |key: &DueKey| self.deliveries.iter().any(|(delivered, _)| delivered == key);
+        let was_delivered = |key: &DueKey| {
+            self.deliveries
+                .iter()
+                .any(|(delivered, _)| delivered == key)
+        };
         let keys: Vec<_> = keys.take_while(was_delivered).collect();
         let run = AckRun {
             first,
@@ -399,16 +402,21 @@ impl World {
         let nothing_waited = self.group.waiting() == 0;
         let topics = self.partition.topics().len();
         self.group
-            .dispatch(self.now_ms, &self.feed, topics, &self.known, &mut |session, dispatch| {
-                sent.push((session, dispatch));
-            })
+            .dispatch(
+                self.now_ms,
+                &self.feed,
+                topics,
+                &self.known,
+                &mut |session, dispatch| {
+                    sent.push((session, dispatch));
+                },
+            )
             .unwrap();
         if nothing_waited && self.keyed.is_empty() {
             // All of it was fetched together.
             let first_ones = sent.iter().filter(|(_, dispatch)| dispatch.attempt == 1);
-            let ranks = first_ones.map(|(_, Dispatch { key, .. })| {
-                (key.due_ms, self.rank(key.offset), key.offset)
-            });
+            let ranks = first_ones
+                .map(|(_, Dispatch { key, .. })| (key.due_ms, self.rank(key.offset), key.offset));
             assert!(ranks.is_sorted(), "{sent:?} out of order");
         }
         for (session, dispatch) in sent {

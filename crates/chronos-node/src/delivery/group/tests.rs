@@ -92,9 +92,15 @@ impl Scene {
         let mut sent = Vec::new();
         let topics = self.partition.topics().len();
         self.group
-            .dispatch(now_ms, &self.feed, topics, &self.known, &mut |session, dispatch| {
-                sent.push((session, dispatch.key.offset, dispatch.attempt));
-            })
+            .dispatch(
+                now_ms,
+                &self.feed,
+                topics,
+                &self.known,
+                &mut |session, dispatch| {
+                    sent.push((session, dispatch.key.offset, dispatch.attempt));
+                },
+            )
             .unwrap();
         sent
     }

@@ -147,7 +147,10 @@ impl<'a> Delivery<'a> {
             &[]
         };
         let alike = self.event.iter().chain(batch);
-        let batched = self.batched.iter().map(|(event, attempt)| (event, *attempt));
+        let batched = self
+            .batched
+            .iter()
+            .map(|(event, attempt)| (event, *attempt));
         alike.map(|event| (event, self.attempt)).chain(batched)
     }
 }
