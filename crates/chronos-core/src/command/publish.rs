@@ -175,7 +175,7 @@ impl Builder {
     pub fn push_with(&mut self, event: NewEvent<'_>, options: Options) {
         debug_assert!(event.body.len() <= MAX_BODY_LEN && options.priority <= MAX_PRIORITY);
         let packed = |(position, len): (u32, u8)| position & 0xff_ffff | u32::from(len) << 24;
-        let flags = options.to_bits() | u8::from(event.allow_duplicate) * ALLOW_DUPLICATE;
+        let flags = options.to_bits() | (u8::from(event.allow_duplicate) * ALLOW_DUPLICATE);
         let mut slot = [0u8; SLOT_LEN];
         slot[0..8].copy_from_slice(&event.schedule_ms.to_le_bytes());
         slot[8..12].copy_from_slice(&(self.bodies.len() as u32).to_le_bytes());

@@ -15,6 +15,7 @@ use super::invariants;
 
 mod compare;
 mod entry;
+mod flags;
 mod model;
 mod oracle;
 mod replica;

@@ -2,6 +2,8 @@
 //! events with keys and priorities, answers right, late and repeated, one by one and in runs, time-outs, progress on its way to the log, and restarts that
 //! lose what is not in it.
 
+mod steps;
+
 use super::known::Known;
 use super::*;
 use chronos_core::command::create_group::{CreateGroup, Start};
@@ -14,6 +16,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use steps::{Plan, Step, plan, step};
 
 const POLICY: Policy = Policy {
     ack_timeout: Duration::from_millis(500),
@@ -21,58 +24,6 @@ const POLICY: Policy = Policy {
     backoff: Duration::from_millis(100),
 };
 const TOPICS: [&str; 2] = ["t", "u"];
-
-/// One group for each case.
-#[derive(Debug, Clone)]
-struct Plan {
-    topic: Option<&'static str>,
-    start: Start,
-    /// How far ahead of the clock the horizon goes, milliseconds.
-    ahead_ms: u32,
-    /// Whether events have priorities.
-    priorities: bool,
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    /// Events of a topic, scheduled so far from now, milliseconds.
-    Publish {
-        topic: usize,
-        count: usize,
-        from_now_ms: i64,
-        /// Their keys and priorities are made of it.
-        seed: u64,
-    },
-    Advance,
-    Pass {
-        millis: i64,
-    },
-    Join {
-        credit: u32,
-        wish: Wish,
-    },
-    Leave(Index),
-    /// An answer to a delivery that waits for one.
-    Answer {
-        open: Index,
-        success: bool,
-    },
-    /// An answer to any delivery there ever was.
-    AnswerAny {
-        delivery: Index,
-        success: bool,
-    },
-    /// One answer to a delivery that waits for one, and to those of the following offsets.
-    AnswerRun {
-        open: Index,
-        count: u64,
-    },
-    /// Progress goes towards the log.
-    Propose,
-    /// The oldest of it is applied.
-    Commit,
-    Restart,
-}
 
 /// A delivery that was not answered, as the group must see it.
 #[derive(Debug, Clone, Copy)]
@@ -613,48 +564,6 @@ fn credit_left(credit: &Credit) -> u32 {
     }
     credit.give(left);
     left
-}
-
-fn plan() -> impl Strategy<Value = Plan> {
-    let start = prop_oneof![
-        2 => Just(Start::Unclaimed),
-        1 => Just(Start::Earliest),
-        1 => (0_u64..12).prop_map(Start::Offset),
-    ];
-    let topic = prop::sample::select(vec![Some("t"), None]);
-    let ahead_ms = prop_oneof![2 => Just(0_u32), 1 => 1_u32..30];
-    (topic, start, ahead_ms, any::<bool>()).prop_map(|(topic, start, ahead_ms, priorities)| Plan {
-        topic,
-        start,
-        ahead_ms,
-        priorities,
-    })
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let from_now_ms = prop_oneof![3 => -20_i64..1, 2 => 0_i64..60, 1 => 0_i64..40_000];
-    prop_oneof![
-        8 => (0..TOPICS.len(), 1_usize..6, from_now_ms, any::<u64>())
-            .prop_map(|(topic, count, from_now_ms, seed)| {
-                Step::Publish { topic, count, from_now_ms, seed }
-            }),
-        3 => Just(Step::Advance),
-        5 => prop_oneof![4 => 0_i64..60, 2 => 50_i64..700, 1 => 0_i64..30_000]
-            .prop_map(|millis| Step::Pass { millis }),
-        3 => (0_u32..6, prop::bool::weighted(0.4), 1_u32..4).prop_map(|(credit, key_order, stride)| {
-            Step::Join { credit, wish: Wish { key_order, stride } }
-        }),
-        3 => (any::<Index>(), 1_u64..6)
-            .prop_map(|(open, count)| Step::AnswerRun { open, count }),
-        2 => any::<Index>().prop_map(Step::Leave),
-        14 => (any::<Index>(), prop::bool::weighted(0.4))
-            .prop_map(|(open, success)| Step::Answer { open, success }),
-        5 => (any::<Index>(), prop::bool::weighted(0.7))
-            .prop_map(|(delivery, success)| Step::AnswerAny { delivery, success }),
-        5 => Just(Step::Propose),
-        5 => Just(Step::Commit),
-        2 => Just(Step::Restart),
-    ]
 }
 
 /// More cases when the environment asks for more.
