@@ -72,6 +72,7 @@ impl Client {
         let request = PublishBatchRequest {
             events,
             allow_duplicate: false,
+            ..Default::default()
         };
         self.events
             .clone()
@@ -240,6 +241,7 @@ pub fn settlement(delivery: &Delivery, success: bool) -> AckRequest {
             "refused by a test".to_string()
         },
         next_offset: offset + 1,
+        ..Default::default()
     }
 }
 

@@ -127,6 +127,7 @@ impl Client {
         self.call(Some(part.partition_id), |channel| {
             let mut client = self.raw_events(channel);
             let request = PublishBatchRequest {
+                past: 0,
                 events: part.events.clone(),
                 allow_duplicate: false,
             };

@@ -23,6 +23,9 @@ pub struct NewEvent {
     message_id: String,
     payload: Bytes,
     schedule_ts_ms: i64,
+    deliver_after_ms: Option<i64>,
+    expires_at_ms: i64,
+    priority: i32,
     meta: BTreeMap<String, String>,
 }
 
@@ -39,6 +42,9 @@ impl NewEvent {
             message_id: message_id.into(),
             payload: payload.into(),
             schedule_ts_ms: now_ms(),
+            deliver_after_ms: None,
+            expires_at_ms: 0,
+            priority: 0,
             meta: BTreeMap::new(),
         }
     }
@@ -47,6 +53,7 @@ impl NewEvent {
     #[must_use]
     pub fn at_ms(mut self, schedule_ts_ms: i64) -> Self {
         self.schedule_ts_ms = schedule_ts_ms;
+        self.deliver_after_ms = None;
         self
     }
 
@@ -55,6 +62,29 @@ impl NewEvent {
     pub fn after(self, delay: Duration) -> Self {
         let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
         self.at_ms(now_ms().saturating_add(delay_ms))
+    }
+
+    /// Deliver this long after the server took the event, by the server's clock.
+    #[must_use]
+    pub fn after_arrival(mut self, delay: Duration) -> Self {
+        let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        self.schedule_ts_ms = 0;
+        self.deliver_after_ms = Some(delay_ms);
+        self
+    }
+
+    /// Do not deliver after this time, Unix ms, which must be after the time of delivery.
+    #[must_use]
+    pub fn expires_at_ms(mut self, expires_at_ms: i64) -> Self {
+        self.expires_at_ms = expires_at_ms;
+        self
+    }
+
+    /// 0 (unless told otherwise) to 9: higher goes first among events due in the same millisecond.
+    #[must_use]
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.priority = i32::from(priority);
+        self
     }
 
     /// Adds a pair of meta, replacing one of the same key.
@@ -85,6 +115,9 @@ impl From<NewEvent> for Event {
             payload: new.payload,
             topic: new.topic,
             meta: new.meta,
+            deliver_after_ms: new.deliver_after_ms,
+            expires_at: new.expires_at_ms,
+            priority: new.priority,
             ..Self::default()
         }
     }

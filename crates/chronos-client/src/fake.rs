@@ -408,7 +408,7 @@ fn delivery(session: usize, offset: i64, id: &str) -> Delivery {
         delivery_id: format!("{session}/{id}").into(),
         attempt: 1,
         ack_timeout_ms: 30_000,
-        lateness_ms: 0,
+        ..Delivery::default()
     }
 }
 

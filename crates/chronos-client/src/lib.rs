@@ -72,11 +72,13 @@ pub use error::Error;
 pub use event::{NewEvent, now_ms};
 pub use options::Options;
 pub use producer::{Producer, ProducerOptions, Receipt};
-pub use publish::Published;
+pub use publish::{IfPast, PublishOptions, Published};
 pub use replay::ReplayRange;
 pub use retry::RetryPolicy;
 pub use routing::{fnv1a_64, partition_of, routing_key};
-pub use subscription::{AckHandle, AckReceipt, Delivery, Start, SubscribeOptions, Subscription};
+pub use subscription::{
+    AckHandle, AckReceipt, Batch, BatchEvent, Delivery, Start, SubscribeOptions, Subscription,
+};
 pub use unique::unique_id;
 
 #[cfg(test)]

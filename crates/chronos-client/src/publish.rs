@@ -1,7 +1,7 @@
 //! Publishing one event.
 
 use bytes::Bytes;
-use chronos_proto::cronos_db::Event;
+use chronos_proto::cronos_db::{Event, PastPolicy};
 use chronos_proto::raw::PublishRequest;
 use prost::Message;
 
@@ -20,6 +20,39 @@ pub enum Published {
     /// Stored, but not known where: a try of this call got no answer, and the next one heard
     /// that the id is known. (Or the id was known long before; the wire cannot tell.)
     StoredEarlier,
+    /// Not stored, because its time had passed and [`IfPast::Drop`] was asked for.
+    Dropped,
+}
+
+/// What to do with an event whose time has passed, by the server's clock, when it arrives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IfPast {
+    /// Store it and deliver it now.
+    #[default]
+    Now,
+    /// Refuse it.
+    Reject,
+    /// Do not store it, which is no error.
+    Drop,
+}
+
+/// How to publish.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PublishOptions {
+    /// Store the event even if its id is known.
+    pub allow_duplicate: bool,
+    /// What to do when its time has passed.
+    pub if_past: IfPast,
+}
+
+impl IfPast {
+    fn wire(self) -> i32 {
+        match self {
+            Self::Now => PastPolicy::Now as i32,
+            Self::Reject => PastPolicy::Reject as i32,
+            Self::Drop => PastPolicy::Drop as i32,
+        }
+    }
 }
 
 impl Client {
@@ -30,7 +63,7 @@ impl Client {
     /// invalid event, [`Error::Unavailable`] when no node answered (the event may be stored or
     /// not: publish it again with the same id).
     pub async fn publish(&self, event: impl Into<Event>) -> Result<Published, Error> {
-        self.publish_one(event.into(), false).await
+        self.publish_with(event, PublishOptions::default()).await
     }
 
     /// Stores one event even if its id is known. A try that got no answer may have stored it
@@ -42,14 +75,29 @@ impl Client {
         &self,
         event: impl Into<Event>,
     ) -> Result<Published, Error> {
-        self.publish_one(event.into(), true).await
+        let options = PublishOptions {
+            allow_duplicate: true,
+            ..PublishOptions::default()
+        };
+        self.publish_with(event, options).await
     }
 
-    async fn publish_one(&self, event: Event, allow_duplicate: bool) -> Result<Published, Error> {
+    /// Stores one event as the options say. With [`IfPast::Reject`] or [`IfPast::Drop`], a try that
+    /// got no answer may have stored the event though a later one, which came too late, was refused.
+    ///
+    /// # Errors
+    /// As [`Self::publish`]; a refusal of a past time is [`Error::Rejected`].
+    pub async fn publish_with(
+        &self,
+        event: impl Into<Event>,
+        options: PublishOptions,
+    ) -> Result<Published, Error> {
+        let event = event.into();
         let partition = partition_of(routing_key(&event), self.partition_count());
         let request = PublishRequest {
             event: Some(Bytes::from(event.encode_to_vec())),
-            allow_duplicate,
+            allow_duplicate: options.allow_duplicate,
+            past: options.if_past.wire(),
             ..Default::default()
         };
         let answer = self
@@ -66,6 +114,9 @@ impl Client {
                 offset: u64::try_from(response.offset)
                     .map_err(|_| Error::Unexpected("negative offset"))?,
             });
+        }
+        if response.dropped {
+            return Ok(Published::Dropped);
         }
         match Error::rejected(response.error) {
             Error::Duplicate if answer.retried_uncertain => Ok(Published::StoredEarlier),

@@ -167,6 +167,7 @@ impl Session {
             max_buffer_size: i32::try_from(self.plan.credits).unwrap_or(i32::MAX),
             subscription_id: self.plan.member.clone(),
             replay: false,
+            ..Default::default()
         };
         let opened = async {
             let acks = client.acks().await?;

@@ -155,6 +155,7 @@ impl Publisher {
         let request = PublishBatchRequest {
             events: events.to_vec(),
             allow_duplicate: false,
+            ..Default::default()
         };
         let result = self.client.events.clone().publish_batch(request).await;
         let replies = self.batch_replies(events, result.map(tonic::Response::into_inner));

@@ -181,3 +181,92 @@ async fn health_is_ok_or_code_5() {
     let output = run(&server, &["health"]).await;
     assert_eq!(output.status.code(), Some(5), "{output:?}");
 }
+
+#[tokio::test]
+async fn batches_are_received_and_acknowledged_together() {
+    let (server, _client) = serve(&[]).await;
+    let ids = [
+        "publish",
+        "t",
+        "--count",
+        "30",
+        "--id",
+        "a{{n}}",
+        "--payload",
+        "x",
+    ];
+    assert!(run(&server, &ids).await.status.success());
+    let receive = |count| {
+        let args = [
+            "subscribe",
+            "t",
+            "--from",
+            "earliest",
+            "--batch",
+            "8",
+            "--count",
+            count,
+        ];
+        let server = &server;
+        async move {
+            let args: Vec<&str> = args.iter().copied().chain(["-o", "json"]).collect();
+            let output = run(server, &args).await;
+            assert!(output.status.success(), "{output:?}");
+            let lines = String::from_utf8(output.stdout).unwrap();
+            let events = lines
+                .lines()
+                .map(|line| serde_json::from_str(line).unwrap());
+            let id = |event: Value| event["message_id"].as_str().unwrap().to_string();
+            events.map(id).collect::<std::collections::BTreeSet<_>>()
+        }
+    };
+    let first = receive("20").await;
+    let rest = receive("10").await;
+    assert_eq!((first.len(), rest.len()), (20, 10));
+    assert!(
+        first.is_disjoint(&rest),
+        "what was acknowledged does not come back"
+    );
+}
+
+#[tokio::test]
+async fn publish_options_are_told_to_the_server() {
+    let (server, _client) = serve(&[]).await;
+    let past = [
+        "publish",
+        "t",
+        "--payload",
+        "x",
+        "--at",
+        "1000",
+        "--if-past",
+    ];
+    let with = |what| past.iter().copied().chain([what]).collect::<Vec<_>>();
+    fails(&server, &with("reject"), 1).await;
+    assert_eq!(json(&server, &with("drop")).await["outcome"], "dropped");
+    assert_eq!(json(&server, &with("now")).await["outcome"], "stored");
+    let late = [
+        "publish",
+        "t",
+        "--payload",
+        "x",
+        "--after",
+        "1h",
+        "--ttl",
+        "1m",
+        "--priority",
+        "9",
+    ];
+    assert_eq!(json(&server, &late).await["outcome"], "stored");
+    let never = [
+        "publish",
+        "t",
+        "--payload",
+        "x",
+        "--at",
+        "2000",
+        "--expires-at",
+        "1000",
+    ];
+    fails(&server, &never, 1).await;
+}

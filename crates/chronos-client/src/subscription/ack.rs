@@ -40,16 +40,24 @@ impl AckHandle {
 
     /// Says that the event is processed. Events may be acknowledged in any order.
     pub fn ack(self) -> AckReceipt {
-        self.settle(true, String::new())
+        self.settle(true, String::new(), Vec::new(), Vec::new())
     }
 
     /// Says that the event could not be processed: the server delivers it again after a
     /// backoff, or gives it to the dead letters when its attempts are used up.
     pub fn nack(self, reason: impl Into<String>) -> AckReceipt {
-        self.settle(false, reason.into())
+        self.settle(false, reason.into(), Vec::new(), Vec::new())
     }
 
-    fn settle(self, success: bool, error: String) -> AckReceipt {
+    pub(super) fn settle_except(self, failed: Vec<u32>, reason: String) -> AckReceipt {
+        self.settle(true, reason, failed, Vec::new())
+    }
+
+    pub(super) fn settle_only(self, only: Vec<u32>) -> AckReceipt {
+        self.settle(true, String::new(), Vec::new(), only)
+    }
+
+    fn settle(self, success: bool, error: String, failed: Vec<u32>, only: Vec<u32>) -> AckReceipt {
         let (reply, receipt) = oneshot::channel();
         // A closed channel drops the reply, which the receipt reports as closed.
         let _ = self.orders.send(Order::Settle(Settle {
@@ -58,6 +66,8 @@ impl AckHandle {
                 success,
                 error,
                 next_offset: self.next_offset,
+                failed,
+                only,
             },
             reply,
         }));

@@ -25,7 +25,13 @@ pub struct SubscribeOptions {
     start: Start,
     credit: u32,
     member: String,
+    key_order: bool,
+    batch_events: u32,
+    batch_bytes: u32,
 }
+
+/// Events of a batch unless told otherwise.
+const BATCH_EVENTS: u32 = 1000;
 
 impl SubscribeOptions {
     /// A new member of `group` that takes the events of exactly `topic` (of every topic, if
@@ -38,6 +44,9 @@ impl SubscribeOptions {
             start: Start::default(),
             credit: 1000,
             member: format!("member-{}", unique_id()),
+            key_order: false,
+            batch_events: BATCH_EVENTS,
+            batch_bytes: 0,
         }
     }
 
@@ -69,6 +78,28 @@ impl SubscribeOptions {
         self
     }
 
+    /// Asks for key order: at most one delivery under way in the group for each key (meta
+    /// `partition_key`, else message_id), while this member is there.
+    #[must_use]
+    pub fn key_order(mut self) -> Self {
+        self.key_order = true;
+        self
+    }
+
+    /// Most events of a batch, 1 to 10000, for [`Client::subscribe_batches`](crate::Client::subscribe_batches).
+    #[must_use]
+    pub fn batch_events(mut self, events: u32) -> Self {
+        self.batch_events = events.clamp(1, 10_000);
+        self
+    }
+
+    /// About how many bytes a batch may have, up to 8 MiB; 1 MiB unless told otherwise.
+    #[must_use]
+    pub fn batch_bytes(mut self, bytes: u32) -> Self {
+        self.batch_bytes = bytes;
+        self
+    }
+
     /// How many deliveries wait here; beyond, the connection's window holds the server back.
     pub(super) fn local_buffer(&self) -> usize {
         self.credit.min(1024) as usize
@@ -78,7 +109,7 @@ impl SubscribeOptions {
         self.partition_id
     }
 
-    pub(super) fn request(&self) -> SubscribeRequest {
+    pub(super) fn request(&self, batched: bool) -> SubscribeRequest {
         SubscribeRequest {
             consumer_group: self.group.clone(),
             topic: self.topic.clone(),
@@ -93,6 +124,10 @@ impl SubscribeOptions {
             max_buffer_size: i32::try_from(self.credit).unwrap_or(i32::MAX),
             subscription_id: self.member.clone(),
             replay: false,
+            key_order: self.key_order,
+            batch_max_events: i32::try_from(self.batch_events * u32::from(batched)).unwrap_or(0),
+            batch_max_bytes: i32::try_from(self.batch_bytes * u32::from(batched))
+                .unwrap_or(i32::MAX),
         }
     }
 }

@@ -18,9 +18,20 @@ use crate::retry::{Verdict, verdict};
 use crate::{Client, Error};
 
 /// A delivery, and the session that it came with.
-pub(super) struct Numbered {
+pub(super) struct Numbered<D> {
     pub(super) session: u64,
-    pub(super) delivery: Delivery,
+    pub(super) delivery: D,
+}
+
+/// What a message of the server becomes.
+pub(super) trait Arrival: Sized + Send + 'static {
+    /// Whether it is to be asked for in batches.
+    const BATCHED: bool;
+
+    fn arrive(
+        message: cronos_db::Delivery,
+        orders: mpsc::UnboundedSender<Order>,
+    ) -> Result<Self, Error>;
 }
 
 /// What handles and the subscription ask of the task. Every settle uses up a handle, and
@@ -31,10 +42,10 @@ pub(super) enum Order {
     Finish(oneshot::Sender<()>),
 }
 
-pub(super) struct Session {
+pub(super) struct Session<D> {
     client: Client,
     options: SubscribeOptions,
-    delivered: mpsc::Sender<Result<Numbered, Error>>,
+    delivered: mpsc::Sender<Result<Numbered<D>, Error>>,
     orders: mpsc::WeakUnboundedSender<Order>,
     inbox: mpsc::UnboundedReceiver<Order>,
     current: Arc<AtomicU64>,
@@ -56,11 +67,11 @@ enum End {
     Broken(Option<Status>),
 }
 
-impl Session {
+impl<D: Arrival> Session<D> {
     pub(super) fn new(
         client: Client,
         options: SubscribeOptions,
-        delivered: mpsc::Sender<Result<Numbered, Error>>,
+        delivered: mpsc::Sender<Result<Numbered<D>, Error>>,
         orders: mpsc::WeakUnboundedSender<Order>,
         inbox: mpsc::UnboundedReceiver<Order>,
         current: Arc<AtomicU64>,
@@ -142,17 +153,17 @@ impl Session {
     }
 }
 
-async fn read_deliveries(
+async fn read_deliveries<D: Arrival>(
     client: &Client,
     channel: Channel,
     options: &SubscribeOptions,
-    delivered: &mpsc::Sender<Result<Numbered, Error>>,
+    delivered: &mpsc::Sender<Result<Numbered<D>, Error>>,
     orders: &mpsc::WeakUnboundedSender<Order>,
     session: u64,
     received: &mut u64,
 ) -> End {
     // The server reads one message; ending the request stream would end the subscription.
-    let request = stream::iter([options.request()]).chain(stream::pending());
+    let request = stream::iter([options.request(D::BATCHED)]).chain(stream::pending());
     let mut stream = match client.events(channel).subscribe(request).await {
         Ok(response) => response.into_inner(),
         Err(status) => return End::Broken(Some(status)),
@@ -166,7 +177,7 @@ async fn read_deliveries(
         let Some(orders) = orders.upgrade() else {
             return End::Done;
         };
-        let item = delivery(message, orders).map(|delivery| Numbered { session, delivery });
+        let item = D::arrive(message, orders).map(|delivery| Numbered { session, delivery });
         *received += 1;
         if delivered.send(item).await.is_err() {
             return End::Done;
@@ -174,24 +185,28 @@ async fn read_deliveries(
     }
 }
 
-fn delivery(
-    message: cronos_db::Delivery,
-    orders: mpsc::UnboundedSender<Order>,
-) -> Result<Delivery, Error> {
-    let event = message
-        .event
-        .ok_or(Error::Unexpected("delivery without an event"))?;
-    let next_offset = event.offset.saturating_add(1);
-    Ok(Delivery {
-        event,
-        attempt: u32::try_from(message.attempt).unwrap_or(0),
-        ack_timeout: Duration::from_millis(u64::try_from(message.ack_timeout_ms).unwrap_or(0)),
-        handle: AckHandle {
-            delivery_id: message.delivery_id,
-            next_offset,
-            orders,
-        },
-    })
+impl Arrival for Delivery {
+    const BATCHED: bool = false;
+
+    fn arrive(
+        message: cronos_db::Delivery,
+        orders: mpsc::UnboundedSender<Order>,
+    ) -> Result<Self, Error> {
+        let event = message
+            .event
+            .ok_or(Error::Unexpected("delivery without an event"))?;
+        let next_offset = event.offset.saturating_add(1);
+        Ok(Self {
+            event,
+            attempt: u32::try_from(message.attempt).unwrap_or(0),
+            ack_timeout: Duration::from_millis(u64::try_from(message.ack_timeout_ms).unwrap_or(0)),
+            handle: AckHandle {
+                delivery_id: message.delivery_id,
+                next_offset,
+                orders,
+            },
+        })
+    }
 }
 
 /// Holds the Ack stream; the server answers in the order of the requests.

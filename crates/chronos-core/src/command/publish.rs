@@ -8,6 +8,9 @@
 //! bodies                                                                as received, end to end
 //! ```
 //!
+//! Flags: bit 0 the id may be known already, bit 1 the body does not say when the event is due, bit 2
+//! the body says when it expires, bits 4 to 7 the priority.
+//!
 //! A body is the event as the client encoded it. Nothing here reads it: the slot says where the
 //! message id and the topic stand within it. Slots have a fixed size, so one event is two small
 //! reads; the checksum covers the slot and the body, so a damaged event condemns only itself.
@@ -23,6 +26,39 @@ pub const SLOT_LEN: usize = 28;
 pub const MAX_BODY_LEN: usize = (1 << 24) - 1;
 
 const ALLOW_DUPLICATE: u8 = 1;
+const STAMPED: u8 = 2;
+const EXPIRES: u8 = 4;
+const PRIORITY_SHIFT: u32 = 4;
+
+/// The highest priority; 0 is the lowest, and what an event has that asks for none.
+pub const MAX_PRIORITY: u8 = 9;
+
+/// What delivery must know of an event without reading its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// The body does not say when the event is due: whoever sends it must.
+    pub stamped: bool,
+    /// The body says until when the event may be delivered.
+    pub expires: bool,
+    /// Goes before events of lower priority that are due at the same time, 0 to 9.
+    pub priority: u8,
+}
+
+impl Options {
+    const fn to_bits(self) -> u8 {
+        let stamped = if self.stamped { STAMPED } else { 0 };
+        let expires = if self.expires { EXPIRES } else { 0 };
+        stamped | expires | self.priority << PRIORITY_SHIFT
+    }
+
+    const fn from_bits(bits: u8) -> Self {
+        Self {
+            stamped: bits & STAMPED != 0,
+            expires: bits & EXPIRES != 0,
+            priority: bits >> PRIORITY_SHIFT,
+        }
+    }
+}
 
 /// Where an event's parts stand, all checked to lie within the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +71,8 @@ pub struct Slot {
     pub body_len: u32,
     /// Accept the event even if its message id is known, and do not remember the id.
     pub allow_duplicate: bool,
+    /// What delivery must know.
+    pub options: Options,
     /// Position and length of the message id within the body, bytes.
     pub id: (u32, u8),
     /// Position and length of the topic within the body, bytes.
@@ -54,6 +92,7 @@ impl Slot {
             body_position: word(8),
             body_len: body & 0xff_ffff,
             allow_duplicate: (body >> 24) as u8 & ALLOW_DUPLICATE != 0,
+            options: Options::from_bits((body >> 24) as u8),
             id: (id & 0xff_ffff, (id >> 24) as u8),
             topic: (topic & 0xff_ffff, (topic >> 24) as u8),
             checksum: word(24),
@@ -129,13 +168,14 @@ impl Builder {
 
     /// Adds an event.
     pub fn push(&mut self, event: NewEvent<'_>) {
-        debug_assert!(event.body.len() <= MAX_BODY_LEN);
+        self.push_with(event, Options::default());
+    }
+
+    /// Adds an event with options.
+    pub fn push_with(&mut self, event: NewEvent<'_>, options: Options) {
+        debug_assert!(event.body.len() <= MAX_BODY_LEN && options.priority <= MAX_PRIORITY);
         let packed = |(position, len): (u32, u8)| position & 0xff_ffff | u32::from(len) << 24;
-        let flags = if event.allow_duplicate {
-            ALLOW_DUPLICATE
-        } else {
-            0
-        };
+        let flags = options.to_bits() | (u8::from(event.allow_duplicate) * ALLOW_DUPLICATE);
         let mut slot = [0u8; SLOT_LEN];
         slot[0..8].copy_from_slice(&event.schedule_ms.to_le_bytes());
         slot[8..12].copy_from_slice(&(self.bodies.len() as u32).to_le_bytes());
@@ -269,6 +309,7 @@ mod tests {
             (Some(&b"id-1"[..]), Some(&b"topic"[..]))
         );
         assert!(events[1].0.allow_duplicate && !slot.allow_duplicate);
+        assert_eq!(slot.options, Options::default());
 
         // Every bit of a slot and its body is covered by the checksum.
         let at = slot_position(0) as usize;
@@ -283,6 +324,19 @@ mod tests {
             let mut damaged = body.to_vec();
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(!Slot::verify(&raw, &damaged), "bit {bit}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn options_come_back(stamped: bool, expires: bool, priority in 0..=MAX_PRIORITY, allow_duplicate: bool) {
+            let options = Options { stamped, expires, priority };
+            let mut builder = Builder::default();
+            let event = NewEvent { schedule_ms: 1, body: b"x", id: (0, 1), topic: (1, 0), allow_duplicate };
+            builder.push_with(event, options);
+            let payload = builder.finish(0);
+            let (slot, _) = Publish::decode(&payload).unwrap().events().next().unwrap().unwrap();
+            prop_assert_eq!((slot.options, slot.allow_duplicate), (options, allow_duplicate));
         }
     }
 

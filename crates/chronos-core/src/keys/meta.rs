@@ -1,7 +1,7 @@
 //! `Meta`: the small state of a partition as of its last checkpoint.
 //!
 //! Key: partition (4) · kind (1) · number (4). Kind 0 is the partition itself, 1 a topic, 2 a group, 3 a topic's
-//! counts;
+//! counts, 4 its flags;
 //! the values are written and read by `partition::checkpoint`.
 
 use crate::types::PartitionNumber;
@@ -19,6 +19,8 @@ pub enum Kind {
     Group = 2,
     /// How many events of a topic were scheduled and released.
     TopicCounts = 3,
+    /// What a topic's events may have: bit 0 priorities.
+    TopicFlags = 4,
 }
 
 /// The key of a record.
@@ -41,6 +43,7 @@ pub fn decode_key(key: &[u8]) -> Result<(Kind, u32), Malformed> {
         1 => Kind::Topic,
         2 => Kind::Group,
         3 => Kind::TopicCounts,
+        4 => Kind::TopicFlags,
         _ => return Err(Malformed),
     };
     Ok((
@@ -54,9 +57,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const KINDS: [Kind; 5] = [
+        Kind::Partition,
+        Kind::Topic,
+        Kind::Group,
+        Kind::TopicCounts,
+        Kind::TopicFlags,
+    ];
+
     #[test]
     fn keys_come_back_and_sort() {
-        for kind in [Kind::Partition, Kind::Topic, Kind::Group, Kind::TopicCounts] {
+        for kind in KINDS {
             assert_eq!(decode_key(&key(1, kind, 77)), Ok((kind, 77)));
         }
         assert!(key(1, Kind::Topic, u32::MAX) < key(1, Kind::Group, 0));
@@ -73,8 +84,7 @@ mod tests {
 
         #[test]
         fn key_order_is_order_of_numbers(a: (u32, u8, u32), b: (u32, u8, u32)) {
-            let kinds = [Kind::Partition, Kind::Topic, Kind::Group, Kind::TopicCounts];
-            let [a, b] = [a, b].map(|(p, kind, n)| (p, kinds[usize::from(kind) % 4], n));
+            let [a, b] = [a, b].map(|(p, kind, n)| (p, KINDS[usize::from(kind) % KINDS.len()], n));
             prop_assert_eq!(a.cmp(&b), key(a.0, a.1, a.2).cmp(&key(b.0, b.1, b.2)));
         }
     }

@@ -120,6 +120,15 @@ impl<S: Store> Partition<S> {
             }
         }
         self.save_counts(released, &mut writes);
+        for topic in std::mem::take(&mut self.topics.unsaved_flags) {
+            let mut record = Vec::new();
+            put_u64(&mut record, self.topics.flags(topic));
+            writes.put(
+                Family::Meta,
+                key(self.number, Kind::TopicFlags, topic),
+                record,
+            );
+        }
         let far_from_ms = self.horizon.due_ms.saturating_add(FAR_MS);
         let ids = self.dedup.freeze(far_from_ms);
         Some(Checkpoint {
@@ -201,7 +210,7 @@ pub(super) fn restore<S: Store>(
     let mut result = Ok(());
     let (from, to) = (
         key(number, Kind::Partition, 0),
-        key(number, Kind::TopicCounts, u32::MAX),
+        key(number, Kind::TopicFlags, u32::MAX),
     );
     store.scan(Family::Meta, &from, &to, &mut |key, value| match partition
         .restore_record(key, value)
@@ -239,6 +248,11 @@ impl<S: Store> Partition<S> {
                 Ok(())
             }
             (Kind::TopicCounts, number) => self.restore_counts(number as usize, value),
+            (Kind::TopicFlags, number) => {
+                let flags = take_u64(&mut &*value)?;
+                self.topics.restore_flags(number, flags);
+                Ok(())
+            }
         }
     }
 

@@ -134,4 +134,6 @@ pub struct Effects {
     pub runs: Vec<Run>,
     /// Scheduled events that were cancelled or moved, each once.
     pub moves: Vec<Move>,
+    /// Topics that got their first event with a priority.
+    pub prioritized: Vec<TopicNumber>,
 }

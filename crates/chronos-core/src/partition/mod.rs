@@ -186,6 +186,7 @@ impl<S: Store> Partition<S> {
         }
         effects.timers = accepting.timers;
         effects.runs = accepting.runs;
+        effects.prioritized = accepting.prioritized;
         Ok(effects)
     }
 

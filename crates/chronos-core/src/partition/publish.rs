@@ -24,6 +24,8 @@ pub(super) struct Accepting {
     pub(super) schedule_ms: (i64, i64),
     /// An event that is cancelled in favour of those accepted now: its id does not count.
     pub(super) replacing: Option<u64>,
+    /// Topics that got their first event with a priority.
+    pub(super) prioritized: Vec<TopicNumber>,
     /// The topic of the event before: most events of a batch share one.
     last_topic: Option<(Box<[u8]>, TopicNumber)>,
 }
@@ -39,6 +41,7 @@ impl Accepting {
             spans: Vec::new(),
             schedule_ms: (i64::MAX, i64::MIN),
             replacing: None,
+            prioritized: Vec::new(),
             last_topic: None,
         }
     }
@@ -136,6 +139,9 @@ impl<S: Store> Partition<S> {
                     number
                 }
             };
+            if slot.options.priority > 0 && self.topics.prioritize(topic) {
+                accepting.prioritized.push(topic);
+            }
             accepting.add(topic, slot.schedule_ms);
             published.accepted += 1;
             span.get_or_insert(Span {

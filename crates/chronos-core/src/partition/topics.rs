@@ -1,7 +1,10 @@
 //! Topics: a topic exists from the first event or group that names it.
 
 use crate::types::TopicNumber;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
+
+/// A topic's flag in a checkpoint: it had an event with a priority.
+const PRIORITIZED: u64 = 1;
 
 /// Names of a partition's topics and the numbers that stand for them in keys.
 #[derive(Debug, Default, Clone)]
@@ -10,6 +13,10 @@ pub struct Topics {
     numbers: HashMap<Box<[u8]>, TopicNumber>,
     /// Topics below this number are in the last checkpoint.
     pub(super) saved: usize,
+    /// Topics that ever had an event with a priority.
+    prioritized: HashSet<TopicNumber>,
+    /// Those of them that are not in the last checkpoint.
+    pub(super) unsaved_flags: HashSet<TopicNumber>,
 }
 
 impl Topics {
@@ -22,6 +29,32 @@ impl Topics {
         self.names.push(name.into());
         self.numbers.insert(name.into(), number);
         number
+    }
+
+    /// Takes note that a topic has events with priorities; whether that is news.
+    pub(super) fn prioritize(&mut self, topic: TopicNumber) -> bool {
+        let news = self.prioritized.insert(topic);
+        if news {
+            self.unsaved_flags.insert(topic);
+        }
+        news
+    }
+
+    /// What a checkpoint says of a topic.
+    pub(super) fn restore_flags(&mut self, topic: TopicNumber, flags: u64) {
+        if flags & PRIORITIZED != 0 {
+            self.prioritized.insert(topic);
+        }
+    }
+
+    /// What a checkpoint is to say of a topic.
+    pub(super) fn flags(&self, topic: TopicNumber) -> u64 {
+        u64::from(self.prioritized.contains(&topic)) * PRIORITIZED
+    }
+
+    /// Topics that ever had an event with a priority.
+    pub fn prioritized(&self) -> impl Iterator<Item = TopicNumber> {
+        self.prioritized.iter().copied()
     }
 
     /// The number of a topic that exists.

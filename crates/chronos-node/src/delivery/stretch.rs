@@ -1,5 +1,6 @@
 //! Events that a group has taken from the feed and that lie next to each other.
 
+use chronos_core::command::publish::MAX_PRIORITY;
 use chronos_core::types::DueKey;
 
 /// Events with one due time and neighbouring offsets, and the key that came before them in the
@@ -8,6 +9,8 @@ use chronos_core::types::DueKey;
 pub struct Stretch {
     /// When all of them are due, Unix milliseconds.
     pub due_ms: i64,
+    /// Goes before those of higher rank that are due at the same time; the same for all of them.
+    pub rank: u8,
     /// Offset of the first.
     pub first_offset: u64,
     /// How many; at least one.
@@ -17,6 +20,24 @@ pub struct Stretch {
 }
 
 impl Stretch {
+    /// The rank that a priority gives.
+    pub const fn rank_of(priority: u8) -> u8 {
+        MAX_PRIORITY.saturating_sub(priority)
+    }
+
+    /// Takes the first `count` events off, at least one.
+    pub fn split_at(self, count: u64) -> (Stretch, Option<Stretch>) {
+        let count = count.clamp(1, self.count);
+        let some = Stretch { count, ..self };
+        let rest = (count < self.count).then(|| Stretch {
+            first_offset: self.first_offset + count,
+            count: self.count - count,
+            before: some.last(),
+            ..self
+        });
+        (some, rest)
+    }
+
     /// Due key of the first event.
     pub fn first(&self) -> DueKey {
         DueKey::new(self.due_ms, self.first_offset)
@@ -48,6 +69,7 @@ mod tests {
     fn splits_one_by_one_and_keeps_the_key_before() {
         let stretch = Stretch {
             due_ms: 10,
+            rank: Stretch::rank_of(0),
             first_offset: 4,
             count: 2,
             before: DueKey::new(9, 30),

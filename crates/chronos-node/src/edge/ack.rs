@@ -1,7 +1,8 @@
 //! Ack: answers to deliveries, one response for each, in order, once it is durable.
 
+use super::batch_id::{self, BatchId};
 use super::delivery_id::DeliveryId;
-use crate::delivery::Ack;
+use crate::delivery::{Ack, AckRun};
 use crate::engine::{Answers, Engine, Message, Refused};
 use chronos_core::types::{GroupNumber, PartitionNumber};
 use chronos_proto::cronos_db::{AckRequest, AckResponse};
@@ -67,7 +68,7 @@ async fn send(engine: &Engine, requests: Vec<Result<AckRequest, Status>>) -> Chu
         replies: Vec::new(),
         broken: None,
     };
-    let mut acks: BTreeMap<PartitionNumber, Vec<(GroupNumber, Ack)>> = BTreeMap::new();
+    let mut answers: BTreeMap<PartitionNumber, Settles> = BTreeMap::new();
     for request in requests {
         let request = match request {
             Ok(request) => request,
@@ -76,22 +77,15 @@ async fn send(engine: &Engine, requests: Vec<Result<AckRequest, Status>>) -> Chu
                 break;
             }
         };
-        let (response, partition) = match read(engine, &request) {
-            Ok(id) => {
-                let reason = shortened(request.error);
-                let ack = Ack {
-                    key: id.key,
-                    attempt: id.attempt,
-                    success: request.success,
-                    reason,
-                };
-                acks.entry(id.partition).or_default().push((id.group, ack));
+        let next_offset = request.next_offset;
+        let (response, partition) = match take(engine, request, &mut answers) {
+            Ok(partition) => {
                 let response = AckResponse {
                     success: true,
                     error: String::new(),
-                    committed_offset: request.next_offset,
+                    committed_offset: next_offset,
                 };
-                (response, Some(id.partition))
+                (response, Some(partition))
             }
             Err(error) => (
                 AckResponse {
@@ -105,11 +99,13 @@ async fn send(engine: &Engine, requests: Vec<Result<AckRequest, Status>>) -> Chu
         chunk.responses.push(response);
         chunk.partitions.push(partition);
     }
-    for (partition, acks) in acks {
+    for (partition, Settles { acks, runs }) in answers {
         let (reply, answered) = oneshot::channel();
         if let Some(handle) = engine.partition(partition) {
             // A failure to send drops the reply, which `finish` sees.
-            let _ = handle.send(Message::Answers(Answers { acks, reply })).await;
+            let _ = handle
+                .send(Message::Answers(Answers { acks, runs, reply }))
+                .await;
         }
         chunk.replies.push((partition, answered));
     }
@@ -144,15 +140,105 @@ async fn finish(chunk: Chunk) -> Vec<Result<AckResponse, Status>> {
     responses.chain(broken.map(Err)).collect()
 }
 
-fn read(engine: &Engine, request: &AckRequest) -> Result<DeliveryId, &'static str> {
+/// Answers for one partition.
+#[derive(Default)]
+struct Settles {
+    acks: Vec<(GroupNumber, Ack)>,
+    runs: Vec<(GroupNumber, AckRun)>,
+}
+
+/// Reads one request; the partition that it is for.
+fn take(
+    engine: &Engine,
+    request: AckRequest,
+    answers: &mut BTreeMap<PartitionNumber, Settles>,
+) -> Result<PartitionNumber, &'static str> {
     if request.delivery_id.is_empty() {
         return Err("delivery_id is required");
     }
-    let id = DeliveryId::decode(&request.delivery_id).ok_or("delivery_id is malformed")?;
-    if engine.partition(id.partition).is_none() {
-        return Err("delivery_id names a partition that does not exist");
+    let exists = |partition| match engine.partition(partition) {
+        Some(_) => Ok(partition),
+        None => Err("delivery_id names a partition that does not exist"),
+    };
+    if BatchId::is_one(&request.delivery_id) {
+        let id = BatchId::decode(&request.delivery_id).ok_or("delivery_id is malformed")?;
+        let partition = exists(id.partition)?;
+        let settles = answers.entry(partition).or_default();
+        take_batch(id, request, settles)?;
+        return Ok(partition);
     }
-    Ok(id)
+    let id = DeliveryId::decode(&request.delivery_id).ok_or("delivery_id is malformed")?;
+    let partition = exists(id.partition)?;
+    if !request.failed.is_empty() || !request.only.is_empty() {
+        return Err("failed and only are for batches, delivery_id is of a single delivery");
+    }
+    let ack = Ack {
+        key: id.key,
+        attempt: id.attempt,
+        success: request.success,
+        reason: shortened(request.error),
+    };
+    let settles = answers.entry(partition).or_default();
+    settles.acks.push((id.group, ack));
+    Ok(partition)
+}
+
+/// What became of a position of a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Nothing,
+    Processed,
+    Failed,
+}
+
+/// Reads the answer to a batch: runs of what was processed, and each failure by itself.
+fn take_batch(id: BatchId, request: AckRequest, settles: &mut Settles) -> Result<(), &'static str> {
+    let group = id.group;
+    if request.success && request.failed.is_empty() && request.only.is_empty() {
+        settles
+            .runs
+            .extend(id.runs.into_iter().map(|run| (group, run)));
+        return Ok(());
+    }
+    let of_all = match (request.success, request.only.is_empty()) {
+        (_, false) => Said::Nothing,
+        (true, true) => Said::Processed,
+        (false, true) => Said::Failed,
+    };
+    let of_only = match request.success {
+        true => Said::Processed,
+        false => Said::Failed,
+    };
+    let mut said = vec![of_all; id.events() as usize];
+    let positions = (request.only.iter().map(|at| (at, of_only)))
+        .chain(request.failed.iter().map(|at| (at, Said::Failed)));
+    for (at, what) in positions {
+        match said.get_mut(*at as usize) {
+            Some(said) => *said = what,
+            None => return Err("failed or only names a position that the batch does not have"),
+        }
+    }
+    let reason = shortened(request.error);
+    let mut runs = Vec::new();
+    for (dispatch, said) in id.dispatches().zip(said) {
+        match said {
+            Said::Nothing => {}
+            Said::Processed => batch_id::push(&mut runs, dispatch.key, dispatch.attempt),
+            Said::Failed => settles.acks.push((
+                group,
+                Ack {
+                    key: dispatch.key,
+                    attempt: dispatch.attempt,
+                    success: false,
+                    reason: reason.clone(),
+                },
+            )),
+        }
+    }
+    settles
+        .runs
+        .extend(runs.into_iter().map(|run| (group, run)));
+    Ok(())
 }
 
 fn shortened(mut reason: String) -> String {
@@ -169,6 +255,8 @@ fn shortened(mut reason: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::{Dispatch, SessionId};
+    use chronos_core::types::DueKey;
 
     #[tokio::test]
     async fn a_broken_stream_ends_with_its_error_even_if_that_repeats() {
@@ -177,6 +265,45 @@ mod tests {
         let read: Vec<_> = until_broken(forever).collect().await;
         assert_eq!(read.len(), 3);
         assert!(read[2].is_err());
+    }
+
+    fn answer(request: AckRequest) -> Result<(Vec<u64>, Vec<u64>), &'static str> {
+        let mut settles = Settles::default();
+        let mut id = BatchId::new(0, 3, SessionId(1));
+        for offset in [4, 5, 6, 9] {
+            id.push(Dispatch {
+                key: DueKey::new(7, offset),
+                attempt: 1,
+            });
+        }
+        take_batch(id, request, &mut settles)?;
+        let processed = (settles.runs.iter())
+            .flat_map(|(_, run)| run.first.offset..run.first.offset + run.count)
+            .collect();
+        let failed = settles.acks.iter().map(|(_, ack)| ack.key.offset).collect();
+        assert!(settles.acks.iter().all(|(_, ack)| ack.reason == "why"));
+        Ok((processed, failed))
+    }
+
+    #[test]
+    fn a_batch_is_answered_as_a_whole_or_in_parts() {
+        let said = |success, failed: &[u32], only: &[u32]| {
+            answer(AckRequest {
+                success,
+                failed: failed.to_vec(),
+                only: only.to_vec(),
+                error: "why".into(),
+                ..AckRequest::default()
+            })
+        };
+        assert_eq!(said(true, &[], &[]), Ok((vec![4, 5, 6, 9], vec![])));
+        assert_eq!(said(false, &[], &[]), Ok((vec![], vec![4, 5, 6, 9])));
+        assert_eq!(said(true, &[1], &[]), Ok((vec![4, 6, 9], vec![5])));
+        assert_eq!(said(true, &[], &[0, 3]), Ok((vec![4, 9], vec![])));
+        assert_eq!(said(true, &[2], &[0]), Ok((vec![4], vec![6])));
+        assert_eq!(said(false, &[], &[3]), Ok((vec![], vec![9])));
+        assert!(said(true, &[4], &[]).is_err());
+        assert!(said(true, &[], &[u32::MAX]).is_err());
     }
 
     #[test]

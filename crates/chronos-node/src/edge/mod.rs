@@ -12,11 +12,14 @@
 //! | `delivery_id.rs` | the id of a delivery |
 
 mod ack;
+mod batch_id;
 mod delivery_id;
 mod event_service;
 mod group_service;
 mod not_built;
+mod outgoing;
 mod partition_service;
+mod past;
 mod publish;
 mod replay;
 mod schedule;

@@ -3,15 +3,16 @@
 //! A rejected event is an answer, not an error: the call ends `OK` with `success=false` and the
 //! reason, which existing clients compare.
 
+use super::past::{self, Late};
 use super::schedule::find;
 use super::status;
 use super::validate::{self, Invalid};
 use crate::config::Config;
-use crate::engine::{self, Engine, Handle, Message, Refused};
+use crate::engine::{self, Engine, Handle, Message, Refused, clock};
 use crate::metrics::Metrics;
 use bytes::Bytes;
 use chronos_core::command::change::Action;
-use chronos_core::command::publish::{Builder, NewEvent};
+use chronos_core::command::publish::{Builder, NewEvent, Options};
 use chronos_core::keys::change::State;
 use chronos_core::mutant;
 use chronos_core::partition::Published;
@@ -66,16 +67,36 @@ impl Publisher {
                 ..PublishResponse::default()
             }
         };
+        let policy = past::policy(request.past)?;
         let Some(bytes) = request.event else {
             return Ok(refuse("event is required".into()));
         };
-        let mut fields = match validate::event(&bytes) {
+        let now_ms = clock::now_ms();
+        let mut fields = match validate::event(&bytes, now_ms) {
             Ok(fields) => fields,
             Err(Invalid::Rule(error)) => return Ok(refuse(error)),
             Err(Invalid::Encoding(error)) => {
                 return Err(Status::invalid_argument(error.to_string()));
             }
         };
+        match past::judge(policy, fields.schedule_ts, now_ms) {
+            Late::Store => {}
+            Late::Refuse => {
+                self.metrics.rejected_past.inc();
+                return Ok(PublishResponse {
+                    error: past::reason(fields.schedule_ts, now_ms),
+                    ..PublishResponse::default()
+                });
+            }
+            Late::Drop => {
+                self.metrics.dropped_past.inc();
+                return Ok(PublishResponse {
+                    error: past::reason(fields.schedule_ts, now_ms),
+                    dropped: true,
+                    ..PublishResponse::default()
+                });
+            }
+        }
         let poison =
             mutant!("dedup-before-append-poison") && route(fields.message_id.as_bytes(), 16) == 0;
         if poison {
@@ -152,12 +173,22 @@ impl Publisher {
         let mut response = PublishBatchResponse::default();
         let mut sections = Sections::new(self.engine.partitions().len(), request.events.len());
         let mut durable = false;
+        let mut late = 0;
+        let policy = past::policy(request.past)?;
+        let now_ms = clock::now_ms();
         for bytes in &request.events {
-            match validate::event(bytes) {
-                Ok(fields) => {
-                    durable |= fields.durable_ack;
-                    sections.push(&fields, bytes, request.allow_duplicate);
-                }
+            match validate::event(bytes, now_ms) {
+                Ok(fields) => match past::judge(policy, fields.schedule_ts, now_ms) {
+                    Late::Store => {
+                        durable |= fields.durable_ack;
+                        sections.push(&fields, bytes, request.allow_duplicate);
+                    }
+                    Late::Refuse => {
+                        late += 1;
+                        response.add_error(1, past::reason(fields.schedule_ts, now_ms));
+                    }
+                    Late::Drop => response.dropped_count += 1,
+                },
                 Err(Invalid::Encoding(error)) => {
                     return Err(Status::invalid_argument(error.to_string()));
                 }
@@ -166,7 +197,11 @@ impl Publisher {
         }
         self.metrics
             .rejected_invalid
-            .inc_by(response.error_count as u64);
+            .inc_by(response.error_count as u64 - late);
+        self.metrics.rejected_past.inc_by(late);
+        self.metrics
+            .dropped_past
+            .inc_by(response.dropped_count as u64);
         let sent = sections.into_iter().map(|(partition, section)| {
             let events = section.count();
             async move { (events, self.send(partition, section, durable).await) }
@@ -304,13 +339,19 @@ impl Sections {
             .builders
             .entry(partition)
             .or_insert_with(|| Builder::new(share, share * bytes.len()));
-        builder.push(NewEvent {
+        let event = NewEvent {
             schedule_ms: fields.schedule_ts,
             body: bytes,
             id: part(&fields.message_id_range),
             topic: part(&fields.topic_range),
             allow_duplicate,
-        });
+        };
+        let options = Options {
+            stamped: fields.deliver_after_ms.is_some(),
+            expires: fields.expires_at != 0,
+            priority: fields.priority as u8,
+        };
+        builder.push_with(event, options);
         partition
     }
 

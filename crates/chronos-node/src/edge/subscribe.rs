@@ -3,11 +3,11 @@
 //! The first message says what to subscribe to; nothing else is read. Deliveries are read from the
 //! log when the transport asks for them, so a client that does not read costs no memory.
 
-use super::delivery_id::DeliveryId;
+use super::outgoing::{Batching, Outgoing};
 use super::status;
 use super::validate::{GROUP_BYTES, TOPIC_BYTES};
 use crate::config::Config;
-use crate::delivery::{Ack, Dispatch, SessionId};
+use crate::delivery::{Ack, Dispatch, SessionId, Wish};
 use crate::engine::{
     Answers, Credit, Engine, Handle, Join, Member, Message, ReadError, StoredEvent, clock,
 };
@@ -30,8 +30,6 @@ use tonic::{Status, Streaming};
 
 /// Most unanswered deliveries of a subscription, whatever it asks for.
 const MOST_CREDIT: u32 = 50_000;
-/// Dispatched events that are read from the log at a time.
-const READ_EVENTS: usize = 256;
 
 /// Opens subscriptions.
 #[derive(Clone)]
@@ -81,6 +79,12 @@ impl Subscriber {
         requests: Streaming<SubscribeRequest>,
     ) -> Result<Deliveries, Status> {
         let request = check(request)?;
+        let batching = Batching::of(&request)?;
+        let wish = Wish {
+            key_order: request.key_order,
+            // A batch of every second event only would have an id as long as itself.
+            stride: batching.map_or(1, |batching| batching.events as u32),
+        };
         let partitions = self.partitions(request.partition_id)?;
         let start = match request.start_offset {
             0 => Start::Earliest,
@@ -115,6 +119,7 @@ impl Subscriber {
             dispatches: SelectAll::new(),
             queue: VecDeque::new(),
             session,
+            batching,
             ids: BytesMut::new(),
             ack_timeout_ms: self.ack_timeout_ms,
             engine: Arc::clone(&self.engine),
@@ -144,6 +149,7 @@ impl Subscriber {
                 session,
                 group,
                 credit: Arc::clone(&credit),
+                wish,
                 dispatches: sender,
             };
             handle
@@ -223,6 +229,7 @@ struct Deliveries {
     /// Dispatched and not yet read: (index of the membership, events). Bounded by the credit.
     queue: VecDeque<Work>,
     session: SessionId,
+    batching: Option<Batching>,
     ids: BytesMut,
     ack_timeout_ms: i32,
     engine: Arc<Engine>,
@@ -247,55 +254,52 @@ impl Deliveries {
                     None => drop(self.queue.pop_front()),
                 },
                 Work::Unread(member, dispatches) => {
-                    let member = *member;
-                    let some: Vec<_> = dispatches
-                        .drain(..dispatches.len().min(READ_EVENTS))
-                        .collect();
+                    let Membership { handle, group, .. } = &self.members[*member];
+                    let mut outgoing = Outgoing {
+                        handle,
+                        group: *group,
+                        session: self.session,
+                        ack_timeout_ms: self.ack_timeout_ms,
+                        ids: &mut self.ids,
+                    };
+                    let ready = match self.batching {
+                        Some(batching) => outgoing.batches(dispatches, batching),
+                        None => outgoing.singles(dispatches),
+                    };
                     if dispatches.is_empty() {
                         self.queue.pop_front();
                     }
-                    let ready = self.read(member, &some);
                     self.queue.push_front(Work::Ready(ready));
                 }
             }
         }
     }
 
-    fn read(&mut self, member: usize, dispatches: &[Dispatch]) -> VecDeque<raw::Delivery> {
-        let Membership { handle, group, .. } = &self.members[member];
-        let offsets: Vec<u64> = dispatches
-            .iter()
-            .map(|dispatch| dispatch.key.offset)
-            .collect();
-        let mut ready = VecDeque::with_capacity(dispatches.len());
-        let mut at = 0;
-        self.ids.reserve(dispatches.len() * 64);
-        let now_ms = clock::now_ms();
-        handle.events.read(&offsets, &mut |_, read| {
-            let dispatch = dispatches[at];
-            at += 1;
-            match read {
-                Ok(event) => {
-                    let id = DeliveryId {
-                        partition: handle.number,
-                        group: *group,
-                        key: dispatch.key,
-                        attempt: dispatch.attempt,
-                        session: self.session,
-                    };
-                    let lateness_ms = now_ms.saturating_sub(event.schedule_ms).max(0);
-                    ready.push_back(raw::Delivery {
-                        event: stored(event, handle.number),
-                        delivery_id: id.encode(&mut self.ids),
-                        attempt: dispatch.attempt as i32,
-                        ack_timeout_ms: self.ack_timeout_ms,
-                        lateness_ms,
-                    });
-                }
-                Err(error) => give_back(handle, *group, dispatch, &error),
+    /// Queues what a partition handed out.
+    fn enqueue(&mut self, member: usize, batch: Vec<Dispatch>) {
+        if self.batching.is_some()
+            && let Some(Work::Unread(_, dispatches)) = (self.queue.iter_mut())
+                .find(|work| matches!(work, Work::Unread(of, _) if *of == member))
+        {
+            // The fuller the batches, the fewer.
+            return dispatches.extend(batch);
+        }
+        self.queue.push_back(Work::Unread(member, batch.into()));
+    }
+
+    /// Queues what is there, so that batches are as full as can be without waiting.
+    fn gather(&mut self, context: &mut Context<'_>) {
+        while let Some(Work::Ready(ready)) = self.queue.front()
+            && ready.is_empty()
+        {
+            self.queue.pop_front();
+        }
+        if self.batching.is_some() && !matches!(self.queue.front(), Some(Work::Ready(_))) {
+            while let Poll::Ready(Some((member, batch))) = self.dispatches.poll_next_unpin(context)
+            {
+                self.enqueue(member, batch);
             }
-        });
-        ready
+        }
     }
 }
 
@@ -307,7 +311,8 @@ pub fn stored(event: StoredEvent, partition: u32) -> raw::StoredEvent {
         partition_id: partition as i32,
         checksum: event.checksum,
         term: event.term as i64,
-        schedule_ts: (event.schedule_ms != event.published_ms).then_some(event.schedule_ms),
+        schedule_ts: (event.options.stamped || event.schedule_ms != event.published_ms)
+            .then_some(event.schedule_ms),
     };
     let body = if mutant!("wrong-payload") {
         damaged(&event.body)
@@ -329,7 +334,12 @@ fn damaged(body: &Bytes) -> Bytes {
 
 /// An event that cannot be read is refused on the client's behalf: it is tried again, and at last it
 /// is a dead letter, where an operator finds it.
-fn give_back(handle: &Handle, group: GroupNumber, dispatch: Dispatch, error: &ReadError) {
+pub(super) fn give_back(
+    handle: &Handle,
+    group: GroupNumber,
+    dispatch: Dispatch,
+    error: &ReadError,
+) {
     tracing::error!(%error, partition = handle.number, offset = dispatch.key.offset, "cannot deliver an event");
     let reason = error.to_string();
     let ack = Ack {
@@ -341,6 +351,7 @@ fn give_back(handle: &Handle, group: GroupNumber, dispatch: Dispatch, error: &Re
     let (reply, _) = oneshot::channel();
     let message = Message::Answers(Answers {
         acks: vec![(group, ack)],
+        runs: Vec::new(),
         reply,
     });
     let inbox = handle.inbox.clone();
@@ -354,12 +365,13 @@ impl Stream for Deliveries {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
+        this.gather(context);
         loop {
             if let Some(delivery) = this.next_queued() {
                 return Poll::Ready(Some(Ok(delivery)));
             }
             match ready!(this.dispatches.poll_next_unpin(context)) {
-                Some((member, batch)) => this.queue.push_back(Work::Unread(member, batch.into())),
+                Some((member, batch)) => this.enqueue(member, batch),
                 // The partitions stop: the client should come back to another node, or later.
                 None => return Poll::Ready(None),
             }

@@ -10,9 +10,10 @@ use chronos_core::keys::change::Version;
 use chronos_core::partition::Move;
 use chronos_core::partition::change::version_at;
 use chronos_core::store::{Family, Store, StoreError};
-use chronos_core::types::PartitionNumber;
+use chronos_core::types::{PartitionNumber, TopicNumber};
 use chronos_store::RocksStore;
 use chronos_wal::Wal;
+use hashbrown::HashSet;
 use parking_lot::RwLock;
 use roaring::RoaringTreemap;
 use std::collections::VecDeque;
@@ -44,6 +45,8 @@ pub struct StoredEvent {
     pub topic: (u32, u8),
     /// When the client wanted it when it was published, Unix milliseconds.
     pub published_ms: i64,
+    /// What delivery must know.
+    pub options: publish::Options,
 }
 
 impl StoredEvent {
@@ -85,9 +88,11 @@ pub enum ReadError {
 
 /// Reads the events of a partition.
 pub struct Events {
-    partition: PartitionNumber,
+    pub(super) partition: PartitionNumber,
     store: RocksStore,
-    wal: Wal,
+    pub(super) wal: Wal,
+    /// Topics that ever had an event with a priority.
+    pub(super) prioritized: RwLock<HashSet<TopicNumber>>,
     /// The latest log entries with events, in offset order without a gap.
     recent: RwLock<VecDeque<Arc<Batch>>>,
     /// Events that were ever cancelled, moved or fired by hand, and perhaps some that were not.
@@ -103,6 +108,7 @@ impl Events {
             wal,
             recent: RwLock::default(),
             changed: RwLock::default(),
+            prioritized: RwLock::default(),
         }
     }
 
@@ -274,6 +280,7 @@ impl Events {
                     body: bodies.slice(from..to),
                     topic: slot.topic,
                     published_ms: slot.schedule_ms,
+                    options: slot.options,
                 }),
                 _ => Err(ReadError::Damaged {
                     partition: self.partition,
@@ -287,7 +294,7 @@ impl Events {
 }
 
 /// How many events from `first` on stand next to each other in the same section, at most `most`.
-fn neighbours(batch: &Batch, first: u64, place: Place, most: usize) -> usize {
+pub(super) fn neighbours(batch: &Batch, first: u64, place: Place, most: usize) -> usize {
     (1..most as u64)
         .take_while(|n| {
             batch.place(first + n).is_some_and(|next| {

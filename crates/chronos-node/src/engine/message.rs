@@ -2,7 +2,7 @@
 
 use super::events::Events;
 use super::machine::SharedPartition;
-use crate::delivery::{Ack, Dispatch, SessionId};
+use crate::delivery::{Ack, AckRun, Dispatch, SessionId, Wish};
 use crate::engine::credit::Credit;
 use bytes::Bytes;
 use chronos_core::command::change::Item;
@@ -75,6 +75,8 @@ pub struct Join {
     pub group: GroupNumber,
     /// Unanswered deliveries the subscription may hold, over all its partitions.
     pub credit: Arc<Credit>,
+    /// How it wants its deliveries.
+    pub wish: Wish,
     /// Gets the events to send. Bounded by the credit.
     pub dispatches: mpsc::UnboundedSender<Vec<Dispatch>>,
 }
@@ -84,8 +86,19 @@ pub struct Join {
 pub struct Answers {
     /// The group and the answer, in the order in which they came.
     pub acks: Vec<(GroupNumber, Ack)>,
+    /// The group and a run of deliveries that were processed.
+    pub runs: Vec<(GroupNumber, AckRun)>,
     /// Told once all of them are durable and applied.
     pub reply: oneshot::Sender<Result<(), Refused>>,
+}
+
+/// Deliveries that are not sent because their events expired.
+#[derive(Debug)]
+pub struct Expired {
+    /// The group.
+    pub group: GroupNumber,
+    /// The deliveries.
+    pub events: Vec<Dispatch>,
 }
 
 /// A request to a partition's driver.
@@ -107,6 +120,8 @@ pub enum Message {
     Leave(SessionId),
     /// Take in answers.
     Answers(Answers),
+    /// Settle deliveries whose events expired.
+    Expired(Expired),
     /// Wake up: credit of a subscription over several partitions came free elsewhere.
     Wake,
     /// Finish what is queued and stop.

@@ -6,6 +6,7 @@
 //! | `message.rs` | what it is asked, and the handle to ask it with |
 //! | `schedule.rs` | what falls due next |
 //! | `events.rs` | reading stored events |
+//! | `lookup.rs` | reading what decides about their order |
 //! | `machine.rs` | the state machines under the replication layer |
 //! | `checkpointer.rs` | saving state |
 //! | `credit.rs` | credit shared between partitions |
@@ -16,13 +17,14 @@ pub mod clock;
 mod credit;
 mod driver;
 mod events;
+mod lookup;
 mod machine;
 mod message;
 mod schedule;
 
 pub use credit::Credit;
 pub use events::{Events, ReadError, StoredEvent};
-pub use message::{Answers, Handle, Join, Message, Publish, Refused, Replace};
+pub use message::{Answers, Expired, Handle, Join, Message, Publish, Refused, Replace};
 
 use crate::config::Config;
 use crate::delivery::{Policy, SessionId};

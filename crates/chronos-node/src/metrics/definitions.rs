@@ -89,7 +89,7 @@ metrics! {
         PUBLISH_EVENTS: Counter, "chronos_publish_events_total", ["partition", "outcome"],
             "Events that reached a partition to be published, by outcome: accepted, duplicate, or failed (the log did not take it, or it is not known).";
         PUBLISH_REJECTED: Counter, "chronos_publish_rejected_events_total", ["reason"],
-            "Events refused before they reached a partition, by reason: invalid, overloaded or unavailable.";
+            "Events refused before they reached a partition, by reason: invalid, overloaded, unavailable, past (late, and asked to be refused then) or dropped (late, and asked to be dropped).";
         PUBLISH_INFLIGHT_BYTES: Gauge, "chronos_publish_inflight_bytes", [],
             "Bytes of publishes received and not yet answered.";
         COMMIT_SECONDS: Histogram(COMMIT), "chronos_commit_seconds", [],
@@ -129,7 +129,7 @@ metrics! {
     }
     "Delivery" {
         EVENTS_DELIVERED: Counter, "chronos_events_delivered_total", ["partition"],
-            "Deliveries handed to a subscriber, each attempt counted.";
+            "Deliveries on their way to a subscriber, each attempt counted, also those that turn out to be expired.";
         DELIVERY_LATENESS: Histogram(LATENESS), "chronos_delivery_lateness_seconds", [],
             "How long after its time an event was first handed to a subscriber that had credit for it.";
         EVENTS_ACKED: Counter, "chronos_events_acked_total", ["partition"],
@@ -142,6 +142,8 @@ metrics! {
             "Deliveries that were not an event's first attempt.";
         EVENTS_DEAD_LETTERED: Counter, "chronos_events_dead_lettered_total", ["partition"],
             "Events that went to a group's dead letters after their last attempt.";
+        EVENTS_EXPIRED: Counter, "chronos_events_expired_total", ["partition"],
+            "Events settled undelivered because their expires_at had passed, once for each group.";
         EVENTS_CANCELLED: Counter, "chronos_events_cancelled_total", ["partition"],
             "Scheduled events that were cancelled.";
         EVENTS_RESCHEDULED: Counter, "chronos_events_rescheduled_total", ["partition"],

@@ -38,6 +38,10 @@ pub struct Metrics {
     pub rejected_invalid: IntCounter,
     /// Events refused because the node has too much in flight.
     pub rejected_overloaded: IntCounter,
+    /// Events refused because their time had passed.
+    pub rejected_past: IntCounter,
+    /// Events dropped because their time had passed.
+    pub dropped_past: IntCounter,
     /// Events refused because the node or the partition does not serve.
     pub rejected_unavailable: IntCounter,
     /// Bytes of publishes received and not yet answered.
@@ -96,6 +100,8 @@ impl Metrics {
             publish_batch_requests: requests.with_label_values(&["batch"]),
             rejected_invalid: rejected.with_label_values(&["invalid"]),
             rejected_overloaded: rejected.with_label_values(&["overloaded"]),
+            rejected_past: rejected.with_label_values(&["past"]),
+            dropped_past: rejected.with_label_values(&["dropped"]),
             rejected_unavailable: rejected.with_label_values(&["unavailable"]),
             publish_inflight_bytes: register.gauge(&define::PUBLISH_INFLIGHT_BYTES),
             commit_seconds: register.histogram(&define::COMMIT_SECONDS),

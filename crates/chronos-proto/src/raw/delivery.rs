@@ -6,10 +6,10 @@ use prost::{DecodeError, Message};
 
 use super::StoredEvent;
 
-/// `Delivery` around a stored event. `batch` is never sent, and skipped when received.
+/// `Delivery` around stored events. `batch` is never sent, and skipped when received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {
-    /// The event.
+    /// The event; not sent when there are `batched` ones.
     pub event: StoredEvent,
     /// The token to acknowledge with. Must be UTF-8: it is a string on the wire.
     pub delivery_id: Bytes,
@@ -19,11 +19,68 @@ pub struct Delivery {
     pub ack_timeout_ms: i32,
     /// How long after its time the event is handed out, ms; 0 when on time.
     pub lateness_ms: i64,
+    /// The events of a batch.
+    pub batched: Vec<BatchedEvent>,
+}
+
+/// `BatchedEvent` around a stored event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BatchedEvent {
+    /// The event.
+    pub event: StoredEvent,
+    /// 1 for the first delivery, then counting up.
+    pub attempt: i32,
+    /// How long after its time the event is handed out, ms; 0 when on time.
+    pub lateness_ms: i64,
+}
+
+impl Message for BatchedEvent {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        self.event.encode_field(buf);
+        if self.attempt != 0 {
+            encoding::int32::encode(2, &self.attempt, buf);
+        }
+        if self.lateness_ms != 0 {
+            encoding::int64::encode(3, &self.lateness_ms, buf);
+        }
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        ctx: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        match tag {
+            1 => self.event.merge_field(wire_type, buf, ctx),
+            2 => encoding::int32::merge(wire_type, &mut self.attempt, buf, ctx),
+            3 => encoding::int64::merge(wire_type, &mut self.lateness_ms, buf, ctx),
+            _ => encoding::skip_field(wire_type, tag, buf, ctx),
+        }
+    }
+
+    fn encoded_len(&self) -> usize {
+        let mut len = self.event.field_len();
+        if self.attempt != 0 {
+            len += encoding::int32::encoded_len(2, &self.attempt);
+        }
+        if self.lateness_ms != 0 {
+            len += encoding::int64::encoded_len(3, &self.lateness_ms);
+        }
+        len
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
 }
 
 impl Message for Delivery {
     fn encode_raw(&self, buf: &mut impl BufMut) {
-        self.event.encode_field(buf);
+        if self.batched.is_empty() {
+            self.event.encode_field(buf);
+        }
         if !self.delivery_id.is_empty() {
             encoding::encode_key(2, WireType::LengthDelimited, buf);
             encoding::encode_varint(self.delivery_id.len() as u64, buf);
@@ -38,6 +95,7 @@ impl Message for Delivery {
         if self.lateness_ms != 0 {
             encoding::int64::encode(100, &self.lateness_ms, buf);
         }
+        encoding::message::encode_repeated(101, &self.batched, buf);
     }
 
     fn merge_field(
@@ -53,12 +111,16 @@ impl Message for Delivery {
             3 => encoding::int32::merge(wire_type, &mut self.attempt, buf, ctx),
             4 => encoding::int32::merge(wire_type, &mut self.ack_timeout_ms, buf, ctx),
             100 => encoding::int64::merge(wire_type, &mut self.lateness_ms, buf, ctx),
+            101 => encoding::message::merge_repeated(wire_type, &mut self.batched, buf, ctx),
             _ => encoding::skip_field(wire_type, tag, buf, ctx),
         }
     }
 
     fn encoded_len(&self) -> usize {
-        let mut len = self.event.field_len();
+        let mut len = match self.batched.is_empty() {
+            true => self.event.field_len(),
+            false => encoding::message::encoded_len_repeated(101, &self.batched),
+        };
         if !self.delivery_id.is_empty() {
             len += encoding::bytes::encoded_len(2, &self.delivery_id);
         }
@@ -107,6 +169,7 @@ mod tests {
                 attempt,
                 ack_timeout_ms,
                 lateness_ms,
+                batched: Vec::new(),
             };
             let wire = raw.encode_to_vec();
             prop_assert_eq!(wire.len(), raw.encoded_len());
@@ -120,8 +183,45 @@ mod tests {
                 ack_timeout_ms,
                 lateness_ms,
                 batch: vec![],
+                batched: vec![],
             });
 
+            let again = Delivery::decode(wire.as_slice()).unwrap();
+            prop_assert_eq!(again.encode_to_vec(), wire);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_batch_decodes_as_the_generated_type(
+            events in proptest::collection::vec((any_event(), any::<i32>(), any::<i64>()), 1..4),
+            delivery_id in "\\PC{0,40}",
+        ) {
+            let stamp = Stamp { offset: 7, schedule_ts: Some(9), ..Stamp::default() };
+            let raw = Delivery {
+                delivery_id: Bytes::from(delivery_id.clone()),
+                batched: (events.iter())
+                    .map(|(event, attempt, lateness_ms)| BatchedEvent {
+                        event: StoredEvent::new(event.encode_to_vec().into(), stamp),
+                        attempt: *attempt,
+                        lateness_ms: *lateness_ms,
+                    })
+                    .collect(),
+                ..Delivery::default()
+            };
+            let wire = raw.encode_to_vec();
+            prop_assert_eq!(wire.len(), raw.encoded_len());
+            let plain = cronos_db::Delivery::decode(wire.as_slice()).unwrap();
+            prop_assert_eq!(plain.event, None);
+            prop_assert_eq!(plain.delivery_id, delivery_id);
+            for (found, (event, attempt, lateness_ms)) in plain.batched.iter().zip(events) {
+                let wanted = cronos_db::Event {
+                    offset: 7, schedule_ts: 9, created_ts: 0, partition_id: 0, checksum: 0, term: 0,
+                    ..event
+                };
+                prop_assert_eq!(found.event.as_ref(), Some(&wanted));
+                prop_assert_eq!((found.attempt, found.lateness_ms), (attempt, lateness_ms));
+            }
             let again = Delivery::decode(wire.as_slice()).unwrap();
             prop_assert_eq!(again.encode_to_vec(), wire);
         }

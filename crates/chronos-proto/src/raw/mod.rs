@@ -12,7 +12,7 @@ mod scan;
 pub(crate) mod services;
 mod stored_event;
 
-pub use delivery::Delivery;
+pub use delivery::{BatchedEvent, Delivery};
 pub use publish::{PublishBatchRequest, PublishRequest};
 pub use replay::ReplayEvent;
 pub use scan::{EventFields, ScanError, scan_event};

@@ -13,6 +13,8 @@ pub struct PublishRequest {
     pub event: Option<Bytes>,
     /// True skips the duplicate check of message_id.
     pub allow_duplicate: bool,
+    /// A `PastPolicy`.
+    pub past: i32,
     /// True asks for the event that has the message_id already.
     pub return_existing: bool,
 }
@@ -24,6 +26,9 @@ impl Message for PublishRequest {
         }
         if self.allow_duplicate {
             encoding::bool::encode(2, &true, buf);
+        }
+        if self.past != 0 {
+            encoding::int32::encode(100, &self.past, buf);
         }
         if self.return_existing {
             encoding::bool::encode(101, &true, buf);
@@ -43,6 +48,7 @@ impl Message for PublishRequest {
                 Ok(())
             }
             2 => encoding::bool::merge(wire_type, &mut self.allow_duplicate, buf, ctx),
+            100 => encoding::int32::merge(wire_type, &mut self.past, buf, ctx),
             101 => encoding::bool::merge(wire_type, &mut self.return_existing, buf, ctx),
             _ => encoding::skip_field(wire_type, tag, buf, ctx),
         }
@@ -54,6 +60,11 @@ impl Message for PublishRequest {
             .map_or(0, |event| encoding::bytes::encoded_len(1, event))
             + if self.allow_duplicate {
                 encoding::bool::encoded_len(2, &true)
+            } else {
+                0
+            }
+            + if self.past != 0 {
+                encoding::int32::encoded_len(100, &self.past)
             } else {
                 0
             }
@@ -78,6 +89,9 @@ pub struct PublishBatchRequest {
     /// True skips the duplicate check of every message_id.
     #[prost(bool, tag = "2")]
     pub allow_duplicate: bool,
+    /// A `PastPolicy`.
+    #[prost(int32, tag = "100")]
+    pub past: i32,
 }
 
 #[cfg(test)]
@@ -102,6 +116,7 @@ mod tests {
                     event: wanted.clone(),
                     allow_duplicate,
                     return_existing: !allow_duplicate,
+                    past: i32::from(allow_duplicate) * 2,
                 };
                 let raw = PublishRequest::decode(plain.encode_to_vec().as_slice()).unwrap();
                 assert_eq!(
@@ -110,6 +125,7 @@ mod tests {
                 );
                 assert_eq!(raw.allow_duplicate, allow_duplicate);
                 assert_eq!(raw.return_existing, !allow_duplicate);
+                assert_eq!(raw.past, plain.past);
                 assert_eq!(raw.encode_to_vec(), plain.encode_to_vec());
                 assert_eq!(raw.encoded_len(), plain.encoded_len());
             }
@@ -121,6 +137,7 @@ mod tests {
         let plain = cronos_db::PublishBatchRequest {
             events: vec![event("a"), Event::default(), event("b")],
             allow_duplicate: true,
+            past: 1,
         };
         let raw = PublishBatchRequest::decode(plain.encode_to_vec().as_slice()).unwrap();
         assert_eq!(raw.events.len(), 3);

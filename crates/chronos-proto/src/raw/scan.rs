@@ -42,6 +42,12 @@ pub struct EventFields<'a> {
     pub checksum: u32,
     /// The Raft term; in a request, whatever the client wrote.
     pub term: i64,
+    /// Not to be delivered after this time, Unix ms; 0 for never too late.
+    pub expires_at: i64,
+    /// Goes before events of lower priority that are due at the same time.
+    pub priority: i32,
+    /// Deliver this long after the server took the event, ms.
+    pub deliver_after_ms: Option<i64>,
 }
 
 impl<'a> EventFields<'a> {
@@ -125,6 +131,9 @@ pub fn scan_event(input: &[u8]) -> Result<EventFields<'_>, ScanError> {
             8 => fields.partition_id = take_varint(wire_type, &mut rest)? as i32,
             9 => fields.checksum = take_varint(wire_type, &mut rest)? as u32,
             10 => fields.term = take_varint(wire_type, &mut rest)? as i64,
+            100 => fields.expires_at = take_varint(wire_type, &mut rest)? as i64,
+            101 => fields.priority = take_varint(wire_type, &mut rest)? as i32,
+            102 => fields.deliver_after_ms = Some(take_varint(wire_type, &mut rest)? as i64),
             _ => encoding::skip_field(wire_type, tag, &mut rest, DecodeContext::default())?,
         }
     }
@@ -201,8 +210,9 @@ pub(super) mod tests {
             btree_map(meta_key, meta_value, 0..4),
         );
         let stamp = any::<(i64, i64, i32, u32, i64)>();
-        (body, stamp).prop_map(
-            |((message_id, schedule_ts, payload, topic, meta), stamp)| Event {
+        let options = any::<(i64, i32, Option<i64>)>();
+        (body, stamp, options).prop_map(
+            |((message_id, schedule_ts, payload, topic, meta), stamp, options)| Event {
                 message_id,
                 schedule_ts,
                 payload: payload.into(),
@@ -213,6 +223,9 @@ pub(super) mod tests {
                 partition_id: stamp.2,
                 checksum: stamp.3,
                 term: stamp.4,
+                expires_at: options.0,
+                priority: options.1,
+                deliver_after_ms: options.2,
             },
         )
     }
@@ -245,6 +258,10 @@ pub(super) mod tests {
                 .meta
                 .get(DURABLE_ACK)
                 .is_some_and(|value| value == "true")
+        );
+        assert_eq!(
+            (fields.expires_at, fields.priority, fields.deliver_after_ms),
+            (event.expires_at, event.priority, event.deliver_after_ms)
         );
         assert!(fields.meta_entries >= event.meta.len());
         let distinct: usize = event.meta.iter().map(|(k, v)| k.len() + v.len()).sum();

@@ -1,6 +1,9 @@
 //! `chronosctl publish`
 
-use chronos_client::{Client, Error, NewEvent, Published, now_ms, unique_id};
+use chronos_client::{
+    Client, Error, IfPast, NewEvent, PublishOptions, Published, now_ms, unique_id,
+};
+use clap::ValueEnum;
 use comfy_table::Cell;
 use futures::{StreamExt, stream};
 use serde::Serialize;
@@ -25,7 +28,9 @@ Examples:
   chronosctl publish reminders --id call-17 --payload @letter.json --at 2026-12-24T18:00:00Z
   echo hello | chronosctl publish greetings
   chronosctl publish ticks --count 3 --id 'tick-{{ n }}' --payload 'tick {{ n }}' --in 1s
-  chronosctl publish orders --meta partition_key=customer-9 --payload x -o json";
+  chronosctl publish orders --meta partition_key=customer-9 --payload x -o json
+  chronosctl publish offers --payload x --after 10m --ttl 1h --priority 9
+  chronosctl publish alarms --payload x --at 2026-12-24T18:00:00Z --if-past reject";
 
 /// Store events to be delivered now or later.
 ///
@@ -42,11 +47,26 @@ pub(crate) struct Args {
     #[arg(long, short)]
     payload: Option<String>,
     /// When to deliver: RFC 3339, or Unix time in ms. Without --at and --in: now.
-    #[arg(long, value_name = "TIME", value_parser = parse_time_ms, conflicts_with = "in_", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time_ms, conflicts_with_all = ["in_", "after"], allow_hyphen_values = true)]
     at: Option<i64>,
     /// How long from now to deliver, such as 10s or 1h30m.
     #[arg(long = "in", id = "in_", value_name = "DURATION", value_parser = parse_duration)]
     in_: Option<Duration>,
+    /// The same, counted by the server's clock from when it took the event.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "in_")]
+    after: Option<Duration>,
+    /// Do not deliver after this time: RFC 3339, or Unix time in ms.
+    #[arg(long, value_name = "TIME", value_parser = parse_time_ms, conflicts_with = "ttl")]
+    expires_at: Option<i64>,
+    /// Do not deliver later than this after the time of delivery, by this machine's clock.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    ttl: Option<Duration>,
+    /// 0 to 9: higher goes first among events that are due in the same millisecond.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=9), value_name = "N")]
+    priority: u8,
+    /// What the server does when the time of delivery has passed.
+    #[arg(long, value_enum, default_value_t = Past::Now, value_name = "WHAT")]
+    if_past: Past,
     /// A pair of meta; may be repeated. partition_key routes the event.
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = parse_pair)]
     meta: Vec<(String, String)>,
@@ -56,6 +76,27 @@ pub(crate) struct Args {
     /// Store the event even if its id is known.
     #[arg(long)]
     allow_duplicate: bool,
+}
+
+/// What to do with an event that is late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Past {
+    /// Deliver it now.
+    Now,
+    /// Refuse it.
+    Reject,
+    /// Do not store it, and count that as done.
+    Drop,
+}
+
+impl From<Past> for IfPast {
+    fn from(past: Past) -> Self {
+        match past {
+            Past::Now => Self::Now,
+            Past::Reject => Self::Reject,
+            Past::Drop => Self::Drop,
+        }
+    }
 }
 
 /// What became of one event.
@@ -114,15 +155,23 @@ async fn publish(
         Some(id) => template::fill(id, n),
         None => unique_id(),
     };
-    let mut event = NewEvent::new(&args.topic, &message_id, payload.fill(n)).at_ms(schedule_ts);
+    let mut event =
+        NewEvent::new(&args.topic, &message_id, payload.fill(n)).priority(args.priority);
+    event = match args.after {
+        Some(delay) => event.after_arrival(delay),
+        None => event.at_ms(schedule_ts),
+    };
+    if let Some(expires_at) = expires_at(args, schedule_ts) {
+        event = event.expires_at_ms(expires_at);
+    }
     for (key, value) in &args.meta {
         event = event.meta(key, template::fill(value, n));
     }
-    let result = if args.allow_duplicate {
-        client.publish_allowing_duplicate(event).await
-    } else {
-        client.publish(event).await
+    let options = PublishOptions {
+        allow_duplicate: args.allow_duplicate,
+        if_past: args.if_past.into(),
     };
+    let result = client.publish_with(event, options).await;
     let mut outcome = Outcome {
         message_id,
         topic: args.topic.clone(),
@@ -145,6 +194,10 @@ async fn publish(
             outcome.outcome = "stored_earlier";
             (outcome, None)
         }
+        Ok(Published::Dropped) => {
+            outcome.outcome = "dropped";
+            (outcome, None)
+        }
         Err(error) => {
             outcome.outcome = match error {
                 Error::Duplicate => "duplicate",
@@ -159,13 +212,20 @@ async fn publish(
 /// The time asked for; the start of the command counts, so that events of one command are
 /// due together.
 fn schedule_ts(args: &Args, now_ms: i64) -> i64 {
-    match (args.at, args.in_) {
+    match (args.at, args.in_.or(args.after)) {
         (Some(at), _) => at,
         (None, Some(delay)) => {
             now_ms.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))
         }
         (None, None) => now_ms,
     }
+}
+
+/// When the event is too late. A time to live counts from the time of delivery.
+fn expires_at(args: &Args, schedule_ts: i64) -> Option<i64> {
+    let ttl_ms = |ttl: Duration| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
+    args.expires_at
+        .or(args.ttl.map(|ttl| schedule_ts.saturating_add(ttl_ms(ttl))))
 }
 
 fn show(outcomes: &[Outcome], single: bool, printer: &Printer) -> Result<(), Failure> {
@@ -227,6 +287,23 @@ mod tests {
             schedule_ts(&args("t --at 1970-01-01T00:00:02Z"), 1000),
             2000
         );
+    }
+
+    #[test]
+    fn options_say_when_it_is_too_late_and_who_goes_first() {
+        let args_of = args("t --after 10s --ttl 5s --priority 9 --if-past drop");
+        let schedule_ts = schedule_ts(&args_of, 1000);
+        assert_eq!(expires_at(&args_of, schedule_ts), Some(16_000));
+        assert_eq!((args_of.priority, args_of.if_past), (9, Past::Drop));
+        assert_eq!(expires_at(&args("t --expires-at 77"), 1), Some(77));
+        assert_eq!(expires_at(&args("t"), 1), None);
+        for line in [
+            "t --after 1s --in 1s",
+            "t --after 1s --at 5",
+            "t --priority 10",
+        ] {
+            assert!(Line::try_parse_from(format!("publish {line}").split(' ')).is_err());
+        }
     }
 
     #[test]

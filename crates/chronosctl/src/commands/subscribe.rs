@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chronos_client::{Delivery, Event, Start, SubscribeOptions};
+use chronos_client::{AckReceipt, Client, Event, Start, SubscribeOptions, Subscription};
 use clap::ValueEnum;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -23,6 +23,8 @@ Examples:
   chronosctl subscribe reminders
   chronosctl subscribe reminders --group office --from earliest
   chronosctl subscribe reminders --count 3 -o json | jq .lateness_ms
+  chronosctl subscribe orders --batch 500               # one acknowledgement for many events
+  chronosctl subscribe orders --key-order               # one at a time of each key
   chronosctl subscribe '' --partition 0 --ack none      # every topic of one partition";
 
 /// Receive events as they fall due, until interrupted.
@@ -48,7 +50,13 @@ pub(crate) struct Args {
     /// Whether to acknowledge each event once it is printed.
     #[arg(long, value_enum, default_value_t = Ack::Auto)]
     ack: Ack,
-    /// Exit after so many events.
+    /// Take up to so many events at a time, and acknowledge them together.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    batch: Option<u32>,
+    /// At most one event of each key (meta partition_key, else the id) at a time in the group.
+    #[arg(long)]
+    key_order: bool,
+    /// Exit after so many events; of a batch, the rest is left unacknowledged.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 }
@@ -81,17 +89,32 @@ pub(crate) async fn run(args: Args, to: &Connect, printer: &Printer) -> Result<(
     if let Ok(partition_id) = u32::try_from(args.partition) {
         options = options.partition(partition_id);
     }
+    if args.key_order {
+        options = options.key_order();
+    }
+    printer.heading(HEADER)?;
+    match args.batch {
+        Some(events) => batches(&client, options.batch_events(events), &args, printer).await,
+        None => singles(&client, options, &args, printer).await,
+    }
+}
+
+async fn singles(
+    client: &Client,
+    options: SubscribeOptions,
+    args: &Args,
+    printer: &Printer,
+) -> Result<(), Failure> {
     let mut subscription = client.subscribe(options);
     let mut receipts = FuturesUnordered::new();
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     let mut left = args.count;
-    printer.heading(HEADER)?;
     while left != Some(0) {
         tokio::select! {
             delivery = subscription.next() => {
                 let Some(delivery) = delivery else { break };
                 let delivery = delivery?;
-                show(&delivery, now_us(), printer)?;
+                show(delivery.event(), delivery.attempt(), now_us(), printer)?;
                 left = left.map(|left| left - 1);
                 if args.ack == Ack::Auto {
                     receipts.push(delivery.ack());
@@ -101,6 +124,47 @@ pub(crate) async fn run(args: Args, to: &Connect, printer: &Printer) -> Result<(
             _ = &mut interrupted => break,
         }
     }
+    close(subscription, receipts).await
+}
+
+async fn batches(
+    client: &Client,
+    options: SubscribeOptions,
+    args: &Args,
+    printer: &Printer,
+) -> Result<(), Failure> {
+    let mut subscription = client.subscribe_batches(options);
+    let mut receipts = FuturesUnordered::new();
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut left = args.count;
+    while left != Some(0) {
+        tokio::select! {
+            batch = subscription.next() => {
+                let Some(batch) = batch else { break };
+                let batch = batch?;
+                let now_us = now_us();
+                let wanted = left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
+                let shown = batch.events().len().min(wanted);
+                for event in &batch.events()[..shown] {
+                    show(event.event(), event.attempt(), now_us, printer)?;
+                }
+                left = left.map(|left| left - shown as u64);
+                if args.ack == Ack::Auto {
+                    receipts.push(batch.ack_first(shown as u32));
+                }
+            }
+            Some(answer) = receipts.next() => answer?,
+            _ = &mut interrupted => break,
+        }
+    }
+    close(subscription, receipts).await
+}
+
+/// Waits for the answers to acks.
+async fn close<D>(
+    subscription: Subscription<D>,
+    mut receipts: FuturesUnordered<AckReceipt>,
+) -> Result<(), Failure> {
     // Whatever is not answered in time is delivered again, which at-least-once allows.
     let closed = subscription.close(CLOSE_LIMIT).await;
     if closed.is_ok() {
@@ -115,16 +179,15 @@ pub(crate) async fn run(args: Args, to: &Connect, printer: &Printer) -> Result<(
 
 const HEADER: &str = "   LATE ms  TRY  PARTITION/OFFSET  ID                                PAYLOAD";
 
-fn show(delivery: &Delivery, now_us: i64, printer: &Printer) -> Result<(), Failure> {
-    let event = delivery.event();
+fn show(event: &Event, attempt: u32, now_us: i64, printer: &Printer) -> Result<(), Failure> {
     let lateness_ms = lateness_ms(event, now_us);
     let received = Received {
         event: EventView::from(event),
-        attempt: delivery.attempt(),
+        attempt,
         received_ts: now_us / 1000,
         lateness_ms,
     };
-    printer.one(&received, || line(event, delivery.attempt(), lateness_ms))?;
+    printer.one(&received, || line(event, attempt, lateness_ms))?;
     Ok(())
 }
 

@@ -236,7 +236,7 @@ impl Shared {
                 delivery_id: format!("group:0:member-{offset}").into(),
                 attempt: *attempt,
                 ack_timeout_ms: 30_000,
-                lateness_ms: 0,
+                ..Delivery::default()
             })
             .collect()
     }

@@ -59,6 +59,9 @@ pub(crate) struct ReceiveOptions {
     /// Deliveries in flight per subscription (max_buffer_size)
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=50_000), value_name = "N")]
     pub credit: u32,
+    /// Events per delivery: 0 for one event per message, as plain clients get them
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000), value_name = "N")]
+    pub delivery_batch: u32,
     /// Where new groups begin: 0, -1 or an offset [default: -1, or 0 with several groups]
     #[arg(long, allow_negative_numbers = true, value_name = "OFFSET")]
     pub start_offset: Option<i64>,

@@ -53,7 +53,7 @@ pub(crate) struct Received {
     pub lateness: Times,
     /// Time from sending an ack to its answer.
     pub ack_latency: Times,
-    /// Acks that the server answered with success.
+    /// Events whose acks the server answered with success.
     pub acked: u64,
     /// Acks that the server answered with a refusal.
     pub acks_refused: u64,
@@ -98,6 +98,7 @@ impl Subscribers {
                     start_offset: options.start_offset(),
                     credit: options.credit,
                     member: format!("{}-{group}-{member}", session.run),
+                    batch: options.delivery_batch,
                 };
                 let connection = session.connect(tasks.len()).await?;
                 let streams = open(&connection, &subscription).await?;
@@ -259,6 +260,7 @@ async fn receive(
                 received: &mut received,
                 outgoing: Outgoing::default(),
                 waiting: 0,
+                events: 0,
             };
             take_deliveries(
                 streams.deliveries,
@@ -282,7 +284,7 @@ async fn receive(
         received.errors.add(error.to_string());
     }
     received.ack_latency = answers.latency;
-    received.acked = answers.taken;
+    received.acked = answers.events.saturating_sub(answers.refused);
     received.acks_refused = answers.refused;
     received.last_ack_at = answers.last_at;
     received
@@ -314,13 +316,18 @@ async fn take_deliveries(
             }
         }
         let waiting = std::mem::take(&mut booking.waiting);
+        let events = std::mem::take(&mut booking.events);
         if let Some(piece) = booking.outgoing.take() {
             let now = Instant::now();
             booking.received.first_at.get_or_insert(now);
             booking.received.last_at = Some(now);
-            counts.deliveries.fetch_add(waiting, Relaxed);
+            counts.deliveries.fetch_add(events, Relaxed);
             counts.acks_sent.fetch_add(waiting, Relaxed);
-            lock(on_the_way).push_back((now, waiting));
+            lock(on_the_way).push_back(Piece {
+                sent_at: now,
+                acks: waiting,
+                events,
+            });
             acks.send(piece)?;
         }
         if !more {
@@ -356,16 +363,17 @@ async fn take_answers(
             counts.acks_answered.fetch_add(came, Relaxed);
         }
         let mut on_the_way = lock(on_the_way);
-        while let Some((sent_at, count)) = on_the_way.front_mut()
+        while let Some(piece) = on_the_way.front_mut()
             && came > 0
         {
-            let matched = came.min(*count);
+            let matched = came.min(piece.acks);
             answers
                 .latency
-                .record_many(now.duration_since(*sent_at), matched);
+                .record_many(now.duration_since(piece.sent_at), matched);
             came -= matched;
-            *count -= matched;
-            if *count == 0 {
+            piece.acks -= matched;
+            if piece.acks == 0 {
+                answers.events += piece.events;
                 on_the_way.pop_front();
             }
         }
@@ -380,11 +388,19 @@ async fn take_answers(
     }
 }
 
-/// Acks on their way, oldest first: when each piece was sent and how many of it are not answered.
-/// Answers come in the order of the acks.
-type OnTheWay = Mutex<VecDeque<(Instant, u64)>>;
+/// Acks that were sent together.
+struct Piece {
+    sent_at: Instant,
+    /// How many of them are not answered.
+    acks: u64,
+    /// Events that they are for.
+    events: u64,
+}
 
-fn lock(on_the_way: &OnTheWay) -> MutexGuard<'_, VecDeque<(Instant, u64)>> {
+/// Acks on their way, oldest first. Answers come in the order of the acks.
+type OnTheWay = Mutex<VecDeque<Piece>>;
+
+fn lock(on_the_way: &OnTheWay) -> MutexGuard<'_, VecDeque<Piece>> {
     on_the_way.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -395,22 +411,25 @@ struct Booking<'a> {
     strangers: Strangers,
     received: &'a mut Received,
     outgoing: Outgoing,
+    /// Acks, and the events that they are for.
     waiting: u64,
+    events: u64,
 }
 
 impl Booking<'_> {
     fn book(&mut self, message: &[u8], now_us: i64) -> Result<(), CallError> {
         let delivery = Delivery::scan(message)?;
         let mut next_offset = 0;
-        for event in delivery.events() {
+        for (event, attempt) in delivery.events() {
             let arrival = self
                 .session
                 .ledger
-                .receive(self.group, event, delivery.attempt, now_us);
+                .receive(self.group, event, attempt, now_us);
             if arrival.ours || self.strangers == Strangers::Record {
                 self.received.lateness.record_us(arrival.lateness_us);
             }
             self.received.events += 1;
+            self.events += 1;
             next_offset = event.offset + 1;
         }
         self.waiting += 1;
@@ -423,6 +442,8 @@ impl Booking<'_> {
 #[derive(Default)]
 struct Answers {
     latency: Times,
+    /// Events whose acks were answered.
+    events: u64,
     taken: u64,
     refused: u64,
     last_at: Option<Instant>,

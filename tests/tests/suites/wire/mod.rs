@@ -2,7 +2,9 @@
 
 mod ack;
 mod batch;
+mod batches;
 mod groups;
+mod options;
 mod other_services;
 mod partitions;
 mod publish;

@@ -50,6 +50,8 @@ impl Group {
             let holds = |stretch: &Stretch| stretch.first() <= key && key <= stretch.last();
             let waits = self.past.contains_key(&key.offset)
                 || self.ready.iter().any(holds)
+                // Ready, or behind another one of its key.
+                || self.lanes.as_ref().is_some_and(|lanes| lanes.knows(key.offset))
                 // What is not failed and still delayed waits for its time.
                 || key.due_ms > now_ms
                     && self.delayed.iter().any(|Reverse((_, stretch))| holds(stretch));
@@ -67,6 +69,11 @@ impl Group {
     pub(super) fn settle(&mut self, key: DueKey, before: DueKey) {
         if !self.past.is_empty() {
             self.past.remove(&key.offset);
+        }
+        if let Some(lanes) = &mut self.lanes
+            && let Some(next) = lanes.release(key.offset)
+        {
+            self.ready.push_front(next);
         }
         if mutant!("settle-not-logged") {
             return;

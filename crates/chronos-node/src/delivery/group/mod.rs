@@ -1,6 +1,12 @@
 //! One consumer group in one partition: members, credit, what is ready, what is in flight.
 
 mod answers;
+mod batch;
+mod lanes;
+mod order;
+
+pub use batch::AckRun;
+pub use order::{Lookup, Wish};
 
 use super::{Dispatch, Feed, SessionId, Stretch};
 use crate::engine::Credit;
@@ -11,6 +17,7 @@ use chronos_core::settled::Settled;
 use chronos_core::store::{Store, StoreError};
 use chronos_core::types::{DueKey, GroupNumber, TopicNumber};
 use hashbrown::{HashMap, HashSet};
+use lanes::Lanes;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -74,6 +81,7 @@ struct Member {
     session: SessionId,
     credit: Arc<Credit>,
     in_flight: u32,
+    wish: Wish,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -120,6 +128,10 @@ pub struct Group {
     skip: HashSet<u64>,
     members: Vec<Member>,
     next_member: usize,
+    /// Events that this member took in its turn.
+    taken: u32,
+    /// While a member asks for key order.
+    lanes: Option<Lanes>,
     unsaved: Settle,
     counts: Counts,
 }
@@ -163,6 +175,8 @@ impl Group {
             skip: HashSet::new(),
             members: Vec::new(),
             next_member: 0,
+            taken: 0,
+            lanes: None,
             unsaved: Settle {
                 group: number,
                 ..Settle::default()
@@ -177,6 +191,7 @@ impl Group {
             session,
             credit,
             in_flight: 0,
+            wish: Wish::default(),
         });
     }
 
@@ -190,6 +205,7 @@ impl Group {
             let member = self.members.remove(at);
             member.credit.give(member.in_flight);
         }
+        self.end_key_order();
         let mut returned: Vec<_> = self
             .in_flight
             .extract_if(|_, in_flight| in_flight.session == session)
@@ -215,7 +231,9 @@ impl Group {
 
     /// Events taken from the feed that wait for a member, for their time or for another attempt.
     pub fn waiting(&self) -> u64 {
-        self.ready.iter().map(|stretch| stretch.count).sum::<u64>() + self.delayed_events
+        let in_lanes = self.lanes.as_ref().map_or(0, Lanes::waiting);
+        let ready: u64 = self.ready.iter().map(|stretch| stretch.count).sum();
+        ready + self.delayed_events + in_lanes
     }
 
     /// What happened since the last call.
@@ -235,21 +253,23 @@ impl Group {
         now_ms: i64,
         feed: &Feed<S>,
         topics: usize,
+        lookup: &impl Lookup,
         send: &mut dyn FnMut(SessionId, Dispatch),
     ) -> Result<(), StoreError> {
+        self.begin_key_order(lookup);
         while self.has_credit() {
             self.wake(now_ms);
-            if self.ready.is_empty() && !self.fetch(now_ms, feed, topics)? {
+            if self.ready.is_empty() && !self.fetch(now_ms, feed, topics, lookup)? {
                 return Ok(());
             }
-            self.hand_out(now_ms, send);
+            self.hand_out(now_ms, lookup, send);
         }
         let drops = if self.members.is_empty() {
             mutant!("drop-no-subscriber")
         } else {
             mutant!("drop-no-credit")
         };
-        if drops && self.fetch(now_ms, feed, topics)? {
+        if drops && self.fetch(now_ms, feed, topics, lookup)? {
             for stretch in std::mem::take(&mut self.ready) {
                 self.settle(stretch.last(), stretch.before);
             }
@@ -276,8 +296,10 @@ impl Group {
         now_ms: i64,
         feed: &Feed<S>,
         topics: usize,
+        lookup: &impl Lookup,
     ) -> Result<bool, StoreError> {
-        if self.delayed_events >= MOST_DELAYED || self.read >= feed.horizon() {
+        let in_lanes = self.lanes.as_ref().map_or(0, Lanes::waiting);
+        if self.delayed_events + in_lanes >= MOST_DELAYED || self.read >= feed.horizon() {
             return Ok(false);
         }
         let runs = match self.topic {
@@ -288,44 +310,63 @@ impl Group {
             self.read = feed.horizon();
             return Ok(false);
         }
+        let mut ranked = false;
         for run in &runs {
-            self.take(run, now_ms);
+            ranked |= self.take(run, now_ms, lookup);
+        }
+        if ranked {
+            // All of it was fetched just now, in due order.
+            self.ready.make_contiguous().sort_unstable();
         }
         Ok(true)
     }
 
-    /// Takes a run, without what is settled or not for this group.
-    fn take(&mut self, run: &partition::Run, now_ms: i64) {
+    /// Takes a run, without what is settled or not for this group. Whether it may hold events with
+    /// priorities.
+    fn take(&mut self, run: &partition::Run, now_ms: i64, lookup: &impl Lookup) -> bool {
         self.read = run.last();
         let skipped = self
             .first_offset
             .saturating_sub(run.first_offset)
             .min(run.count);
         if skipped == run.count {
-            return;
+            return false;
         }
         let whole = Stretch {
             due_ms: run.due_ms,
+            rank: Stretch::rank_of(0),
             first_offset: run.first_offset + skipped,
             count: run.count - skipped,
             before: std::mem::replace(&mut self.last, run.last()),
         };
-        if self.settled_upto < whole.first() {
-            self.wait(whole, run.ready_ms, now_ms);
+        let ranked = lookup.has_priorities(run.topic);
+        if ranked {
+            for part in order::by_priority(whole, lookup) {
+                self.take_part(part, run.ready_ms, now_ms);
+            }
+        } else {
+            self.take_part(whole, run.ready_ms, now_ms);
+        }
+        ranked
+    }
+
+    fn take_part(&mut self, part: Stretch, ready_ms: i64, now_ms: i64) {
+        if self.settled_upto < part.first() {
+            self.wait(part, ready_ms, now_ms);
             return;
         }
-        let mut rest = Some(whole);
+        let mut rest = Some(part);
         while let Some(stretch) = rest {
             let ((key, before), tail) = stretch.split_first();
             if self.settled.contains(key) {
                 // A late answer may have settled the key alone: this closes the gap before it.
                 self.settle(key, before);
             } else {
-                self.wait(
-                    stretch_of_one(key.due_ms, key.offset, before),
-                    run.ready_ms,
-                    now_ms,
-                );
+                let one = Stretch {
+                    rank: part.rank,
+                    ..stretch_of_one(key.due_ms, key.offset, before)
+                };
+                self.wait(one, ready_ms, now_ms);
             }
             rest = tail;
         }
@@ -344,9 +385,20 @@ impl Group {
         self.delayed.push(Reverse((until_ms, stretch)));
     }
 
-    fn hand_out(&mut self, now_ms: i64, send: &mut dyn FnMut(SessionId, Dispatch)) {
+    fn hand_out(
+        &mut self,
+        now_ms: i64,
+        lookup: &impl Lookup,
+        send: &mut dyn FnMut(SessionId, Dispatch),
+    ) {
         let deadline_ms = now_ms.saturating_add(millis(self.policy.ack_timeout));
         while let Some(stretch) = self.ready.pop_front() {
+            if self.lanes.is_some() {
+                match self.hand_out_by_key(stretch, deadline_ms, lookup, send) {
+                    true => continue,
+                    false => return,
+                }
+            }
             let mut rest = Some(stretch);
             while let Some(stretch) = rest {
                 let ((key, before), tail) = stretch.split_first();
@@ -359,32 +411,44 @@ impl Group {
                     self.ready.push_front(stretch);
                     return;
                 };
-                let deliveries = match self.past.is_empty() {
-                    true => 0,
-                    false => self.past.get(&key.offset).map_or(0, |past| past.deliveries),
-                };
-                let attempt = deliveries + 1;
-                self.counts.retried += u64::from(attempt > 1);
-                self.in_flight.insert(
-                    key.offset,
-                    InFlight {
-                        due_ms: key.due_ms,
-                        before,
-                        session,
-                        attempt,
-                    },
-                );
-                self.deadlines.push_back((deadline_ms, key.offset, attempt));
-                send(session, Dispatch { key, attempt });
-                if mutant!("deliver-twice") {
-                    send(session, Dispatch { key, attempt });
-                }
+                self.send_one(session, key, before, deadline_ms, send);
                 rest = tail;
             }
         }
     }
 
-    /// The next member in turn that has credit left; its credit is taken.
+    fn send_one(
+        &mut self,
+        session: SessionId,
+        key: DueKey,
+        before: DueKey,
+        deadline_ms: i64,
+        send: &mut dyn FnMut(SessionId, Dispatch),
+    ) {
+        let deliveries = match self.past.is_empty() {
+            true => 0,
+            false => self.past.get(&key.offset).map_or(0, |past| past.deliveries),
+        };
+        let attempt = deliveries + 1;
+        self.counts.retried += u64::from(attempt > 1);
+        self.in_flight.insert(
+            key.offset,
+            InFlight {
+                due_ms: key.due_ms,
+                before,
+                session,
+                attempt,
+            },
+        );
+        self.deadlines.push_back((deadline_ms, key.offset, attempt));
+        send(session, Dispatch { key, attempt });
+        if mutant!("deliver-twice") {
+            send(session, Dispatch { key, attempt });
+        }
+    }
+
+    /// The next member in turn that has credit left; its credit is taken. A turn lasts for as many
+    /// events as the member takes at a time.
     fn next_with_credit(&mut self) -> Option<SessionId> {
         let count = self.members.len();
         for step in 0..count {
@@ -392,7 +456,11 @@ impl Group {
             let member = &mut self.members[at];
             if member.credit.take() {
                 member.in_flight += 1;
-                self.next_member = (at + 1) % count;
+                self.taken = if step == 0 { self.taken + 1 } else { 1 };
+                self.next_member = at;
+                if self.taken >= member.wish.stride {
+                    (self.next_member, self.taken) = ((at + 1) % count, 0);
+                }
                 return Some(member.session);
             }
         }
@@ -432,6 +500,7 @@ impl Group {
 fn stretch_of_one(due_ms: i64, offset: u64, before: DueKey) -> Stretch {
     Stretch {
         due_ms,
+        rank: Stretch::rank_of(0),
         first_offset: offset,
         count: 1,
         before,
@@ -455,6 +524,10 @@ fn merge(stretches: &mut Vec<(DueKey, DueKey)>) {
 }
 
 #[cfg(test)]
+mod known;
+#[cfg(test)]
 mod model;
+#[cfg(test)]
+mod ordered;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,10 @@
 //! Random lives of one group against what its consumers know: publishes, members that come and go,
-//! answers right, late and repeated, time-outs, progress on its way to the log, and restarts that
+//! events with keys and priorities, answers right, late and repeated, one by one and in runs, time-outs, progress on its way to the log, and restarts that
 //! lose what is not in it.
 
+mod steps;
+
+use super::known::Known;
 use super::*;
 use chronos_core::command::create_group::{CreateGroup, Start};
 use chronos_core::command::publish::{Builder, NewEvent};
@@ -13,6 +16,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use steps::{Plan, Step, plan, step};
 
 const POLICY: Policy = Policy {
     ack_timeout: Duration::from_millis(500),
@@ -20,48 +24,6 @@ const POLICY: Policy = Policy {
     backoff: Duration::from_millis(100),
 };
 const TOPICS: [&str; 2] = ["t", "u"];
-
-/// One group for each case.
-#[derive(Debug, Clone)]
-struct Plan {
-    topic: Option<&'static str>,
-    start: Start,
-    /// How far ahead of the clock the horizon goes, milliseconds.
-    ahead_ms: u32,
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    /// Events of a topic, scheduled so far from now, milliseconds.
-    Publish {
-        topic: usize,
-        count: usize,
-        from_now_ms: i64,
-    },
-    Advance,
-    Pass {
-        millis: i64,
-    },
-    Join {
-        credit: u32,
-    },
-    Leave(Index),
-    /// An answer to a delivery that waits for one.
-    Answer {
-        open: Index,
-        success: bool,
-    },
-    /// An answer to any delivery there ever was.
-    AnswerAny {
-        delivery: Index,
-        success: bool,
-    },
-    /// Progress goes towards the log.
-    Propose,
-    /// The oldest of it is applied.
-    Commit,
-    Restart,
-}
 
 /// A delivery that was not answered, as the group must see it.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +50,9 @@ struct World {
     /// Events for this group: due key → when it may be delivered.
     wanted: BTreeMap<DueKey, i64>,
     members: BTreeMap<SessionId, (u32, Arc<Credit>)>,
+    known: Known,
+    /// Members that asked for key order.
+    keyed: BTreeSet<SessionId>,
     next_session: u64,
 
     /// Every delivery there ever was.
@@ -108,6 +73,11 @@ struct World {
     failures: BTreeMap<DueKey, u32>,
     ended: BTreeSet<DueKey>,
     greatest_first: DueKey,
+    /// The same for each key.
+    greatest_of_key: BTreeMap<u64, DueKey>,
+    ever_keyed: bool,
+    /// Delivered and not settled when key order began, and not delivered again since.
+    under_way: BTreeSet<DueKey>,
 }
 
 impl World {
@@ -137,6 +107,8 @@ impl World {
             timers: BTreeMap::new(),
             wanted: BTreeMap::new(),
             members: BTreeMap::new(),
+            known: Known::default(),
+            keyed: BTreeSet::new(),
             next_session: 0,
             deliveries: Vec::new(),
             proposed: VecDeque::new(),
@@ -149,6 +121,9 @@ impl World {
             failures: BTreeMap::new(),
             ended: BTreeSet::new(),
             greatest_first: DueKey::MIN,
+            greatest_of_key: BTreeMap::new(),
+            ever_keyed: false,
+            under_way: BTreeSet::new(),
         }
     }
 
@@ -158,13 +133,14 @@ impl World {
                 topic,
                 count,
                 from_now_ms,
-            } => self.publish(TOPICS[*topic], *count, *from_now_ms),
+                seed,
+            } => self.publish(TOPICS[*topic], *count, *from_now_ms, *seed),
             Step::Advance => {
                 self.apply(command::Builder::new(0));
             }
             Step::Pass { millis } => self.now_ms += millis,
-            Step::Join { credit } => {
-                self.join(*credit);
+            Step::Join { credit, wish } => {
+                self.join(*credit, *wish);
             }
             Step::Leave(member) => self.leave(member),
             Step::Answer { open, success } => {
@@ -178,6 +154,13 @@ impl World {
                 if !self.deliveries.is_empty() {
                     let (key, attempt) = self.deliveries[delivery.index(self.deliveries.len())];
                     self.answer(key, attempt, *success);
+                }
+            }
+            Step::AnswerRun { open, count } => {
+                if !self.open.is_empty() {
+                    let at = open.index(self.open.len());
+                    let (key, open) = self.open.iter().nth(at).unwrap();
+                    self.answer_run(*key, open.attempt, *count);
                 }
             }
             Step::Propose => self.propose(),
@@ -230,7 +213,14 @@ impl World {
         }
     }
 
-    fn publish(&mut self, topic: &str, count: usize, from_now_ms: i64) {
+    fn publish(&mut self, topic: &str, count: usize, from_now_ms: i64, seed: u64) {
+        for n in 0..count as u64 {
+            let (offset, seed) = (self.partition.next_offset() + n, seed >> (4 * n));
+            self.known.keys.insert(offset, seed % 3);
+            if self.plan.priorities {
+                self.known.priorities.insert(offset, (seed / 3 % 3) as u8);
+            }
+        }
         let mut events = Builder::new(count, 64);
         for n in 0..count {
             let body = format!("{}-{n}{topic}", self.index);
@@ -246,13 +236,25 @@ impl World {
         let mut builder = command::Builder::new(64);
         builder.push(Kind::Publish, &events.finish(1_000_000));
         self.apply(builder);
+        if self.plan.priorities {
+            let topics = self.partition.topics().len() as TopicNumber;
+            self.known.prioritized.extend(0..topics);
+        }
     }
 
-    fn join(&mut self, credit: u32) -> SessionId {
+    fn join(&mut self, credit: u32, wish: Wish) -> SessionId {
         self.next_session += 1;
         let session = SessionId(self.next_session);
         let shared = Arc::new(Credit::new(credit));
-        self.group.join(session, Arc::clone(&shared));
+        self.group.join_with(session, Arc::clone(&shared), wish);
+        if wish.key_order {
+            if self.keyed.is_empty() {
+                let delivered = self.attempts.keys().copied();
+                self.under_way = delivered.filter(|key| !self.ended.contains(key)).collect();
+            }
+            self.ever_keyed = true;
+            self.keyed.insert(session);
+        }
         self.members.insert(session, (credit, shared));
         session
     }
@@ -265,6 +267,7 @@ impl World {
         let session = *self.members.keys().nth(at).unwrap();
         let (credit, shared) = self.members.remove(&session).unwrap();
         self.group.leave(session);
+        self.keyed.remove(&session);
         self.open.retain(|_, open| open.session != session);
         assert_eq!(credit_left(&shared), credit, "a member takes credit along");
     }
@@ -301,6 +304,29 @@ impl World {
         }
     }
 
+    fn answer_run(&mut self, first: DueKey, attempt: u32, count: u64) {
+        let keys = (0..count).map(|n| DueKey::new(first.due_ms, first.offset + n));
+        let was_delivered = |key: &DueKey| {
+            self.deliveries
+                .iter()
+                .any(|(delivered, _)| delivered == key)
+        };
+        let keys: Vec<_> = keys.take_while(was_delivered).collect();
+        let run = AckRun {
+            first,
+            count: keys.len() as u64,
+            attempt,
+        };
+        let horizon = self.feed.horizon();
+        self.group.answer_run(run, horizon, self.now_ms);
+        for key in keys {
+            self.open.remove(&key);
+            self.processed.insert(key);
+            self.reported.push(key);
+            self.ended.insert(key);
+        }
+    }
+
     /// Counts a failure; whether it was the last.
     fn fail(&mut self, key: DueKey) -> bool {
         let failures = self.failures.entry(key).or_default();
@@ -324,12 +350,26 @@ impl World {
             self.fail(key);
         }
         let mut sent = Vec::new();
+        let nothing_waited = self.group.waiting() == 0;
         let topics = self.partition.topics().len();
         self.group
-            .dispatch(self.now_ms, &self.feed, topics, &mut |session, dispatch| {
-                sent.push((session, dispatch));
-            })
+            .dispatch(
+                self.now_ms,
+                &self.feed,
+                topics,
+                &self.known,
+                &mut |session, dispatch| {
+                    sent.push((session, dispatch));
+                },
+            )
             .unwrap();
+        if nothing_waited && self.keyed.is_empty() {
+            // All of it was fetched together.
+            let first_ones = sent.iter().filter(|(_, dispatch)| dispatch.attempt == 1);
+            let ranks = first_ones
+                .map(|(_, Dispatch { key, .. })| (key.due_ms, self.rank(key.offset), key.offset));
+            assert!(ranks.is_sorted(), "{sent:?} out of order");
+        }
         for (session, dispatch) in sent {
             self.delivered(session, dispatch);
         }
@@ -337,6 +377,28 @@ impl World {
         for (session, (credit, shared)) in &self.members {
             let held = self.open.values().filter(|open| open.session == *session);
             assert_eq!(credit_left(shared) + held.count() as u32, *credit);
+        }
+    }
+
+    fn rank(&self, offset: u64) -> u8 {
+        9 - self.known.priorities.get(&offset).copied().unwrap_or(0)
+    }
+
+    /// One delivery under way for each key, and first attempts of a key in order.
+    fn check_key(&mut self, key: DueKey, first: bool) {
+        let lane = self.known.keys[&key.offset];
+        if !self.keyed.is_empty() {
+            for other in self.attempts.keys().filter(|other| **other != key) {
+                let shares = self.known.keys[&other.offset] == lane;
+                let waits = !self.ended.contains(other) && !self.under_way.contains(other);
+                let is_open = waits || self.open.contains_key(other);
+                assert!(!shares || !is_open, "{key:?} while {other:?} is open");
+            }
+            self.under_way.remove(&key);
+        }
+        if first && self.plan.ahead_ms == 0 && !self.plan.priorities {
+            let last = self.greatest_of_key.insert(lane, key);
+            assert!(last.is_none_or(|last| last < key), "{key:?} overtook");
         }
     }
 
@@ -352,7 +414,9 @@ impl World {
             "attempt {attempt} after {last:?}"
         );
         assert!(attempt > self.failures.get(&key).copied().unwrap_or(0));
-        if last.is_none() && self.plan.ahead_ms == 0 {
+        self.check_key(key, last.is_none());
+        let in_due_order = self.plan.ahead_ms == 0 && !self.plan.priorities && !self.ever_keyed;
+        if last.is_none() && in_due_order {
             assert!(key > self.greatest_first, "{key:?} out of order");
             self.greatest_first = key;
         }
@@ -428,6 +492,10 @@ impl World {
         self.feed = Feed::new(0, self.partition.store().clone(), self.partition.horizon());
         self.failures = state.failures.clone();
         self.members.clear();
+        self.keyed.clear();
+        self.under_way.clear();
+        self.greatest_of_key.clear();
+        self.ever_keyed = false;
         self.proposed.clear();
         self.reported.clear();
         self.open.clear();
@@ -438,7 +506,7 @@ impl World {
 
     /// A member that answers everything: the group comes to its end.
     fn finish(mut self) {
-        let session = self.join(7);
+        let session = self.join(7, Wish::default());
         for _ in 0..10_000 {
             let open: Vec<_> = (self.open.iter())
                 .map(|(key, open)| (*key, open.attempt))
@@ -496,42 +564,6 @@ fn credit_left(credit: &Credit) -> u32 {
     }
     credit.give(left);
     left
-}
-
-fn plan() -> impl Strategy<Value = Plan> {
-    let start = prop_oneof![
-        2 => Just(Start::Unclaimed),
-        1 => Just(Start::Earliest),
-        1 => (0_u64..12).prop_map(Start::Offset),
-    ];
-    let topic = prop::sample::select(vec![Some("t"), None]);
-    (topic, start, prop_oneof![2 => Just(0_u32), 1 => 1_u32..30]).prop_map(
-        |(topic, start, ahead_ms)| Plan {
-            topic,
-            start,
-            ahead_ms,
-        },
-    )
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let from_now_ms = prop_oneof![3 => -20_i64..1, 2 => 0_i64..60, 1 => 0_i64..40_000];
-    prop_oneof![
-        8 => (0..TOPICS.len(), 1_usize..6, from_now_ms)
-            .prop_map(|(topic, count, from_now_ms)| Step::Publish { topic, count, from_now_ms }),
-        3 => Just(Step::Advance),
-        5 => prop_oneof![4 => 0_i64..60, 2 => 50_i64..700, 1 => 0_i64..30_000]
-            .prop_map(|millis| Step::Pass { millis }),
-        3 => (0_u32..6).prop_map(|credit| Step::Join { credit }),
-        2 => any::<Index>().prop_map(Step::Leave),
-        14 => (any::<Index>(), prop::bool::weighted(0.4))
-            .prop_map(|(open, success)| Step::Answer { open, success }),
-        5 => (any::<Index>(), prop::bool::weighted(0.7))
-            .prop_map(|(delivery, success)| Step::AnswerAny { delivery, success }),
-        5 => Just(Step::Propose),
-        5 => Just(Step::Commit),
-        2 => Just(Step::Restart),
-    ]
 }
 
 /// More cases when the environment asks for more.

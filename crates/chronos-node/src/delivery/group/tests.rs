@@ -1,5 +1,6 @@
 //! Scenarios of one group, without a server.
 
+use super::known::Known;
 use super::*;
 use chronos_core::command::create_group::{CreateGroup, Start};
 use chronos_core::command::publish::{Builder, NewEvent};
@@ -12,19 +13,20 @@ const POLICY: Policy = Policy {
     most_attempts: 3,
     backoff: Duration::from_secs(1),
 };
-const A: SessionId = SessionId(1);
-const B: SessionId = SessionId(2);
+pub(super) const A: SessionId = SessionId(1);
+pub(super) const B: SessionId = SessionId(2);
 
 /// A partition with one topic and one group, and the group's deliveries.
-struct Scene {
-    partition: Partition<MemoryStore>,
-    feed: Feed<MemoryStore>,
-    group: Group,
+pub(super) struct Scene {
+    pub(super) partition: Partition<MemoryStore>,
+    pub(super) feed: Feed<MemoryStore>,
+    pub(super) group: Group,
+    pub(super) known: Known,
     index: u64,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut partition = Partition::open(0, MemoryStore::new()).unwrap();
         let mut builder = command::Builder::new(64);
         let create = CreateGroup {
@@ -42,6 +44,7 @@ impl Scene {
             partition,
             feed,
             group,
+            known: Known::default(),
             index: 0,
         }
     }
@@ -62,7 +65,7 @@ impl Scene {
     }
 
     /// Publishes `count` events that are due at once.
-    fn publish(&mut self, now_ms: i64, count: usize) {
+    pub(super) fn publish(&mut self, now_ms: i64, count: usize) {
         let mut events = Builder::new(count, 64);
         for n in 0..count {
             let body = format!("{}-{n}t", self.index);
@@ -81,22 +84,28 @@ impl Scene {
         self.feed.release(effects.runs, effects.horizon);
     }
 
-    fn join(&mut self, session: SessionId, credit: u32) {
+    pub(super) fn join(&mut self, session: SessionId, credit: u32) {
         self.group.join(session, Arc::new(Credit::new(credit)));
     }
 
-    fn dispatch(&mut self, now_ms: i64) -> Vec<(SessionId, u64, u32)> {
+    pub(super) fn dispatch(&mut self, now_ms: i64) -> Vec<(SessionId, u64, u32)> {
         let mut sent = Vec::new();
         let topics = self.partition.topics().len();
         self.group
-            .dispatch(now_ms, &self.feed, topics, &mut |session, dispatch| {
-                sent.push((session, dispatch.key.offset, dispatch.attempt));
-            })
+            .dispatch(
+                now_ms,
+                &self.feed,
+                topics,
+                &self.known,
+                &mut |session, dispatch| {
+                    sent.push((session, dispatch.key.offset, dispatch.attempt));
+                },
+            )
             .unwrap();
         sent
     }
 
-    fn answer(
+    pub(super) fn answer(
         &mut self,
         due_ms: i64,
         offset: u64,
@@ -114,7 +123,7 @@ impl Scene {
     }
 
     /// Puts progress through the state machine, as the driver does.
-    fn commit(&mut self, now_ms: i64) {
+    pub(super) fn commit(&mut self, now_ms: i64) {
         if let Some(settle) = self.group.take_settle() {
             let mut builder = command::Builder::new(64);
             builder.push(Kind::Settle, &settle.encode());
@@ -123,12 +132,12 @@ impl Scene {
         }
     }
 
-    fn cursor(&self) -> DueKey {
+    pub(super) fn cursor(&self) -> DueKey {
         self.partition.groups()[0].settled.cursor()
     }
 
     /// The deliveries as a new leader builds them from the state machine.
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.feed = Feed::new(0, self.partition.store().clone(), self.partition.horizon());
         self.group = Group::new(0, &self.partition.groups()[0], POLICY);
     }

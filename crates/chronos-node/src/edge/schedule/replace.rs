@@ -5,7 +5,7 @@ use super::super::status;
 use super::super::validate::{self, Invalid};
 use super::answer::{message, outcome, scheduled};
 use super::{find, version};
-use crate::engine::{Engine, Message, Replace};
+use crate::engine::{Engine, Message, Replace, clock};
 use bytes::Bytes;
 use chronos_core::command::change::{self, Action};
 use chronos_core::partition::Verdict;
@@ -26,7 +26,7 @@ pub async fn replace(
         .publish
         .ok_or_else(|| Status::invalid_argument("publish is required"))?;
     let bytes = Bytes::from(event.encode_to_vec());
-    let fields = validate::event(&bytes).map_err(|invalid| match invalid {
+    let fields = validate::event(&bytes, clock::now_ms()).map_err(|invalid| match invalid {
         Invalid::Rule(error) => Status::invalid_argument(error),
         Invalid::Encoding(error) => Status::invalid_argument(error.to_string()),
     })?;

@@ -80,6 +80,7 @@ impl Driver {
                 delivering_ms,
                 &self.feed,
                 self.topics,
+                &*self.handle.events,
                 &mut |session, dispatch| {
                     if let Some(to) = sessions.get_mut(&session) {
                         if to.batch.is_empty() {

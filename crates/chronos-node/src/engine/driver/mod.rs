@@ -14,8 +14,10 @@
 //! |---|---|
 //! | `mod.rs` | the start, the loop, members and their answers, what wakes the loop |
 //! | `propose.rs` | the way into the log, and the answers when it is applied |
+//! | `answers.rs` | answers to batches, events that expired |
 //! | `deliver.rs` | the way out: what is released goes to groups and sessions |
 
+mod answers;
 mod deliver;
 mod propose;
 
@@ -128,6 +130,7 @@ impl Driver {
         let (scheduled, saved, topics, next_offset, groups) = {
             let state = handle.state.lock();
             handle.events.know_changed(state.changed());
+            handle.events.prioritize(state.topics().prioritized());
             (
                 state.scheduled().to_vec(),
                 state.saved_released().clone(),
@@ -255,6 +258,7 @@ impl Driver {
             Message::Join(join) => self.on_join(join),
             Message::Leave(session) => self.on_leave(session),
             Message::Answers(answers) => self.on_answers(answers),
+            Message::Expired(expired) => self.on_expired(&expired),
             Message::Wake => self.active.extend(self.groups.keys().copied()),
             Message::Stop(reply) => {
                 // Streams end when their sender goes; what they held is delivered after the restart.
@@ -277,6 +281,7 @@ impl Driver {
             Message::CreateGroup(_, reply) => drop(reply.send(Err(refused))),
             // Answers count until the end: they are work done.
             Message::Answers(answers) => self.on_answers(answers),
+            Message::Expired(expired) => self.on_expired(&expired),
             // Whoever counts learns from the closed channel.
             Message::CountPending(_) => {}
             Message::Join(_) | Message::Leave(_) | Message::Wake | Message::Stop(_) => {}
@@ -286,7 +291,7 @@ impl Driver {
     fn on_join(&mut self, join: Join) {
         if let Some(group) = self.groups.get_mut(&join.group) {
             join.credit.share_with(self.handle.inbox.downgrade());
-            group.join(join.session, join.credit);
+            group.join_with(join.session, join.credit, join.wish);
             let session = Session {
                 group: join.group,
                 dispatches: join.dispatches,
@@ -324,6 +329,7 @@ impl Driver {
         }
         self.counters.acked.inc_by(acked);
         self.counters.nacked.inc_by(nacked);
+        self.on_runs(answers.runs);
         self.answered.push(answers.reply);
     }
 

@@ -261,6 +261,9 @@ impl Driver {
             self.handle.events.remember(batch);
         }
         self.handle.events.moved(&effects.moves);
+        self.handle
+            .events
+            .prioritize(effects.prioritized.iter().copied());
         self.release(&effects);
         for (waiter, outcome) in entry.waiters.into_iter().zip(effects.outcomes) {
             self.answer(waiter, outcome);

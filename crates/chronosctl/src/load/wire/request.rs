@@ -92,6 +92,8 @@ pub(crate) struct Subscription {
     pub credit: u32,
     /// Name of the member.
     pub member: String,
+    /// Most events of a delivery; 0 for one event per message.
+    pub batch: u32,
 }
 
 impl Subscription {
@@ -105,6 +107,9 @@ impl Subscription {
         protobuf::put_uint(&mut message, 4, self.start_offset as u64);
         protobuf::put_uint(&mut message, 5, u64::from(self.credit));
         protobuf::put_bytes(&mut message, 6, self.member.as_bytes());
+        if self.batch > 0 {
+            protobuf::put_uint(&mut message, 101, u64::from(self.batch));
+        }
         let mut out = BytesMut::with_capacity(HEADER_BYTES + message.len());
         frame::put_header(&mut out, message.len());
         out.put_slice(&message);

@@ -100,6 +100,21 @@ pub(crate) struct Delivery<'a> {
     pub delivery_id: &'a [u8],
     /// 1 for the first attempt.
     pub attempt: u64,
+    /// The events of a batch that was asked for, each with its attempt.
+    pub batched: Vec<(Event<'a>, u64)>,
+}
+
+/// A message of `batched`.
+fn batched(message: &[u8]) -> Result<(Event<'_>, u64), Malformed> {
+    let (mut event, mut attempt) = (Event::default(), 0);
+    for field in Fields::new(message) {
+        match field? {
+            (1, Value::Bytes(bytes)) => event.merge(bytes)?,
+            (2, Value::Uint(value)) => attempt = value,
+            _ => {}
+        }
+    }
+    Ok((event, attempt))
 }
 
 impl<'a> Delivery<'a> {
@@ -116,20 +131,27 @@ impl<'a> Delivery<'a> {
                     event.merge(bytes)?;
                     delivery.batch.push(event);
                 }
+                (101, Value::Bytes(bytes)) => delivery.batched.push(batched(bytes)?),
                 _ => {}
             }
         }
         Ok(delivery)
     }
 
-    /// The events delivered: the single one, or those of the batch when there is no single one.
-    pub(crate) fn events(&self) -> impl Iterator<Item = &Event<'a>> {
+    /// The events delivered with their attempts: the single one, or those of the batch when there
+    /// is no single one.
+    pub(crate) fn events(&self) -> impl Iterator<Item = (&Event<'a>, u64)> {
         let batch = if self.event.is_none() {
             self.batch.as_slice()
         } else {
             &[]
         };
-        self.event.iter().chain(batch)
+        let alike = self.event.iter().chain(batch);
+        let batched = self
+            .batched
+            .iter()
+            .map(|(event, attempt)| (event, *attempt));
+        alike.map(|event| (event, self.attempt)).chain(batched)
     }
 }
 
