@@ -3,8 +3,9 @@
 //! One file per rule, each a pure function from the indexed history to its violations. The rules
 //! are numbered as in the project's reliability notes: C1 phantom, C2 lost, C3 early, C4 late, C5
 //! duplicate, C6 dedup, C7 offsets, C8 order, C9 progress, C10 replay, C12 counts. C11 (cancel
-//! against fire), C13 (what the weaker fsync modes promise) and C14 (liveness after a heal) take
-//! their place in [`RULES`] when there is something for them to check.
+//! against fire) needs the calls on each event and is in [`crate::register`]. C13 (what the weaker
+//! fsync modes promise) and C14 (liveness after a heal) take their place in [`RULES`] when there is
+//! something for them to check.
 //!
 //! Every rule is one pass over records sorted by time, plus lookups.
 

@@ -270,3 +270,71 @@ async fn publish_options_are_told_to_the_server() {
     ];
     fails(&server, &never, 1).await;
 }
+
+#[tokio::test]
+async fn what_is_scheduled_is_shown_and_changed() {
+    let (server, _client) = serve(&["-partition-count=2"]).await;
+    for (id, after) in [("a", "1h"), ("b", "2h"), ("c", "3h")] {
+        let args = ["publish", "t", "--id", id, "--payload", "x", "--in", after];
+        assert!(run(&server, &args).await.status.success());
+    }
+    let found = json(&server, &["schedule", "get", "t", "a"]).await;
+    assert_eq!(
+        (&found["state"], &found["version"]),
+        (&"pending".into(), &1.into())
+    );
+    let moved = json(&server, &["schedule", "reschedule", "t", "a", "--in", "4h"]).await;
+    assert_eq!(moved["version"], 2);
+    let args = [
+        "schedule",
+        "reschedule",
+        "t",
+        "--prefix",
+        "b",
+        "--shift",
+        "-30m",
+    ];
+    assert_eq!(json(&server, &args).await["changed"], 1);
+    let listed = run(&server, &["schedule", "list", "t", "-o", "json"]).await;
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let ids: Vec<Value> = (listed.lines())
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["message_id"].clone())
+        .collect();
+    assert_eq!(ids, ["b", "c", "a"]);
+    assert_eq!(
+        json(&server, &["schedule", "count"]).await["by_topic"]["t"],
+        3
+    );
+    let drawn = run(&server, &["schedule", "graph", "t"]).await;
+    let drawn = String::from_utf8(drawn.stdout).unwrap();
+    assert!(drawn.contains('█') && drawn.contains("later"), "{drawn}");
+
+    let dry = ["schedule", "cancel", "t", "--all", "--dry-run"];
+    let dry = json(&server, &dry).await;
+    assert_eq!((&dry["matched"], &dry["changed"]), (&3.into(), &0.into()));
+    assert!(
+        run(&server, &["schedule", "cancel", "t", "c"])
+            .await
+            .status
+            .success()
+    );
+    fails(&server, &["schedule", "cancel", "t", "c"], 4).await;
+    fails(&server, &["schedule", "cancel", "t", "nobody"], 3).await;
+    fails(&server, &["schedule", "cancel", "t"], 2).await;
+    fails(&server, &["schedule", "cancel", "t", "a", "--key", "k"], 2).await;
+    fails(&server, &["schedule", "reschedule", "t", "a"], 2).await;
+    let stale = ["schedule", "cancel", "t", "a", "--if-version", "1"];
+    fails(&server, &stale, 4).await;
+    assert!(
+        run(&server, &["schedule", "fire", "t", "a"])
+            .await
+            .status
+            .success()
+    );
+    assert_eq!(
+        json(&server, &["schedule", "get", "t", "a"]).await["state"],
+        "fired"
+    );
+    fails(&server, &["schedule", "fire", "t", "a"], 4).await;
+    fails(&server, &["schedule", "get", "t", "nobody"], 3).await;
+}

@@ -54,7 +54,7 @@ use std::io::Write as _;
 use anyhow::Result;
 
 use crate::printer::Format;
-use modes::{batch, far, herd, life, rate, single, subscribe};
+use modes::{batch, far, herd, life, rate, schedule, single, subscribe};
 use report::Report;
 
 /// Arguments of `chronosctl load`.
@@ -73,6 +73,7 @@ Examples:
   chronosctl load rate --rate 1000 --duration 20s
   chronosctl load herd --events 500000 --due-in 15s
   chronosctl load far --stages 1000000,10000000 --server-pid 4711
+  chronosctl load schedule --pending 1000000
   chronosctl load batch --run nightly --events 1000 --due +30s
   chronosctl load subscribe --run nightly --expect 1000
 
@@ -92,6 +93,8 @@ enum Mode {
     Herd(herd::Args),
     /// Publish events that stay pending, and measure the memory they take
     Far(far::Args),
+    /// Cancel events one by one and by a filter, and look at what is pending
+    Schedule(schedule::Args),
     /// Receive and ack, without publishing
     Subscribe(subscribe::Args),
 }
@@ -101,6 +104,9 @@ enum Mode {
 /// # Errors
 /// When the server cannot be reached or measured, or when the run failed its own verification.
 pub(crate) async fn run(args: Args) -> Result<()> {
+    if let Mode::Schedule(args) = &args.mode {
+        return schedule::run(args).await;
+    }
     let (report, output) = measure(&args).await?;
     show(&report, output)?;
     if !report.passed {
@@ -118,6 +124,7 @@ async fn measure(args: &Args) -> Result<(Report, Format)> {
         Mode::Herd(args) => (herd::run(args).await?, args.options().output),
         Mode::Far(args) => (far::run(args).await?, args.options().output),
         Mode::Subscribe(args) => (subscribe::run(args).await?, args.options().output),
+        Mode::Schedule(_) => anyhow::bail!("this mode has no report"),
     })
 }
 

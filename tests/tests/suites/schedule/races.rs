@@ -9,6 +9,7 @@ use chronos_tests::history::wall_ms;
 use chronos_tests::patience::eventually;
 use chronos_tests::random::Random;
 use chronos_tests::register::{Answer, Call, Operation, check};
+use chronos_tests::server::Options;
 use std::collections::BTreeMap;
 use std::env;
 use std::sync::{Arc, Mutex};
@@ -232,4 +233,37 @@ async fn calls_around_the_due_time_have_an_order_through_kills() {
     ] {
         assert!(answers.contains_key(answer), "{answers:?}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_delivers_what_was_cancelled_is_found_out() {
+    let options = Options::new().variable("CHRONOS_MUTANT", "cancel-not-indexed");
+    let server = options
+        .start()
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+    let client = Client::new(server.channel().unwrap());
+    let due_ms = wall_ms() + 700;
+    client.publish(event_at("a", TOPIC, due_ms)).await.unwrap();
+    let answer = read(try_cancel(&client, TOPIC, "a").await);
+    let cancelled = Operation {
+        call: Call::Cancel,
+        answer,
+        invoked_us: 1,
+        returned_us: 2,
+        wall_ms: wall_ms(),
+    };
+    let mut deliveries = client
+        .subscribe(subscription("g", "m", TOPIC))
+        .await
+        .unwrap();
+    deliveries.next().await;
+    let delivered = Operation {
+        call: Call::Deliver,
+        answer: Answer::Fired,
+        invoked_us: 0,
+        returned_us: 3,
+        wall_ms: wall_ms(),
+    };
+    assert!(check(due_ms, &[cancelled, delivered]).is_err());
 }

@@ -5,5 +5,6 @@ pub(crate) mod far;
 pub(crate) mod herd;
 pub(crate) mod life;
 pub(crate) mod rate;
+pub(crate) mod schedule;
 pub(crate) mod single;
 pub(crate) mod subscribe;
