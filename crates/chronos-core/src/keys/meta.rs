@@ -1,7 +1,7 @@
 //! `Meta`: the small state of a partition as of its last checkpoint.
 //!
 //! Key: partition (4) · kind (1) · number (4). Kind 0 is the partition itself, 1 a topic, 2 a group, 3 a topic's
-//! counts;
+//! counts, 5 a group's dead letters;
 //! the values are written and read by `partition::checkpoint`.
 
 use crate::types::PartitionNumber;
@@ -19,6 +19,8 @@ pub enum Kind {
     Group = 2,
     /// How many events of a topic were scheduled and released.
     TopicCounts = 3,
+    /// A group's dead letters.
+    Letters = 5,
 }
 
 /// The key of a record.
@@ -41,6 +43,7 @@ pub fn decode_key(key: &[u8]) -> Result<(Kind, u32), Malformed> {
         1 => Kind::Topic,
         2 => Kind::Group,
         3 => Kind::TopicCounts,
+        5 => Kind::Letters,
         _ => return Err(Malformed),
     };
     Ok((
@@ -56,7 +59,13 @@ mod tests {
 
     #[test]
     fn keys_come_back_and_sort() {
-        for kind in [Kind::Partition, Kind::Topic, Kind::Group, Kind::TopicCounts] {
+        for kind in [
+            Kind::Partition,
+            Kind::Topic,
+            Kind::Group,
+            Kind::TopicCounts,
+            Kind::Letters,
+        ] {
             assert_eq!(decode_key(&key(1, kind, 77)), Ok((kind, 77)));
         }
         assert!(key(1, Kind::Topic, u32::MAX) < key(1, Kind::Group, 0));

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `rules.rs` | one test for each rule a reader should know |
 //! | `restart.rs` | the same for checkpoints and crashes |
+//! | `dead_letters.rs` | random lives of dead letters, with crashes |
 //! | `model.rs` | random logs, checkpoints and crashes against the oracle |
 //! | `steps.rs` | what is random in them |
 //! | `oracle.rs` | the rules once more, in plain maps |
@@ -14,6 +15,7 @@
 use super::invariants;
 
 mod compare;
+mod dead_letters;
 mod entry;
 mod model;
 mod oracle;
