@@ -5,6 +5,7 @@
 //! | `event_service.rs` | EventService; the calls are in `publish.rs`, `subscribe.rs`, `ack.rs`, `replay.rs` |
 //! | `group_service.rs` | ConsumerGroupService |
 //! | `partition_service.rs` | PartitionService |
+//! | `dead_letters/` | DeadLetterService |
 //! | `schedule/` | ScheduleService |
 //! | `not_built.rs` | services that are not built yet |
 //! | `validate.rs` | what an event must satisfy |
@@ -12,6 +13,7 @@
 //! | `delivery_id.rs` | the id of a delivery |
 
 mod ack;
+mod dead_letters;
 mod delivery_id;
 mod event_service;
 mod group_service;
@@ -30,6 +32,7 @@ use crate::metrics::Metrics;
 use chronos_proto::server::admin_service_server::AdminServiceServer;
 use chronos_proto::server::consumer_group_service_server::ConsumerGroupServiceServer;
 use chronos_proto::server::cross_region_service_server::CrossRegionServiceServer;
+use chronos_proto::server::dead_letter_service_server::DeadLetterServiceServer;
 use chronos_proto::server::event_service_server::EventServiceServer;
 use chronos_proto::server::partition_service_server::PartitionServiceServer;
 use chronos_proto::server::raft_service_server::RaftServiceServer;
@@ -80,6 +83,10 @@ pub async fn serve(
     let schedules = ScheduleServiceServer::new(schedule::Schedules::new(engine, publisher));
     serving(&health, &partitions).await;
     serving(&health, &schedules).await;
+    let letters = DeadLetterServiceServer::new(dead_letters::DeadLetters(Arc::clone(engine)))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    serving(&health, &letters).await;
 
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -104,6 +111,7 @@ pub async fn serve(
         .add_service(groups)
         .add_service(partitions)
         .add_service(schedules)
+        .add_service(letters)
         .add_service(ReplicationServiceServer::new(NotBuilt))
         .add_service(RaftServiceServer::new(NotBuilt))
         .add_service(CrossRegionServiceServer::new(NotBuilt))

@@ -101,6 +101,7 @@ async fn replay(handle: &Handle, plan: Plan, sender: Sender) {
             let event = raw::ReplayEvent {
                 event: stored(event, handle.number),
                 replay_offset: sent as i64,
+                ..raw::ReplayEvent::default()
             };
             if sender.send(Ok(event)).await.is_err() {
                 return;

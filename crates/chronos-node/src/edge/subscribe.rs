@@ -274,6 +274,17 @@ impl Deliveries {
         handle.events.read(&offsets, &mut |_, read| {
             let dispatch = dispatches[at];
             at += 1;
+            let read = match dispatch.letter {
+                // A dead letter that was edited goes out as edited.
+                Some(letter) => read.and_then(|event| {
+                    let edited = handle.edited(*group, letter)?;
+                    Ok(match edited {
+                        Some(body) => super::dead_letters::with_body(event, body),
+                        None => event,
+                    })
+                }),
+                None => read,
+            };
             match read {
                 Ok(event) => {
                     let id = DeliveryId {

@@ -1,6 +1,7 @@
 //! One consumer group in one partition: members, credit, what is ready, what is in flight.
 
 mod answers;
+mod redrive;
 
 use super::{Dispatch, Feed, SessionId, Stretch};
 use crate::engine::Credit;
@@ -118,6 +119,7 @@ pub struct Group {
     past: HashMap<u64, Past>,
     /// Settled by a late answer while waiting in `ready` or `delayed`.
     skip: HashSet<u64>,
+    redrives: redrive::Redrives,
     members: Vec<Member>,
     next_member: usize,
     unsaved: Settle,
@@ -140,7 +142,7 @@ impl Group {
                 )
             })
             .collect();
-        Self {
+        let mut group = Self {
             number,
             topic: state.topic,
             first_offset: state.first_offset,
@@ -161,6 +163,7 @@ impl Group {
             deadlines: VecDeque::new(),
             past,
             skip: HashSet::new(),
+            redrives: redrive::Redrives::default(),
             members: Vec::new(),
             next_member: 0,
             unsaved: Settle {
@@ -168,7 +171,10 @@ impl Group {
                 ..Settle::default()
             },
             counts: Counts::default(),
-        }
+        };
+        let letters = &state.letters.redriven;
+        group.redrive(letters.iter().map(|(number, letter)| (*number, *letter)));
+        group
     }
 
     /// Adds a member that may hold as many unanswered deliveries as `credit` has places.
@@ -202,7 +208,11 @@ impl Group {
         }
         returned.sort_unstable_by_key(|(offset, in_flight)| (in_flight.due_ms, *offset));
         for (offset, in_flight) in returned.into_iter().rev() {
-            self.past.entry(offset).or_default().deliveries = in_flight.attempt;
+            let key = DueKey::new(in_flight.due_ms, offset);
+            match self.redrives.holds(key) {
+                true => self.redrives.lost(key, in_flight.attempt),
+                false => self.past.entry(offset).or_default().deliveries = in_flight.attempt,
+            }
             self.ready
                 .push_front(stretch_of_one(in_flight.due_ms, offset, in_flight.before));
         }
@@ -363,7 +373,9 @@ impl Group {
                     true => 0,
                     false => self.past.get(&key.offset).map_or(0, |past| past.deliveries),
                 };
-                let attempt = deliveries + 1;
+                let redriven = self.redrives.deliveries(key);
+                let attempt = redriven.map_or(deliveries, |(_, deliveries)| deliveries) + 1;
+                let letter = redriven.map(|(number, _)| number);
                 self.counts.retried += u64::from(attempt > 1);
                 self.in_flight.insert(
                     key.offset,
@@ -375,9 +387,23 @@ impl Group {
                     },
                 );
                 self.deadlines.push_back((deadline_ms, key.offset, attempt));
-                send(session, Dispatch { key, attempt });
+                send(
+                    session,
+                    Dispatch {
+                        key,
+                        attempt,
+                        letter,
+                    },
+                );
                 if mutant!("deliver-twice") {
-                    send(session, Dispatch { key, attempt });
+                    send(
+                    session,
+                    Dispatch {
+                        key,
+                        attempt,
+                        letter,
+                    },
+                );
                 }
                 rest = tail;
             }
@@ -456,5 +482,7 @@ fn merge(stretches: &mut Vec<(DueKey, DueKey)>) {
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod redrive_tests;
 #[cfg(test)]
 mod tests;

@@ -340,7 +340,7 @@ impl World {
         }
     }
 
-    fn delivered(&mut self, session: SessionId, Dispatch { key, attempt }: Dispatch) {
+    fn delivered(&mut self, session: SessionId, Dispatch { key, attempt, .. }: Dispatch) {
         assert!(self.members.contains_key(&session), "to a member that left");
         let ready_ms = self.wanted.get(&key).expect("an event for this group");
         assert!(*ready_ms <= self.now_ms, "{key:?} is early");
