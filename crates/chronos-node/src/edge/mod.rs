@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `event_service.rs` | EventService; the calls are in `publish.rs`, `subscribe.rs`, `ack.rs`, `replay.rs` |
+//! | `event_service.rs` | EventService; the calls are in `publish.rs`, `subscribe.rs`, `ack.rs`, `replay/` |
 //! | `group_service.rs` | ConsumerGroupService |
 //! | `partition_service.rs` | PartitionService |
 //! | `dead_letters/` | DeadLetterService |
@@ -36,6 +36,7 @@ use chronos_proto::server::dead_letter_service_server::DeadLetterServiceServer;
 use chronos_proto::server::event_service_server::EventServiceServer;
 use chronos_proto::server::partition_service_server::PartitionServiceServer;
 use chronos_proto::server::raft_service_server::RaftServiceServer;
+use chronos_proto::server::replay_service_server::ReplayServiceServer;
 use chronos_proto::server::replication_service_server::ReplicationServiceServer;
 use chronos_proto::server::schedule_service_server::ScheduleServiceServer;
 use chronos_proto::server::transaction_service_server::TransactionServiceServer;
@@ -87,6 +88,9 @@ pub async fn serve(
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     serving(&health, &letters).await;
+    let publisher = publish::Publisher::new(Arc::clone(engine), Arc::clone(metrics), config);
+    let replays = ReplayServiceServer::new(replay::Republisher::new(engine, publisher));
+    serving(&health, &replays).await;
 
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -112,6 +116,7 @@ pub async fn serve(
         .add_service(partitions)
         .add_service(schedules)
         .add_service(letters)
+        .add_service(replays)
         .add_service(ReplicationServiceServer::new(NotBuilt))
         .add_service(RaftServiceServer::new(NotBuilt))
         .add_service(CrossRegionServiceServer::new(NotBuilt))

@@ -158,9 +158,7 @@ impl Handle {
                 // a clock that went back.
                 let old: Vec<u64> = letters
                     .iter()
-                    .map_while(|letter| {
-                        (letter.record.at_ms < before_ms).then_some(letter.number)
-                    })
+                    .map_while(|letter| (letter.record.at_ms < before_ms).then_some(letter.number))
                     .collect();
                 let all = old.len() == letters.len();
                 if !old.is_empty() {

@@ -397,13 +397,13 @@ impl Group {
                 );
                 if mutant!("deliver-twice") {
                     send(
-                    session,
-                    Dispatch {
-                        key,
-                        attempt,
-                        letter,
-                    },
-                );
+                        session,
+                        Dispatch {
+                            key,
+                            attempt,
+                            letter,
+                        },
+                    );
                 }
                 rest = tail;
             }

@@ -43,8 +43,9 @@ impl Redrives {
     /// The letter's number and its deliveries so far, when the event is one.
     pub fn deliveries(&self, key: DueKey) -> Option<(u64, u32)> {
         match self.holds(key) {
-            true => (self.letters.get(&key.offset))
-                .map(|letter| (letter.number, letter.deliveries)),
+            true => {
+                (self.letters.get(&key.offset)).map(|letter| (letter.number, letter.deliveries))
+            }
             false => None,
         }
     }

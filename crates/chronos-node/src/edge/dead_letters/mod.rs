@@ -22,12 +22,12 @@ use chronos_proto::cronos_db::{
 };
 use chronos_proto::server::dead_letter_service_server::DeadLetterService;
 use filter::Filter;
-pub use view::with_body;
 use futures::stream::{BoxStream, StreamExt};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+pub use view::with_body;
 use work::{What, Which};
 
 /// Letters on a page, when the request does not say, and at most.

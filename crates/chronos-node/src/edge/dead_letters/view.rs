@@ -55,11 +55,7 @@ pub fn events(handle: &Handle, letters: &[Letter]) -> Vec<Result<LetterEvent, St
         .collect()
 }
 
-fn edited(
-    handle: &Handle,
-    letter: &Letter,
-    stored: StoredEvent,
-) -> Result<StoredEvent, ReadError> {
+fn edited(handle: &Handle, letter: &Letter, stored: StoredEvent) -> Result<StoredEvent, ReadError> {
     let edit = match letter.edited {
         true => handle.edited(letter.group, letter.number)?,
         false => None,
