@@ -6,6 +6,7 @@
 //!   ├─ Producer                    many sends, few requests
 //!   ├─ Subscription ──► Delivery ──► AckHandle
 //!   ├─ replay                      stored events, read again
+//!   ├─ dead letters                looking, editing, redriving
 //!   └─ groups, partitions          looking and managing
 //! ```
 //!
@@ -35,6 +36,7 @@
 mod address;
 mod batch;
 mod client;
+mod dead_letters;
 mod error;
 mod event;
 mod groups;
@@ -53,7 +55,11 @@ mod unique;
 pub use address::{DEFAULT_PORT, InvalidAddress, endpoint_uri};
 pub use batch::{BatchOutcome, EventOutcome};
 pub use chronos_proto::cronos_db::{
-    ConsumerGroupMetadata, Event, PartitionInfo, SchedulerStatus, WalStatus,
+    ConsumerGroupMetadata, DeadLetter, DeadLetterFilter, DeadLetterState,
+    DiscardDeadLettersRequest, DiscardDeadLettersResponse, EditDeadLetterRequest, Event,
+    ListDeadLettersRequest, ListDeadLettersResponse, MetaEdit, PartitionInfo,
+    RedriveDeadLettersRequest, RedriveProgress, ReplayEvent, ReplayOrder, ReplayRequest,
+    RepublishProgress, RepublishRequest, SchedulerStatus, WalStatus,
 };
 pub use client::Client;
 pub use error::Error;

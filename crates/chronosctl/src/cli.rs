@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completion, group, health, partition, publish, replay, subscribe};
+use crate::commands::{completion, dlq, group, health, partition, publish, replay, subscribe};
 use crate::load;
 use crate::printer::Format;
 
@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Subscribe(subscribe::Args),
     /// Read stored events again, fired or not.
     Replay(replay::Args),
+    /// Look at dead letters, edit, redrive and discard them.
+    Dlq(dlq::Args),
     /// Look at consumer groups and manage them.
     Group(group::Args),
     /// Look at partitions, their logs and schedulers.

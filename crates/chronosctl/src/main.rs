@@ -66,6 +66,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Publish(args) => commands::publish::run(args, &cli.connect, &printer).await,
         Command::Subscribe(args) => commands::subscribe::run(args, &cli.connect, &printer).await,
         Command::Replay(args) => commands::replay::run(args, &cli.connect, &printer).await,
+        Command::Dlq(args) => commands::dlq::run(args, &cli.connect, &printer).await,
         Command::Group(args) => commands::group::run(args, &cli.connect, &printer).await,
         Command::Partition(args) => commands::partition::run(args, &cli.connect, &printer).await,
         Command::Health(args) => commands::health::run(args, &cli.connect, &printer).await,
