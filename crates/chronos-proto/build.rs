@@ -27,6 +27,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .open_files([
             "cronos_db/events.proto",
             "cronos_db/schedule.proto",
+            "cronos_db/dead_letters.proto",
+            "cronos_db/replay.proto",
             "cronos_db_admin/admin.proto",
         ])?;
     let files = compiler.file_descriptor_set();

@@ -346,6 +346,7 @@ impl EventService for Service {
                     stamp: None,
                 },
                 replay_offset: nth as i64,
+                ..ReplayEvent::default()
             })
         });
         Ok(Response::new(stream::iter(replayed).boxed()))

@@ -7,6 +7,7 @@
 //!   ├─ Subscription ──► Delivery ──► AckHandle
 //!   ├─ replay                      stored events, read again
 //!   ├─ scheduled, cancel, …        what is scheduled, and changing it
+//!   ├─ dead letters                looking, editing, redriving
 //!   └─ groups, partitions          looking and managing
 //! ```
 //!
@@ -36,6 +37,7 @@
 mod address;
 mod batch;
 mod client;
+mod dead_letters;
 mod error;
 mod event;
 mod groups;
@@ -55,7 +57,11 @@ mod unique;
 pub use address::{DEFAULT_PORT, InvalidAddress, endpoint_uri};
 pub use batch::{BatchOutcome, EventOutcome};
 pub use chronos_proto::cronos_db::{
-    ConsumerGroupMetadata, Event, PartitionInfo, SchedulerStatus, WalStatus,
+    ConsumerGroupMetadata, DeadLetter, DeadLetterFilter, DeadLetterState,
+    DiscardDeadLettersRequest, DiscardDeadLettersResponse, EditDeadLetterRequest, Event,
+    ListDeadLettersRequest, ListDeadLettersResponse, MetaEdit, PartitionInfo,
+    RedriveDeadLettersRequest, RedriveProgress, ReplayEvent, ReplayOrder, ReplayRequest,
+    RepublishProgress, RepublishRequest, SchedulerStatus, WalStatus,
 };
 /// Requests and answers about scheduled events, as in `proto/cronos_db/schedule.proto`.
 pub mod schedule {

@@ -1,6 +1,10 @@
 //! Reading stored events again.
 
-use chronos_proto::cronos_db::{Event, ReplayRequest};
+use chronos_proto::MAX_MESSAGE_BYTES;
+use chronos_proto::cronos_db::replay_service_client::ReplayServiceClient;
+use chronos_proto::cronos_db::{
+    Event, ReplayEvent, ReplayRequest, RepublishProgress, RepublishRequest,
+};
 use futures::{Stream, StreamExt};
 
 use crate::{Client, Error};
@@ -53,18 +57,59 @@ impl Client {
                 request.end_ts = end_ms;
             }
         }
+        let replayed = self.replay_as(request).await?;
+        Ok(replayed.map(|replayed| {
+            replayed?
+                .event
+                .ok_or(Error::Unexpected("replayed event is missing"))
+        }))
+    }
+
+    /// Reads stored events of one partition in any order and at any pace that the wire contract
+    /// knows.
+    ///
+    /// # Errors
+    /// As [`Client::replay`].
+    pub async fn replay_as(
+        &self,
+        request: ReplayRequest,
+    ) -> Result<impl Stream<Item = Result<ReplayEvent, Error>> + Send + Unpin + 'static, Error>
+    {
+        let partition_id = u32::try_from(request.partition_id).ok();
         let answer = self
-            .call(Some(partition_id), |channel| {
+            .call(partition_id, |channel| {
                 let (mut events, request) = (self.events(channel), request.clone());
                 async move { events.replay(request).await }
             })
             .await?;
-        Ok(answer.value.map(|replayed| match replayed {
-            Ok(replayed) => replayed
-                .event
-                .ok_or(Error::Unexpected("replayed event is missing")),
-            Err(status) => Err(Error::from_status(&status, 1)),
-        }))
+        Ok(answer
+            .value
+            .map(|replayed| replayed.map_err(|status| Error::from_status(&status, 1))))
+    }
+
+    /// Publishes stored events again. The server works as long as the stream is read; what it says
+    /// last has `done` set. With the same prefix of ids, doing it again changes nothing.
+    ///
+    /// # Errors
+    /// As [`Client::replay`].
+    pub async fn republish(
+        &self,
+        request: RepublishRequest,
+    ) -> Result<impl Stream<Item = Result<RepublishProgress, Error>> + Send + Unpin + 'static, Error>
+    {
+        let range = request.range.as_ref();
+        let partition_id = range.and_then(|range| u32::try_from(range.partition_id).ok());
+        let answer = self
+            .call(partition_id, |channel| {
+                let mut replays =
+                    ReplayServiceClient::new(channel).max_encoding_message_size(MAX_MESSAGE_BYTES);
+                let request = request.clone();
+                async move { replays.republish(request).await }
+            })
+            .await?;
+        Ok(answer
+            .value
+            .map(|progress| progress.map_err(|status| Error::from_status(&status, 1))))
     }
 }
 

@@ -35,6 +35,7 @@ fn observe(engine: &Engine, metrics: &Metrics) {
         );
         of.wheel_entries.set(standing.wheel_entries as i64);
         of.wheel_bytes.set(standing.wheel_bytes as i64);
+        of.dlq_events.set(handle.state.lock().dead_letters() as i64);
         of.credits_in_use.set(standing.in_flight as i64);
         of.wal_segments.set(log.segments.len() as i64);
         of.wal_bytes.set(log.total_bytes as i64);

@@ -59,6 +59,8 @@ mod tests {
                 "cronos_db.CrossRegionService",
                 "cronos_db.TransactionService",
                 "cronos_db.ScheduleService",
+                "cronos_db.DeadLetterService",
+                "cronos_db.ReplayService",
                 "cronos_db_admin.AdminService",
             ]
         );

@@ -4,7 +4,9 @@ use std::io::IsTerminal;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completion, group, health, partition, publish, replay, schedule, subscribe};
+use crate::commands::{
+    completion, dlq, group, health, partition, publish, replay, schedule, subscribe,
+};
 use crate::load;
 use crate::printer::Format;
 
@@ -64,6 +66,8 @@ pub(crate) enum Command {
     Replay(replay::Args),
     /// Find, list, count, cancel, move and fire what is scheduled.
     Schedule(schedule::Args),
+    /// Look at dead letters, edit, redrive and discard them.
+    Dlq(dlq::Args),
     /// Look at consumer groups and manage them.
     Group(group::Args),
     /// Look at partitions, their logs and schedulers.

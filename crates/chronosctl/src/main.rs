@@ -67,6 +67,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Subscribe(args) => commands::subscribe::run(args, &cli.connect, &printer).await,
         Command::Replay(args) => commands::replay::run(args, &cli.connect, &printer).await,
         Command::Schedule(args) => commands::schedule::run(args, &cli.connect, &printer).await,
+        Command::Dlq(args) => commands::dlq::run(args, &cli.connect, &printer).await,
         Command::Group(args) => commands::group::run(args, &cli.connect, &printer).await,
         Command::Partition(args) => commands::partition::run(args, &cli.connect, &printer).await,
         Command::Health(args) => commands::health::run(args, &cli.connect, &printer).await,

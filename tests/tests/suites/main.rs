@@ -6,6 +6,8 @@
 //! | `grpcurl` | the brief's own commands |
 //! | `bad_input` | a clear error, and nothing changed |
 //! | `delivery` | groups, credits, acks, retries, dead letters, takeover |
+//! | `dead_letters` | listing, editing, redriving and discarding what groups gave up on |
+//! | `replay` | replays by offset, schedule and fire time, and republishing |
 //! | `recovery` | kill -9, restarts, graceful stops, refused directories |
 //! | `schedule` | cancel, move, fire, list and count what is scheduled |
 //! | `predecessor` | one test for each known failure of the predecessor that concerns one node |
@@ -15,11 +17,13 @@
 mod bad_input;
 mod cli;
 mod config;
+mod dead_letters;
 mod delivery;
 mod grpcurl;
 mod mutants;
 mod predecessor;
 mod recovery;
+mod replay;
 mod schedule;
 mod wire;
 

@@ -17,6 +17,7 @@
 
 pub mod change;
 pub mod create_group;
+pub mod dead_letters;
 pub mod publish;
 pub mod settle;
 
@@ -66,6 +67,8 @@ pub enum Kind {
     Change = 4,
     /// An event to cancel and others to publish, both or neither: [`change::Replace`].
     Replace = 5,
+    /// Dead letters to redrive, edit or discard, and what became of redriven ones: [`dead_letters`].
+    DeadLetters = 6,
 }
 
 impl Kind {
@@ -76,6 +79,7 @@ impl Kind {
             3 => Ok(Kind::CreateGroup),
             4 => Ok(Kind::Change),
             5 => Ok(Kind::Replace),
+            6 => Ok(Kind::DeadLetters),
             other => Err(DecodeError::Kind(other)),
         }
     }
@@ -281,6 +285,7 @@ mod tests {
                     let _ = create_group::CreateGroup::decode(section.payload);
                     let _ = change::Change::decode(section.payload);
                     let _ = change::Replace::decode(section.payload);
+                    let _ = dead_letters::DeadLetters::decode(section.payload);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! `Meta`: the small state of a partition as of its last checkpoint.
 //!
 //! Key: partition (4) · kind (1) · number (4). Kind 0 is the partition itself, 1 a topic, 2 a group, 3 a topic's
-//! counts, 4 its flags;
+//! counts, 4 its flags, 5 a group's dead letters;
 //! the values are written and read by `partition::checkpoint`.
 
 use crate::types::PartitionNumber;
@@ -21,6 +21,8 @@ pub enum Kind {
     TopicCounts = 3,
     /// What a topic's events may have: bit 0 priorities.
     TopicFlags = 4,
+    /// A group's dead letters.
+    Letters = 5,
 }
 
 /// The key of a record.
@@ -44,6 +46,7 @@ pub fn decode_key(key: &[u8]) -> Result<(Kind, u32), Malformed> {
         2 => Kind::Group,
         3 => Kind::TopicCounts,
         4 => Kind::TopicFlags,
+        5 => Kind::Letters,
         _ => return Err(Malformed),
     };
     Ok((
@@ -57,12 +60,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const KINDS: [Kind; 5] = [
+    const KINDS: [Kind; 6] = [
         Kind::Partition,
         Kind::Topic,
         Kind::Group,
         Kind::TopicCounts,
         Kind::TopicFlags,
+        Kind::Letters,
     ];
 
     #[test]

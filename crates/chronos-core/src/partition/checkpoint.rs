@@ -8,6 +8,7 @@
 //! before the checkpoint that does not know them: applying them again repeats their writes.
 
 use super::change::{changed_offsets, last_change};
+use super::dead_letters::Letters;
 use super::{Group, LogPosition, Partition, Topics};
 use crate::dedup::{Dedup, Window, forgotten_far_ids, sorted_pairs};
 use crate::keys::dedup::FAR_MS;
@@ -117,7 +118,15 @@ impl<S: Store> Partition<S> {
                     key(self.number, Kind::Group, number),
                     group.encode(),
                 );
+                writes.put(
+                    Family::Meta,
+                    key(self.number, Kind::Letters, number),
+                    group.letters.encode(),
+                );
             }
+        }
+        for gone in self.gone_letters.drain(..) {
+            writes.delete(Family::Dead, gone);
         }
         self.save_counts(released, &mut writes);
         for topic in std::mem::take(&mut self.topics.unsaved_flags) {
@@ -196,6 +205,7 @@ pub(super) fn restore<S: Store>(
         groups: Vec::new(),
         group_numbers: HashMap::new(),
         changed_groups: HashSet::new(),
+        gone_letters: Vec::new(),
         dedup: Dedup::open(&store, number)?,
         forgotten_ms: i64::MIN,
         scheduled: Vec::new(),
@@ -210,7 +220,7 @@ pub(super) fn restore<S: Store>(
     let mut result = Ok(());
     let (from, to) = (
         key(number, Kind::Partition, 0),
-        key(number, Kind::TopicFlags, u32::MAX),
+        key(number, Kind::Letters, u32::MAX),
     );
     store.scan(Family::Meta, &from, &to, &mut |key, value| match partition
         .restore_record(key, value)
@@ -251,6 +261,11 @@ impl<S: Store> Partition<S> {
             (Kind::TopicFlags, number) => {
                 let flags = take_u64(&mut &*value)?;
                 self.topics.restore_flags(number, flags);
+                Ok(())
+            }
+            (Kind::Letters, number) => {
+                let group = self.groups.get_mut(number as usize).ok_or(Malformed)?;
+                group.letters = Letters::decode(value)?;
                 Ok(())
             }
         }

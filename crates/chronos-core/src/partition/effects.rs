@@ -1,6 +1,7 @@
 //! What came of applying one log entry: everything the leader needs to answer callers, arm timers
 //! and release events. A follower drops it.
 
+use super::dead_letters::Redriven;
 use crate::keys::batch::Batch;
 use crate::keys::change::Version;
 use crate::types::{DueKey, GroupNumber, TopicNumber};
@@ -55,6 +56,10 @@ pub enum Outcome {
     /// Of a replace section: what became of the event to cancel, and of the events to publish.
     /// Nothing was published and nothing cancelled unless both happened.
     Replaced(Changed, Published),
+    /// Of a redrive: the letters that were taken, with what the group is to deliver.
+    Redriven(Vec<(u64, Redriven)>),
+    /// Of an edit or discard of dead letters: the letters it took effect on.
+    Letters(Vec<u64>),
 }
 
 /// What was decided about one change.

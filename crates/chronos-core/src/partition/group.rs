@@ -1,11 +1,12 @@
 //! A consumer group's progress in one partition.
 
 use super::ApplyError;
+use super::dead_letters::Letters;
 use crate::command::create_group::{CreateGroup, Start};
 use crate::command::settle::Settle;
-use crate::keys::dead::{self, DeadLetter};
+use crate::keys::dead::DeadLetter;
 use crate::settled::Settled;
-use crate::store::{Family, WriteBatch};
+use crate::store::WriteBatch;
 use crate::types::{DueKey, GroupNumber, PartitionNumber, TopicNumber};
 use crate::varint::{
     Malformed, put_bytes, put_i64, put_u64, take_bytes, take_i64, take_string, take_u32, take_u64,
@@ -30,6 +31,8 @@ pub struct Group {
     pub failures: BTreeMap<DueKey, u32>,
     /// Number that the next dead letter gets; also how many there ever were.
     pub next_dead: u64,
+    /// Its dead letters. They have a record of their own in a checkpoint.
+    pub letters: Letters,
 }
 
 impl Group {
@@ -55,6 +58,7 @@ impl Group {
             settled: Settled::new(cursor),
             failures: BTreeMap::new(),
             next_dead: 0,
+            letters: Letters::default(),
         }
     }
 
@@ -70,6 +74,7 @@ impl Group {
         for failure in &settle.failures {
             if !self.settled.contains(failure.key) {
                 self.failures.insert(failure.key, failure.failures);
+                self.letters.failed(failure.key, now_ms);
             }
         }
         for death in &settle.deaths {
@@ -81,13 +86,10 @@ impl Group {
                 attempts: death.attempts,
                 at_ms: now_ms,
                 reason: death.reason.clone(),
+                first_ms: self.letters.take_failed_since(death.key).unwrap_or(now_ms),
+                redrives: 0,
             };
-            writes.put(
-                Family::Dead,
-                dead::key(partition, number, self.next_dead),
-                letter.encode(),
-            );
-            self.next_dead += 1;
+            self.bury(&letter, partition, number, writes);
         }
         let cursor = self.settled.cursor();
         for (from, to) in &settle.stretches {
@@ -98,6 +100,7 @@ impl Group {
                 }
                 let key = *key;
                 self.failures.remove(&key);
+                self.letters.take_failed_since(key);
             }
         }
         if self.settled.cursor() > cursor {
@@ -152,6 +155,7 @@ impl Group {
             settled,
             failures,
             next_dead,
+            letters: Letters::default(),
         })
     }
 }
@@ -227,7 +231,9 @@ mod tests {
         // A failure that arrives after the event was settled says nothing.
         group.settle(&fail, 0, 0, 14, &mut writes);
         assert_eq!(group.failures.keys().collect::<Vec<_>>(), [&b]);
-        assert_eq!(Group::decode(&group.encode()).unwrap(), group);
+        let mut read = Group::decode(&group.encode()).unwrap();
+        read.letters = Letters::decode(&group.letters.encode()).unwrap();
+        assert_eq!(read, group);
     }
 
     proptest! {

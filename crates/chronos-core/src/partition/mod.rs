@@ -15,6 +15,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `publish.rs` | accepting events |
+//! | `dead_letters.rs` | what a group gave up on, and delivering it again |
 //! | `change.rs` | cancelling, moving and firing scheduled events |
 //! | `due_index.rs` | writing scheduled and due events to the index |
 //! | `released.rs` | reading the index in due order |
@@ -26,6 +27,7 @@
 
 pub mod change;
 mod checkpoint;
+pub mod dead_letters;
 mod discard;
 mod due_index;
 mod effects;
@@ -42,6 +44,7 @@ pub use group::Group;
 pub use topics::Topics;
 
 use crate::command::create_group::CreateGroup;
+use crate::command::dead_letters::DeadLetters;
 use crate::command::settle::Settle;
 use crate::command::{Batch, DecodeError, Kind};
 use crate::dedup::Dedup;
@@ -89,6 +92,8 @@ pub struct Partition<S> {
     groups: Vec<Group>,
     group_numbers: HashMap<(String, Option<TopicNumber>), GroupNumber>,
     changed_groups: HashSet<GroupNumber>,
+    /// Keys of dead letters that are gone: removed with the next checkpoint.
+    gone_letters: Vec<Vec<u8>>,
     dedup: Dedup,
     /// Message ids accepted up to this time are forgotten, Unix milliseconds. Never moves back.
     forgotten_ms: i64,
@@ -155,6 +160,20 @@ impl<S: Store> Partition<S> {
                 Kind::Change => self.change(&section, batch.now_ms, &accepting, &mut changing)?,
                 Kind::Replace => {
                     self.replace(&section, batch.now_ms, &mut accepting, &mut changing)?
+                }
+                Kind::DeadLetters => {
+                    let command = DeadLetters::decode(section.payload)?;
+                    let group = group::get(&mut self.groups, command.group)?;
+                    self.changed_groups.insert(command.group);
+                    let at = dead_letters::Applying {
+                        partition: self.number,
+                        group: command.group,
+                        now_ms: batch.now_ms,
+                        log_index: position.index,
+                        writes: &mut writes,
+                        gone: &mut self.gone_letters,
+                    };
+                    group.change_letters(command.action, at)
                 }
             };
             effects.outcomes.push(outcome);
@@ -327,6 +346,15 @@ impl<S: Store> Partition<S> {
                 .map(|(_, known)| *known),
         };
         Ok(known.map(|known| known.offset))
+    }
+
+    /// Dead letters of all groups, without those that are being delivered again.
+    #[must_use]
+    pub fn dead_letters(&self) -> u64 {
+        self.groups
+            .iter()
+            .map(|group| group.letters.dead.len())
+            .sum()
     }
 
     /// Ids that are only in memory and wait for a checkpoint.

@@ -109,6 +109,8 @@ pub struct Delivery {
     pub retry_backoff: Duration,
     /// Unanswered events that a subscription may hold when it names no number itself.
     pub max_credits: u32,
+    /// How long a dead letter is kept, and with it its event.
+    pub dead_letter_ttl: Duration,
 }
 
 impl Default for Delivery {
@@ -118,6 +120,7 @@ impl Default for Delivery {
             max_retries: 5,
             retry_backoff: Duration::from_secs(1),
             max_credits: 10_000,
+            dead_letter_ttl: Duration::from_secs(30 * 24 * 3600),
         }
     }
 }

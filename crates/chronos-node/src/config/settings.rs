@@ -35,9 +35,10 @@ const fn component(table: &'static str, title: &'static str) -> Component {
 const MESSAGE_BYTES: u64 = 16 << 20;
 const TIB: u64 = 1 << 40;
 const DAY: Duration = Duration::from_secs(24 * 3600);
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// The settings.
-pub const SETTINGS: [Setting; 27] = [
+pub const SETTINGS: [Setting; 28] = [
     Setting {
         name: "node-id",
         table: "node",
@@ -195,6 +196,17 @@ pub const SETTINGS: [Setting; 27] = [
             max: DAY,
         },
         doc: "Wait before an event is delivered again after a nack or an ack timeout: once this long before the second attempt, twice before the third, and so on.",
+    },
+    Setting {
+        name: "dead-letter-ttl",
+        table: "delivery",
+        key: "dead_letter_ttl",
+        field: Field::Duration {
+            at: |config| &mut config.delivery.dead_letter_ttl,
+            min: Duration::from_secs(1),
+            max: CENTURY,
+        },
+        doc: "How long a dead letter is kept after its last failure, whatever retention says of its event. A letter that is being delivered again stays until it is processed or dead again.",
     },
     Setting {
         name: "max-credits",

@@ -29,4 +29,6 @@ pub struct Dispatch {
     pub key: DueKey,
     /// Which delivery of it this is to its group, from 1.
     pub attempt: u32,
+    /// The dead letter that it is a redelivery of, if it is one.
+    pub letter: Option<u64>,
 }

@@ -274,6 +274,7 @@ mod tests {
             id.push(Dispatch {
                 key: DueKey::new(7, offset),
                 attempt: 1,
+                letter: None,
             });
         }
         take_batch(id, request, &mut settles)?;

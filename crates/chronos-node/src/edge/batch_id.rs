@@ -37,7 +37,7 @@ impl BatchId {
     }
 
     /// Adds the next event.
-    pub fn push(&mut self, Dispatch { key, attempt }: Dispatch) {
+    pub fn push(&mut self, Dispatch { key, attempt, .. }: Dispatch) {
         push(&mut self.runs, key, attempt);
     }
 
@@ -52,6 +52,7 @@ impl BatchId {
             (0..run.count).map(|n| Dispatch {
                 key: DueKey::new(run.first.due_ms, run.first.offset.saturating_add(n)),
                 attempt: run.attempt,
+                letter: None,
             })
         })
     }
@@ -147,6 +148,7 @@ mod tests {
         keys.prop_map(|(due_ms, offset, attempt)| Dispatch {
             key: DueKey::new(due_ms, offset),
             attempt,
+            letter: None,
         })
     }
 
@@ -179,6 +181,7 @@ mod tests {
             id.push(Dispatch {
                 key: DueKey::new(5, offset),
                 attempt: 1,
+                letter: None,
             });
         }
         assert_eq!((id.runs.len(), id.events()), (1, 1000));

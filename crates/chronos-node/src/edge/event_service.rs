@@ -15,6 +15,9 @@ use futures::stream::{BoxStream, StreamExt};
 use std::sync::Arc;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+/// At the head of a replay: the offset from which on events are stored.
+const AVAILABLE_FROM: &str = "chronos-available-from";
+
 /// Serves EventService.
 pub struct Events {
     engine: Arc<Engine>,
@@ -106,8 +109,14 @@ impl EventService for Events {
         request: Request<ReplayRequest>,
     ) -> Result<Response<Self::ReplayStream>, Status> {
         let call = self.calls.replay.start();
-        match replay::serve(&self.engine, request.into_inner()) {
-            Ok(events) => Ok(Response::new(counted(events.boxed(), call))),
+        match replay::serve(&self.engine, request.into_inner()).await {
+            Ok(replaying) => {
+                let mut response = Response::new(counted(replaying.events.boxed(), call));
+                response
+                    .metadata_mut()
+                    .insert(AVAILABLE_FROM, replaying.available_from.into());
+                Ok(response)
+            }
             Err(status) => {
                 call.finish(status.code());
                 Err(status)

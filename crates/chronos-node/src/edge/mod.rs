@@ -2,9 +2,10 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `event_service.rs` | EventService; the calls are in `publish.rs`, `subscribe.rs`, `ack.rs`, `replay.rs` |
+//! | `event_service.rs` | EventService; the calls are in `publish.rs`, `subscribe.rs`, `ack.rs`, `replay/` |
 //! | `group_service.rs` | ConsumerGroupService |
 //! | `partition_service.rs` | PartitionService |
+//! | `dead_letters/` | DeadLetterService |
 //! | `schedule/` | ScheduleService |
 //! | `not_built.rs` | services that are not built yet |
 //! | `validate.rs` | what an event must satisfy |
@@ -13,6 +14,7 @@
 
 mod ack;
 mod batch_id;
+mod dead_letters;
 mod delivery_id;
 mod event_service;
 mod group_service;
@@ -33,9 +35,11 @@ use crate::metrics::Metrics;
 use chronos_proto::server::admin_service_server::AdminServiceServer;
 use chronos_proto::server::consumer_group_service_server::ConsumerGroupServiceServer;
 use chronos_proto::server::cross_region_service_server::CrossRegionServiceServer;
+use chronos_proto::server::dead_letter_service_server::DeadLetterServiceServer;
 use chronos_proto::server::event_service_server::EventServiceServer;
 use chronos_proto::server::partition_service_server::PartitionServiceServer;
 use chronos_proto::server::raft_service_server::RaftServiceServer;
+use chronos_proto::server::replay_service_server::ReplayServiceServer;
 use chronos_proto::server::replication_service_server::ReplicationServiceServer;
 use chronos_proto::server::schedule_service_server::ScheduleServiceServer;
 use chronos_proto::server::transaction_service_server::TransactionServiceServer;
@@ -83,6 +87,13 @@ pub async fn serve(
     let schedules = ScheduleServiceServer::new(schedule::Schedules::new(engine, publisher));
     serving(&health, &partitions).await;
     serving(&health, &schedules).await;
+    let letters = DeadLetterServiceServer::new(dead_letters::DeadLetters(Arc::clone(engine)))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    serving(&health, &letters).await;
+    let publisher = publish::Publisher::new(Arc::clone(engine), Arc::clone(metrics), config);
+    let replays = ReplayServiceServer::new(replay::Republisher::new(engine, publisher));
+    serving(&health, &replays).await;
 
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -107,6 +118,8 @@ pub async fn serve(
         .add_service(groups)
         .add_service(partitions)
         .add_service(schedules)
+        .add_service(letters)
+        .add_service(replays)
         .add_service(ReplicationServiceServer::new(NotBuilt))
         .add_service(RaftServiceServer::new(NotBuilt))
         .add_service(CrossRegionServiceServer::new(NotBuilt))

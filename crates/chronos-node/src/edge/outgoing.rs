@@ -5,7 +5,7 @@ use super::batch_id::{self, BatchId};
 use super::delivery_id::DeliveryId;
 use super::subscribe::{give_back, stored};
 use crate::delivery::{Dispatch, SessionId};
-use crate::engine::{Expired, Handle, Message, StoredEvent, clock};
+use crate::engine::{Expired, Handle, Message, ReadError, StoredEvent, clock};
 use bytes::BytesMut;
 use chronos_core::types::GroupNumber;
 use chronos_proto::cronos_db::SubscribeRequest;
@@ -146,7 +146,7 @@ impl Outgoing<'_> {
             let Some(dispatch) = in_order.next() else {
                 return;
             };
-            match read {
+            match self.as_edited(dispatch, read) {
                 Ok(event) if event.options.expires && is_over(&event, now_ms) => {
                     expired.push(dispatch);
                 }
@@ -158,6 +158,22 @@ impl Outgoing<'_> {
             self.settle_expired(expired);
         }
         Read { now_ms, events }
+    }
+
+    /// A dead letter that was edited goes out as edited.
+    fn as_edited(
+        &self,
+        dispatch: Dispatch,
+        read: Result<StoredEvent, ReadError>,
+    ) -> Result<StoredEvent, ReadError> {
+        let Some(letter) = dispatch.letter else {
+            return read;
+        };
+        let event = read?;
+        Ok(match self.handle.edited(self.group, letter)? {
+            Some(body) => super::dead_letters::with_body(event, body),
+            None => event,
+        })
     }
 
     fn settle_expired(&self, events: Vec<Dispatch>) {

@@ -130,6 +130,14 @@ impl Events {
         self.changed.read().contains(offset)
     }
 
+    /// Whether some of `count` events from an offset on may have been changed since they were
+    /// published.
+    pub fn changes_in(&self, first: u64, count: u64) -> bool {
+        let changed = self.changed.read();
+        let before = first.checked_sub(1).map_or(0, |last| changed.rank(last));
+        !changed.is_empty() && changed.rank(first + count.saturating_sub(1)) > before
+    }
+
     /// What became of an event since it was published, as far as it is applied; `None` when nothing
     /// did.
     pub fn version(&self, offset: u64) -> Result<Option<Version>, StoreError> {

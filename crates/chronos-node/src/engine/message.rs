@@ -66,6 +66,15 @@ pub struct Replace {
     pub reply: oneshot::Sender<Result<(Changed, Published), Refused>>,
 }
 
+/// Something to do with dead letters of a group.
+#[derive(Debug)]
+pub struct DeadLetters {
+    /// What to do.
+    pub command: chronos_core::command::dead_letters::DeadLetters,
+    /// Gets the letters it took effect on, once that is durable and applied.
+    pub reply: oneshot::Sender<Result<Vec<u64>, Refused>>,
+}
+
 /// A member to add to a group.
 #[derive(Debug)]
 pub struct Join {
@@ -114,6 +123,8 @@ pub enum Message {
     CountPending(oneshot::Sender<Vec<u64>>),
     /// Make sure that a group exists.
     CreateGroup(CreateGroup, oneshot::Sender<Result<GroupNumber, Refused>>),
+    /// Redrive, edit or discard dead letters.
+    DeadLetters(DeadLetters),
     /// Add a member.
     Join(Join),
     /// Remove a member.

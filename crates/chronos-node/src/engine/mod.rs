@@ -3,6 +3,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `driver/` | the owner task of a partition |
+//! | `dead_letters.rs` | reading, changing and expiring dead letters |
+//! | `expiry.rs` | dead letters whose time is over |
 //! | `message.rs` | what it is asked, and the handle to ask it with |
 //! | `schedule.rs` | what falls due next |
 //! | `events.rs` | reading stored events |
@@ -15,8 +17,10 @@
 mod checkpointer;
 pub mod clock;
 mod credit;
+pub mod dead_letters;
 mod driver;
 mod events;
+mod expiry;
 mod lookup;
 mod machine;
 mod message;
@@ -154,6 +158,8 @@ impl Engine {
         }
         let checkpointer = Checkpointer::new(store.clone(), partitions.clone());
         tasks.spawn(watched(checkpointer.run(), failed.clone()));
+        let expiry = expiry::run(partitions.clone(), config.delivery.dead_letter_ttl);
+        tasks.spawn(watched(expiry, failed.clone()));
         let inflight_limit = usize::try_from(config.limits.max_inflight_bytes)
             .unwrap_or(usize::MAX)
             .min(u32::MAX as usize);

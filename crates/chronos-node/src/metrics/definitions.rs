@@ -150,6 +150,8 @@ metrics! {
             "Scheduled events that were moved to another time.";
         EVENTS_FIRED_BY_REQUEST: Counter, "chronos_events_fired_by_request_total", ["partition"],
             "Scheduled events that were fired before their time by request.";
+        DLQ_EVENTS: Gauge, "chronos_dlq_events", ["partition"],
+            "Dead letters of all groups, without those that are being delivered again.";
         CREDITS_IN_USE: Gauge, "chronos_delivery_credits_in_use", ["partition"],
             "Deliveries handed out and not yet answered.";
         DELIVERY_INFLIGHT_BYTES: Gauge, "chronos_delivery_inflight_bytes", [],

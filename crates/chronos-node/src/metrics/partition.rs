@@ -65,6 +65,7 @@ partition_metrics! {
     cancelled: IntCounter from IntCounterVec, counters(EVENTS_CANCELLED), "Events cancelled.";
     rescheduled: IntCounter from IntCounterVec, counters(EVENTS_RESCHEDULED), "Events moved to another time.";
     fired_by_hand: IntCounter from IntCounterVec, counters(EVENTS_FIRED_BY_REQUEST), "Events fired by request.";
+    dlq_events: IntGauge from IntGaugeVec, gauges(DLQ_EVENTS), "Dead letters of all groups.";
     credits_in_use: IntGauge from IntGaugeVec, gauges(CREDITS_IN_USE), "Deliveries not yet answered.";
 }
 

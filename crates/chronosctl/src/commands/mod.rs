@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod completion;
+pub(crate) mod dlq;
 pub(crate) mod group;
 pub(crate) mod health;
 pub(crate) mod partition;

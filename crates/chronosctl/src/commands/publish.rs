@@ -253,7 +253,7 @@ fn show(outcomes: &[Outcome], single: bool, printer: &Printer) -> Result<(), Fai
     Ok(())
 }
 
-fn parse_pair(text: &str) -> Result<(String, String), String> {
+pub(crate) fn parse_pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_string(), value.to_string())),
         _ => Err("expected KEY=VALUE".to_string()),

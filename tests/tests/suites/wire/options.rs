@@ -283,7 +283,7 @@ async fn headers_come_back_untouched_in_every_delivery_and_replay() {
     let mut deliveries = client.subscribe(subscription("g", "m", "t")).await.unwrap();
     let first = deliveries.next().await;
     check(event_of(&first));
-    let mut acks = client.acks().await.unwrap();
+    let acks = client.acks().await.unwrap();
     acks.send(settlement(&first, false));
     let again = deliveries.next().await;
     assert_eq!(again.attempt, 2);

@@ -2,6 +2,7 @@
 
 use crate::command::change::{Change, Item, Replace};
 use crate::command::create_group::{CreateGroup, Start};
+use crate::command::dead_letters::DeadLetters;
 use crate::command::publish::{Builder as Events, NewEvent};
 use crate::command::settle::Settle;
 use crate::command::{Builder, Kind};
@@ -25,6 +26,7 @@ pub(super) enum Command {
     },
     Settle(Settle),
     CreateGroup(CreateGroup),
+    DeadLetters(DeadLetters),
     Change(Vec<Item>),
     Replace {
         item: Item,
@@ -53,6 +55,7 @@ impl Commands {
                 } => builder.push(Kind::Publish, &publish(events, *dedup_ttl_ms)),
                 Command::Settle(settle) => builder.push(Kind::Settle, &settle.encode()),
                 Command::CreateGroup(create) => builder.push(Kind::CreateGroup, &create.encode()),
+                Command::DeadLetters(command) => builder.push(Kind::DeadLetters, &command.encode()),
                 Command::Change(items) => {
                     let items = items.clone();
                     builder.push(Kind::Change, &Change { items }.encode())

@@ -5,6 +5,7 @@
 //! | `rules.rs` | one test for each rule a reader should know |
 //! | `restart.rs` | the same for checkpoints and crashes |
 //! | `flags.rs` | what is remembered of topics |
+//! | `dead_letters.rs` | random lives of dead letters, with crashes |
 //! | `model.rs` | random logs, checkpoints and crashes against the oracle |
 //! | `steps.rs` | what is random in them |
 //! | `oracle.rs` | the rules once more, in plain maps |
@@ -15,6 +16,7 @@
 use super::invariants;
 
 mod compare;
+mod dead_letters;
 mod entry;
 mod flags;
 mod model;

@@ -40,6 +40,7 @@ pub(super) struct Group {
     pub(super) stretches: Vec<(DueKey, DueKey)>,
     pub(super) failures: BTreeMap<DueKey, u32>,
     pub(super) dead: Vec<DeadLetter>,
+    failed_since: BTreeMap<DueKey, i64>,
 }
 
 impl Group {
@@ -65,6 +66,7 @@ impl Group {
         for failure in &settle.failures {
             if !self.is_settled(failure.key) {
                 self.failures.insert(failure.key, failure.failures);
+                self.failed_since.entry(failure.key).or_insert(now_ms);
             }
         }
         for death in &settle.deaths {
@@ -74,14 +76,18 @@ impl Group {
                     attempts: death.attempts,
                     at_ms: now_ms,
                     reason: death.reason.clone(),
+                    first_ms: self.failed_since.remove(&death.key).unwrap_or(now_ms),
+                    redrives: 0,
                 });
             }
         }
         self.stretches.extend(&settle.stretches);
         let (began, stretches) = (self.began, &self.stretches);
-        self.failures.retain(|key, _| {
+        let is_open = |key: &DueKey| {
             *key > began && !stretches.iter().any(|(from, to)| from < key && key <= to)
-        });
+        };
+        self.failures.retain(|key, _| is_open(key));
+        self.failed_since.retain(|key, _| is_open(key));
     }
 }
 
@@ -162,6 +168,7 @@ impl Oracle {
                     Outcome::Settled
                 }
                 Command::CreateGroup(create) => self.create_group(create, horizon_before),
+                Command::DeadLetters(_) => unreachable!("dead letters have a model of their own"),
             })
             .collect();
         self.horizon = match self.events.len() as u64 {
@@ -359,6 +366,7 @@ impl Oracle {
             stretches: Vec::new(),
             failures: BTreeMap::new(),
             dead: Vec::new(),
+            failed_since: BTreeMap::new(),
         });
         Outcome::GroupCreated {
             group: self.groups.len() as u32 - 1,

@@ -357,6 +357,8 @@ fn an_event_given_up_is_settled_and_a_dead_letter() {
         attempts: 2,
         at_ms: 40,
         reason: "no".into(),
+        first_ms: 30,
+        redrives: 0,
     };
     assert_eq!(DeadLetter::decode(&value.unwrap()), Ok(letter));
 }

@@ -20,6 +20,9 @@ impl Group {
             (Some(in_flight), true) => {
                 self.in_flight.remove(&ack.key.offset);
                 self.give_back(in_flight.session, Some(ack.key.offset));
+                if self.redrives.settle(ack.key) {
+                    return AckOutcome::Settled;
+                }
                 let before = if mutant!("settle-past-gap") {
                     DueKey::MIN
                 } else {
@@ -33,6 +36,7 @@ impl Group {
                 self.give_back(in_flight.session, None);
                 self.fail(ack.key, in_flight, ack.reason, now_ms)
             }
+            (None, true) if self.redrives.holds(ack.key) => self.answer_redriven_late(&ack),
             (None, true) => self.answer_late(ack.key, horizon, now_ms),
             (_, false) => AckOutcome::Stale,
         }
@@ -92,6 +96,9 @@ impl Group {
         reason: String,
         now_ms: i64,
     ) -> AckOutcome {
+        if self.redrives.holds(key) {
+            return self.fail_redriven(key, in_flight, reason, now_ms);
+        }
         let past = self.past.entry(key.offset).or_default();
         past.deliveries = in_flight.attempt;
         past.failures += 1;
@@ -101,7 +108,7 @@ impl Group {
                 self.counts.dead += 1;
                 self.unsaved.deaths.push(Death {
                     key,
-                    attempts: failures,
+                    attempts: in_flight.attempt,
                     reason,
                 });
             }

@@ -49,7 +49,9 @@ impl Group {
                 returned = (Some(in_flight.session), 0);
             }
             returned.1 += 1;
-            self.settle(key, in_flight.before);
+            if !self.redrives.settle(key) {
+                self.settle(key, in_flight.before);
+            }
         }
         let last = run.first.offset.saturating_add(run.count.saturating_sub(1));
         self.give_back_many(returned, last);

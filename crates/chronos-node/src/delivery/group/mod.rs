@@ -7,6 +7,7 @@ mod order;
 
 pub use batch::AckRun;
 pub use order::{Lookup, Wish};
+mod redrive;
 
 use super::{Dispatch, Feed, SessionId, Stretch};
 use crate::engine::Credit;
@@ -126,6 +127,7 @@ pub struct Group {
     past: HashMap<u64, Past>,
     /// Settled by a late answer while waiting in `ready` or `delayed`.
     skip: HashSet<u64>,
+    redrives: redrive::Redrives,
     members: Vec<Member>,
     next_member: usize,
     /// Events that this member took in its turn.
@@ -152,7 +154,7 @@ impl Group {
                 )
             })
             .collect();
-        Self {
+        let mut group = Self {
             number,
             topic: state.topic,
             first_offset: state.first_offset,
@@ -173,6 +175,7 @@ impl Group {
             deadlines: VecDeque::new(),
             past,
             skip: HashSet::new(),
+            redrives: redrive::Redrives::default(),
             members: Vec::new(),
             next_member: 0,
             taken: 0,
@@ -182,7 +185,10 @@ impl Group {
                 ..Settle::default()
             },
             counts: Counts::default(),
-        }
+        };
+        let letters = &state.letters.redriven;
+        group.redrive(letters.iter().map(|(number, letter)| (*number, *letter)));
+        group
     }
 
     /// Adds a member that may hold as many unanswered deliveries as `credit` has places.
@@ -218,7 +224,11 @@ impl Group {
         }
         returned.sort_unstable_by_key(|(offset, in_flight)| (in_flight.due_ms, *offset));
         for (offset, in_flight) in returned.into_iter().rev() {
-            self.past.entry(offset).or_default().deliveries = in_flight.attempt;
+            let key = DueKey::new(in_flight.due_ms, offset);
+            match self.redrives.holds(key) {
+                true => self.redrives.lost(key, in_flight.attempt),
+                false => self.past.entry(offset).or_default().deliveries = in_flight.attempt,
+            }
             self.ready
                 .push_front(stretch_of_one(in_flight.due_ms, offset, in_flight.before));
         }
@@ -429,7 +439,13 @@ impl Group {
             true => 0,
             false => self.past.get(&key.offset).map_or(0, |past| past.deliveries),
         };
-        let attempt = deliveries + 1;
+        let redriven = self.redrives.deliveries(key);
+        let attempt = redriven.map_or(deliveries, |(_, deliveries)| deliveries) + 1;
+        let dispatch = Dispatch {
+            key,
+            attempt,
+            letter: redriven.map(|(number, _)| number),
+        };
         self.counts.retried += u64::from(attempt > 1);
         self.in_flight.insert(
             key.offset,
@@ -441,9 +457,9 @@ impl Group {
             },
         );
         self.deadlines.push_back((deadline_ms, key.offset, attempt));
-        send(session, Dispatch { key, attempt });
+        send(session, dispatch);
         if mutant!("deliver-twice") {
-            send(session, Dispatch { key, attempt });
+            send(session, dispatch);
         }
     }
 
@@ -529,5 +545,7 @@ mod known;
 mod model;
 #[cfg(test)]
 mod ordered;
+#[cfg(test)]
+mod redrive_tests;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ mod steps;
 
 use super::known::Known;
 use super::*;
-use chronos_core::command::create_group::{CreateGroup, Start};
+use chronos_core::command::create_group::CreateGroup;
 use chronos_core::command::publish::{Builder, NewEvent};
 use chronos_core::command::{self, Kind};
 use chronos_core::keys::dead::{self, DeadLetter};
@@ -402,7 +402,7 @@ impl World {
         }
     }
 
-    fn delivered(&mut self, session: SessionId, Dispatch { key, attempt }: Dispatch) {
+    fn delivered(&mut self, session: SessionId, Dispatch { key, attempt, .. }: Dispatch) {
         assert!(self.members.contains_key(&session), "to a member that left");
         let ready_ms = self.wanted.get(&key).expect("an event for this group");
         assert!(*ready_ms <= self.now_ms, "{key:?} is early");

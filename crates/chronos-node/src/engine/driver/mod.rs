@@ -15,9 +15,11 @@
 //! | `mod.rs` | the start, the loop, members and their answers, what wakes the loop |
 //! | `propose.rs` | the way into the log, and the answers when it is applied |
 //! | `answers.rs` | answers to batches, events that expired |
+//! | `dead_letters.rs` | dead letters to redrive, edit and discard |
 //! | `deliver.rs` | the way out: what is released goes to groups and sessions |
 
 mod answers;
+mod dead_letters;
 mod deliver;
 mod propose;
 
@@ -255,6 +257,7 @@ impl Driver {
                 drop(reply.send(self.schedule.pending_by_topic().collect()));
             }
             Message::CreateGroup(create, reply) => self.on_create_group(&create, reply),
+            Message::DeadLetters(letters) => self.on_dead_letters(letters),
             Message::Join(join) => self.on_join(join),
             Message::Leave(session) => self.on_leave(session),
             Message::Answers(answers) => self.on_answers(answers),
@@ -279,6 +282,7 @@ impl Driver {
             Message::Change(changes) => drop(changes.reply.send(Err(refused))),
             Message::Replace(replace) => drop(replace.reply.send(Err(refused))),
             Message::CreateGroup(_, reply) => drop(reply.send(Err(refused))),
+            Message::DeadLetters(letters) => drop(letters.reply.send(Err(refused))),
             // Answers count until the end: they are work done.
             Message::Answers(answers) => self.on_answers(answers),
             Message::Expired(expired) => self.on_expired(&expired),

@@ -26,7 +26,7 @@ const MOST_IN_FLIGHT: usize = 4;
 const ENTRY_BYTES: usize = 4 << 20;
 
 /// Somebody who waits for a command to take effect.
-enum Waiter {
+pub(super) enum Waiter {
     Publish {
         reply: oneshot::Sender<Result<Published, Refused>>,
         events: u32,
@@ -38,6 +38,7 @@ enum Waiter {
         _permit: OwnedSemaphorePermit,
     },
     CreateGroup(oneshot::Sender<Result<GroupNumber, Refused>>),
+    DeadLetters(GroupNumber, oneshot::Sender<Result<Vec<u64>, Refused>>),
     Settle,
 }
 
@@ -53,7 +54,7 @@ impl Queue {
         self.commands.is_empty()
     }
 
-    fn push(&mut self, kind: Kind, payload: Bytes, waiter: Waiter) {
+    pub(super) fn push(&mut self, kind: Kind, payload: Bytes, waiter: Waiter) {
         self.bytes += payload.len();
         self.commands.push_back((kind, payload, waiter));
     }
@@ -77,6 +78,7 @@ impl Entry {
                 Waiter::Change(reply) => drop(reply.send(Err(refused.clone()))),
                 Waiter::Replace { reply, .. } => drop(reply.send(Err(refused.clone()))),
                 Waiter::CreateGroup(reply) => drop(reply.send(Err(refused.clone()))),
+                Waiter::DeadLetters(_, reply) => drop(reply.send(Err(refused.clone()))),
                 Waiter::Settle => {}
             }
         }
@@ -180,7 +182,7 @@ impl Driver {
     }
 
     fn queue_settles(&mut self) {
-        for number in self.unsaved.drain() {
+        for number in std::mem::take(&mut self.unsaved) {
             if let Some(settle) = self
                 .groups
                 .get_mut(&number)
@@ -189,6 +191,7 @@ impl Driver {
                 self.queue
                     .push(Kind::Settle, settle.encode().into(), Waiter::Settle);
             }
+            self.queue_redriven(number);
         }
     }
 
@@ -315,6 +318,9 @@ impl Driver {
                     }
                 }
                 let _ = reply.send(Ok(group));
+            }
+            (Waiter::DeadLetters(group, reply), outcome) => {
+                self.answer_dead_letters(group, reply, outcome);
             }
             (Waiter::Settle, Outcome::Settled) => {}
             (_, outcome) => unreachable!("apply answered a command of another kind: {outcome:?}"),
