@@ -116,7 +116,7 @@ pub fn check(scheduled_ms: i64, history: &[Operation]) -> Result<(), Impossible>
 fn outcomes(state: State, operation: &Operation) -> Vec<State> {
     let mut before = vec![state];
     if let State::Scheduled(at_ms) = state
-        && operation.wall_ms + RELEASE_AHEAD_MS >= at_ms
+        && operation.wall_ms.saturating_add(RELEASE_AHEAD_MS) >= at_ms
     {
         before.push(State::Fired);
     }

@@ -266,34 +266,43 @@ pub fn sorted_pairs(
     (near, far)
 }
 
-/// The far ids in a stretch of keys from `from` on, at most `most` of them, that are forgotten: their
-/// keys, and where to go on; `None` at the end.
+/// A part of a sweep over the far ids.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    /// Keys of ids that are forgotten.
+    pub forgotten: Vec<Vec<u8>>,
+    /// The key to go on from; `None` at the end.
+    pub next: Option<Vec<u8>>,
+}
+
+/// Looks at the far ids from `from` on, at most `most` of them, for those that began to age up to
+/// `forgotten_ms` (Unix ms).
 pub fn forgotten_far_ids(
     store: &impl Store,
     partition: PartitionNumber,
     from: Option<Vec<u8>>,
     forgotten_ms: i64,
     most: usize,
-) -> Result<(Vec<Vec<u8>>, Option<Vec<u8>>), StoreError> {
+) -> Result<Sweep, StoreError> {
     let (first, to) = bounds(partition);
-    let (mut forgotten, mut seen, mut next) = (Vec::new(), 0, None);
+    let (mut sweep, mut seen) = (Sweep::default(), 0);
     store.scan(
         Family::FarId,
         &from.unwrap_or(first),
         &to,
         &mut |key, value| {
             if seen == most {
-                next = Some(key.to_vec());
+                sweep.next = Some(key.to_vec());
                 return ControlFlow::Break(());
             }
             seen += 1;
             if Record::decode(value).is_ok_and(|record| record.last.at_ms <= forgotten_ms) {
-                forgotten.push(key.to_vec());
+                sweep.forgotten.push(key.to_vec());
             }
             ControlFlow::Continue(())
         },
     )?;
-    Ok((forgotten, next))
+    Ok(sweep)
 }
 
 #[cfg(test)]

@@ -59,16 +59,15 @@ impl Checkpoint {
         from: Option<Vec<u8>>,
         most: usize,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        let (forgotten, next) =
-            forgotten_far_ids(store, self.partition, from, self.forgotten_ms, most)?;
+        let sweep = forgotten_far_ids(store, self.partition, from, self.forgotten_ms, most)?;
         let mut writes = WriteBatch::default();
-        for key in forgotten {
+        for key in sweep.forgotten {
             writes.delete(Family::FarId, key);
         }
         if !writes.is_empty() {
             store.write(&writes)?;
         }
-        Ok(next)
+        Ok(sweep.next)
     }
 
     /// Index of the last entry it covers.

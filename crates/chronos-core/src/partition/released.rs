@@ -1,6 +1,6 @@
 //! Reading the index in due order: released events for groups that lag, timers for the wheel.
 //!
-//! What is in the chunks is what was published; [`Overrides`] say what was cancelled or moved since.
+//! What is in the chunks is what was published; overrides say what was cancelled or moved since.
 //!
 //! The index does not know when a late event was scheduled, only the due time it was given, so the
 //! runs read here have `ready_ms == due_ms`.

@@ -62,13 +62,13 @@ fn refuses_another_format() {
     let (folder, store) = fresh();
     drop(store);
     let path = folder.path().join("index");
-    add_family(&path, "format-2");
+    add_family(&path, "format-3");
     let error = RocksStore::open(&path, &Options::default()).err().unwrap();
-    assert!(matches!(&error, OpenError::Format { found, supported: 1, .. } if found == "2"));
+    assert!(matches!(&error, OpenError::Format { found, supported: 2, .. } if found == "3"));
     assert!(
         error
             .to_string()
-            .contains("has format 2; this version reads format 1"),
+            .contains("has format 3; this version reads format 2"),
         "{error}"
     );
 }

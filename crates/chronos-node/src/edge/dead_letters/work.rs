@@ -181,7 +181,7 @@ pub async fn run(
             change(engine, found, what, &mut counts).await?;
         }
         if let Some(listener) = listener
-            && listener.send(Ok(counts.clone())).await.is_err()
+            && listener.send(Ok(counts)).await.is_err()
         {
             return Ok(counts);
         }

@@ -81,7 +81,7 @@ impl Reader {
     }
 
     /// Events that were no longer stored, so far.
-    pub fn skipped(&self) -> u64 {
+    pub fn skipped_so_far(&self) -> u64 {
         self.skipped_total
     }
 

@@ -97,7 +97,7 @@ impl Republish {
         loop {
             let (read, rest) = read_on(reader).await?;
             reader = rest;
-            self.progress.skipped = reader.skipped() as i64;
+            self.progress.skipped = reader.skipped_so_far() as i64;
             let done = read.is_empty();
             for read in read {
                 if self.left == 0 {
