@@ -8,7 +8,7 @@
 //! | Run    | ascending within a partition        | seek              | leveled    | 4 KiB  | as Batch |
 //! | Dedup  | random hashes, sorted files only    | rare point reads  | FIFO       | 4 KiB  | every entry is written once; a filter of 10 bits per key, in partitions, so that a read loads 4 KiB of it per file |
 //! | Dead   | few                                 | scans             | leveled    | 4 KiB  | small |
-//! | FarId  | random hashes, sorted files          | rare point reads  | leveled    | 4 KiB  | removed one by one when their time is over; filters as for Dedup |
+//! | FarId  | random hashes, sorted files          | rare point reads  | universal  | 4 KiB  | removed one by one when their time is over; filters as for Dedup |
 //! | Change, Override | random, as many as are cancelled or moved | short scans | leveled | 4 KiB | read far more seldom than chunks |
 //!
 //! For all of them: no compression (keys are short and binary, CPU is scarcer than disk); indexes
@@ -48,6 +48,10 @@ use rocksdb::{
 /// Sorted runs of Chunk that start a merge. The more are merged at once, the fewer times an entry
 /// is rewritten, and the more runs a scan has to look into.
 const CHUNK_RUNS: i32 = 8;
+
+/// Sorted files of FarId that start a merge. Every file holds random hashes and overlaps all others,
+/// so merging costs as much as writing anew; a look-up asks a filter for each file instead.
+const FAR_ID_RUNS: i32 = 32;
 
 /// The cache that all families share.
 pub(crate) fn cache(options: &Options) -> Cache {
@@ -91,6 +95,13 @@ pub(crate) fn family(family: Family, options: &Options, cache: &Cache) -> rocksd
         Family::Meta | Family::Batch | Family::Run | Family::Dead => {}
         Family::Change | Family::Override => cf.set_arena_block_size(1 << 20),
         Family::FarId => {
+            cf.set_compaction_style(DBCompactionStyle::Universal);
+            let mut universal = UniversalCompactOptions::default();
+            universal.set_min_merge_width(FAR_ID_RUNS / 2);
+            cf.set_universal_compaction_options(&universal);
+            cf.set_level_zero_file_num_compaction_trigger(FAR_ID_RUNS);
+            cf.set_level_zero_slowdown_writes_trigger(4 * FAR_ID_RUNS);
+            cf.set_level_zero_stop_writes_trigger(6 * FAR_ID_RUNS);
             table.set_bloom_filter(10.0, false);
             table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
             table.set_partition_filters(true);

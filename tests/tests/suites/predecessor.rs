@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chronos_proto::cronos_db::{
-    CompactRequest, GetConsumerGroupRequest, GetSchedulerStatusRequest, RetentionRequest,
-    SubscribeRequest,
+    CompactRequest, EventRef, FireNowRequest, GetConsumerGroupRequest, GetSchedulerStatusRequest,
+    RetentionRequest, ScheduleOutcome, SubscribeRequest,
 };
 use chronos_tests::client::{Client, event, event_at, event_of, ids, subscription};
 use chronos_tests::history::{Settings, wall_ms};
@@ -107,7 +107,8 @@ async fn failure_3_paging_in_leaves_holes() {
 #[tokio::test]
 async fn failure_4_retention_deletes_unfired_events() {
     let (mut server, client) = serve(&["-segment-size=65536"]).await;
-    let due_ms = wall_ms() + 2_500;
+    // Far enough ahead that it cannot fire meanwhile, however slow the machine is.
+    let due_ms = wall_ms() + 3_600_000;
     assert!(
         client
             .publish(event_at("unfired", "t", due_ms))
@@ -152,6 +153,20 @@ async fn failure_4_retention_deletes_unfired_events() {
         .subscribe(self::subscription("g", "m", "t"))
         .await
         .unwrap();
+    let fired = client
+        .schedules
+        .clone()
+        .fire_now(FireNowRequest {
+            event: Some(EventRef {
+                topic: "t".into(),
+                message_id: "unfired".into(),
+                ..EventRef::default()
+            }),
+            if_version: None,
+        })
+        .await
+        .unwrap();
+    assert_eq!(fired.into_inner().outcome(), ScheduleOutcome::Fired);
     let delivery = subscription.next().await;
     assert_eq!(event_of(&delivery).message_id, "unfired");
     assert_eq!(event_of(&delivery).payload, "payload of unfired");
