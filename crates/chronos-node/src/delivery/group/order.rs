@@ -84,9 +84,10 @@ impl Group {
             return;
         }
         if let Some(lanes) = self.lanes.take() {
-            for stretch in lanes.dissolve().into_iter().rev() {
-                self.ready.push_front(stretch);
-            }
+            // Among what is ready are events whose turn had come in their lanes, and events that
+            // were never in one: those of a lane go between them.
+            self.ready.extend(lanes.dissolve());
+            self.ready.make_contiguous().sort_unstable();
         }
     }
 

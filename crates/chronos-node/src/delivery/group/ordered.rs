@@ -160,6 +160,21 @@ fn key_order_begins_with_what_is_under_way_and_ends_with_its_last_member() {
     assert_eq!(scene.group.waiting(), 0);
 }
 
+/// The event whose turn had come is ready while the others of its key still wait in their lane.
+#[test]
+fn the_end_of_key_order_keeps_the_order_of_what_is_ready_and_what_waits() {
+    let mut scene = Scene::new();
+    scene.join_with(A, 1, KEYED);
+    scene.publish_with_keys(10, &[7, 7, 7]);
+    assert_eq!(scene.offsets(10), [0]);
+    scene.answer(10, 0, 1, false, 11);
+    assert!(scene.offsets(11).is_empty(), "7 waits for its retry");
+    scene.ack(10, 0, 12);
+    scene.group.leave(A);
+    scene.join(B, 10);
+    assert_eq!(scene.offsets(13), [1, 2]);
+}
+
 #[test]
 fn an_event_answered_late_while_it_waits_for_its_key_is_not_delivered() {
     let mut scene = Scene::new();
