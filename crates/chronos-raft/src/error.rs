@@ -48,6 +48,17 @@ pub enum OpenError {
         /// The last entry of the log.
         last: Option<LogId>,
     },
+    /// The machine lacks entries that were purged from the log: its state was lost or is older than
+    /// the log.
+    #[error(
+        "the state machine applied {applied:?}, but the log begins after {floor}: what was applied in between was lost, restore both from one backup"
+    )]
+    MachineBehindLog {
+        /// The last entry the machine applied.
+        applied: Option<LogId>,
+        /// The last entry that is no longer in the log.
+        floor: LogId,
+    },
     /// This node is no member of the group, as the log has it.
     #[error("node {node_id} is not a member of the group, whose members are {members:?}")]
     NotAMember {

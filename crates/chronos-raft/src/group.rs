@@ -24,7 +24,7 @@ use crate::options::GroupOptions;
 use crate::presence::{Absence, presence};
 use crate::state_file::StateFiles;
 use crate::state_machine::Adapter;
-use crate::types::{Command, Reply, Types};
+use crate::types::{Command, RaftLogId, Reply, Types};
 
 /// A running group. Clones are handles of the same group.
 ///
@@ -212,6 +212,39 @@ impl<M: Machine> Group<M> {
         }
     }
 
+    /// Gives up the entries up to `upto`: they may be removed from the log once this returns. The
+    /// machine's state up to there must be durable, or the group does not open again.
+    ///
+    /// # Errors
+    /// When the group stops.
+    pub async fn purge(&self, upto: u64) -> Result<(), Stopped> {
+        let raft = &self.0.raft;
+        let stopped = |fatal: Fatal<Types<M::Response>>| Stopped(plain(&fatal));
+        let has = |id: &Option<RaftLogId>| id.as_ref().is_some_and(|id| id.index >= upto);
+        // openraft purges what a snapshot covers.
+        if !has(&self.0.metrics.borrow_watched().snapshot) {
+            raft.trigger().snapshot().await.map_err(stopped)?;
+            self.reach(|metrics| has(&metrics.snapshot)).await?;
+        }
+        raft.trigger().purge_log(upto).await.map_err(stopped)?;
+        self.reach(|metrics| has(&metrics.purged)).await
+    }
+
+    async fn reach(
+        &self,
+        reached: impl Fn(&RaftMetrics<Types<M::Response>>) -> bool,
+    ) -> Result<(), Stopped> {
+        let mut metrics = self.0.metrics.clone();
+        loop {
+            if reached(&metrics.borrow_watched()) {
+                return Ok(());
+            }
+            if metrics.changed().await.is_err() {
+                return Err(Stopped(stop_reason(&metrics.borrow_watched())));
+            }
+        }
+    }
+
     /// Where the group stands.
     pub fn status(&self) -> Status {
         let metrics = self.0.metrics.borrow_watched();
@@ -321,6 +354,14 @@ fn check_together<M: Machine>(store: &LogStore, adapter: &Adapter<M>) -> Result<
         }
         None if vote_term > 0 => return Err(OpenError::LogLost { vote_term }),
         _ => {}
+    }
+    if let Some(floor) = store.floor()
+        && (adapter.applied()).is_none_or(|applied| applied.index < floor.index)
+    {
+        return Err(OpenError::MachineBehindLog {
+            applied: adapter.applied(),
+            floor,
+        });
     }
     let Some(applied) = adapter.applied() else {
         return Ok(());

@@ -131,6 +131,11 @@ impl LogStore {
         self.0.state.lock().vote
     }
 
+    /// The last purged entry.
+    pub(crate) fn floor(&self) -> Option<LogId> {
+        self.0.state.lock().floor
+    }
+
     pub(crate) fn last(&self) -> Option<LogId> {
         self.0.state.lock().last
     }

@@ -61,6 +61,8 @@ impl GroupOptions {
             // unsynced end, and would let names made of (term, counter) come again.
             enable_leader_restore: Some(false),
             snapshot_policy: SnapshotPolicy::Never,
+            // What is purged is decided by whoever knows what of the log is still needed.
+            max_in_snapshot_log_to_keep: u64::MAX,
             ..Config::default()
         };
         if self.queue == 0 {

@@ -39,8 +39,8 @@ enum Stop {
     Panicked(LogId, String),
     #[error("entry {next} was given to a state machine that stands at {applied:?}")]
     OutOfOrder { applied: Option<LogId>, next: LogId },
-    #[error("snapshots of a group are not supported yet")]
-    NoSnapshots,
+    #[error("snapshots from other nodes are not supported yet")]
+    NoForeignSnapshots,
 }
 
 impl From<Stop> for io::Error {
@@ -70,6 +70,13 @@ impl<M: Machine> Adapter<M> {
 
     pub(crate) fn applied(&self) -> Option<LogId> {
         self.applied
+    }
+
+    fn standing(&self) -> Standing {
+        Standing(SnapshotMeta {
+            last_log_id: self.applied.map(RaftLogId::from),
+            last_membership: self.membership.clone(),
+        })
     }
 
     fn apply_entry(&mut self, entry: LogEntry) -> Result<Option<M::Response>, Stop> {
@@ -119,7 +126,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 
 impl<M: Machine> RaftStateMachine<Types<M::Response>> for Adapter<M> {
     type SnapshotData = ();
-    type SnapshotBuilder = NoSnapshots;
+    type SnapshotBuilder = Standing;
 
     async fn applied_state(&mut self) -> io::Result<(Option<RaftLogId>, StoredMembership)> {
         Ok((self.applied.map(RaftLogId::from), self.membership.clone()))
@@ -144,17 +151,16 @@ impl<M: Machine> RaftStateMachine<Types<M::Response>> for Adapter<M> {
         Ok(())
     }
 
-    // Snapshots are the seam for clusters: a builder would pin a checkpoint of the store and the
-    // segments of the log up to `applied`, `install_snapshot` would stage, verify and swap them
-    // in. Only then may openraft purge, which it does within a snapshot only.
+    // The machine keeps its own state, so a snapshot is only a statement: whatever the log holds up
+    // to here is in the machine. openraft wants it before it purges. To give it to another node, a
+    // builder would also pin a checkpoint of the store and the retained segments of the log.
 
-    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<NoSnapshots> {
-        // A forced one has to be given; it fails with an error that says why.
-        force.then_some(NoSnapshots)
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Standing> {
+        Some(self.standing())
     }
 
-    async fn get_snapshot_builder(&mut self) -> NoSnapshots {
-        NoSnapshots
+    async fn get_snapshot_builder(&mut self) -> Standing {
+        self.standing()
     }
 
     async fn install_snapshot(
@@ -162,7 +168,7 @@ impl<M: Machine> RaftStateMachine<Types<M::Response>> for Adapter<M> {
         _meta: &SnapshotMeta<TermId, u64, ()>,
         _snapshot: (),
     ) -> io::Result<()> {
-        Err(Stop::NoSnapshots.into())
+        Err(Stop::NoForeignSnapshots.into())
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot<TermId, u64, (), ()>>> {
@@ -170,13 +176,16 @@ impl<M: Machine> RaftStateMachine<Types<M::Response>> for Adapter<M> {
     }
 }
 
-/// A snapshot builder that cannot build.
-pub(crate) struct NoSnapshots;
+/// A snapshot without data: where the machine stands.
+pub(crate) struct Standing(SnapshotMeta<TermId, u64, ()>);
 
-impl<R: Send + Sync + 'static> RaftSnapshotBuilder<Types<R>> for NoSnapshots {
+impl<R: Send + Sync + 'static> RaftSnapshotBuilder<Types<R>> for Standing {
     type SnapshotData = ();
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot<TermId, u64, (), ()>> {
-        Err(Stop::NoSnapshots.into())
+        Ok(Snapshot {
+            meta: self.0.clone(),
+            snapshot: (),
+        })
     }
 }

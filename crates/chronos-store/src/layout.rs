@@ -8,7 +8,7 @@ use chronos_core::store::Family;
 use std::path::{Path, PathBuf};
 
 /// Version of the layouts that this build reads and writes.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// What the name of the format's mark begins with.
 pub(crate) const FORMAT_PREFIX: &str = "format-";

@@ -25,6 +25,8 @@ pub struct CreateGroup {
     pub topic: Option<String>,
     /// Where it begins.
     pub start: Start,
+    /// Whether retention waits until the group has settled an event.
+    pub is_waited_for: bool,
 }
 
 impl CreateGroup {
@@ -48,6 +50,7 @@ impl CreateGroup {
                 put_u64(&mut out, offset);
             }
         }
+        out.push(u8::from(self.is_waited_for));
         out
     }
 
@@ -66,7 +69,17 @@ impl CreateGroup {
             2 => Start::Offset(take_u64(input)?),
             _ => return Err(DecodeError::Malformed("unknown start position")),
         };
-        Ok(Self { name, topic, start })
+        let is_waited_for = match take_u64(input)? {
+            0 => false,
+            1 => true,
+            _ => return Err(DecodeError::Malformed("unknown way of waiting")),
+        };
+        Ok(Self {
+            name,
+            topic,
+            start,
+            is_waited_for,
+        })
     }
 }
 
@@ -83,6 +96,7 @@ mod tests {
                     name: "a:b".into(),
                     topic: topic.clone(),
                     start,
+                    is_waited_for: start == Start::Earliest,
                 };
                 let payload = create.encode();
                 assert_eq!(CreateGroup::decode(&payload), Ok(create));

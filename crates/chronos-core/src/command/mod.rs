@@ -15,6 +15,7 @@
 //! A section starts at a position that the index may keep, so that one event can be read back
 //! without reading its neighbours.
 
+pub mod carry;
 pub mod change;
 pub mod create_group;
 pub mod dead_letters;
@@ -24,7 +25,7 @@ pub mod settle;
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Version of the entry format.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Length of an entry's header, bytes.
 pub const HEADER_LEN: usize = 24;
 /// Length of a section's header, bytes.
@@ -37,9 +38,9 @@ pub enum DecodeError {
     /// Ends early, or holds lengths that do not fit each other.
     #[error("the log entry is malformed: {0}")]
     Malformed(&'static str),
-    /// Written by a newer version.
+    /// Written by another version.
     #[error(
-        "the log entry has format version {0}, this build reads version {VERSION}: run a newer build"
+        "the log entry has format version {0}, this build reads version {VERSION}: run the build that wrote it"
     )]
     Version(u8),
     /// A command this build does not know.
@@ -69,6 +70,10 @@ pub enum Kind {
     Replace = 5,
     /// Dead letters to redrive, edit or discard, and what became of redriven ones: [`dead_letters`].
     DeadLetters = 6,
+    /// Events of the log's beginning once more: [`carry`].
+    Carry = 7,
+    /// Where they stand from now on: [`carry::Moved`].
+    Moved = 9,
 }
 
 impl Kind {
@@ -80,6 +85,8 @@ impl Kind {
             4 => Ok(Kind::Change),
             5 => Ok(Kind::Replace),
             6 => Ok(Kind::DeadLetters),
+            7 => Ok(Kind::Carry),
+            9 => Ok(Kind::Moved),
             other => Err(DecodeError::Kind(other)),
         }
     }
@@ -266,10 +273,13 @@ mod tests {
     }
 
     #[test]
-    fn newer_formats_are_named() {
+    fn other_formats_are_named() {
         let mut body = Builder::new(0).finish(0, 0, 0).to_vec();
-        body[0] = 2;
-        assert_eq!(Batch::decode(&body).unwrap_err(), DecodeError::Version(2));
+        body[0] = VERSION + 1;
+        assert_eq!(
+            Batch::decode(&body).unwrap_err(),
+            DecodeError::Version(VERSION + 1)
+        );
     }
 
     proptest! {
@@ -286,6 +296,7 @@ mod tests {
                     let _ = change::Change::decode(section.payload);
                     let _ = change::Replace::decode(section.payload);
                     let _ = dead_letters::DeadLetters::decode(section.payload);
+                    let _ = carry::Moved::decode(section.payload);
                 }
             }
         }

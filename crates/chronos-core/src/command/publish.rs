@@ -13,7 +13,7 @@
 //!
 //! A body is the event as the client encoded it. Nothing here reads it: the slot says where the
 //! message id and the topic stand within it. Slots have a fixed size, so one event is two small
-//! reads; the checksum covers the slot and the body, so a damaged event condemns only itself.
+//! reads; the checksum covers the slot but for the body's position, and the body, so a damaged event condemns only itself.
 
 use super::DecodeError;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -77,7 +77,7 @@ pub struct Slot {
     pub id: (u32, u8),
     /// Position and length of the topic within the body, bytes.
     pub topic: (u32, u8),
-    /// CRC32C of the slot before this field and of the body.
+    /// CRC32C of the slot before this field, without the body's position, and of the body.
     pub checksum: u32,
 }
 
@@ -104,7 +104,7 @@ impl Slot {
     pub fn verify(bytes: &[u8; SLOT_LEN], body: &[u8]) -> bool {
         let slot = Self::decode(bytes);
         body.len() == slot.body_len as usize
-            && slot.checksum == checksum(&bytes[..SLOT_LEN - 4], body)
+            && slot.checksum == checksum(bytes, body)
     }
 
     /// The message id within the event's body.
@@ -124,8 +124,10 @@ fn part(body: &[u8], (position, len): (u32, u8)) -> Option<&[u8]> {
     body.get(position as usize..position as usize + usize::from(len))
 }
 
-fn checksum(slot: &[u8], body: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(slot), body)
+/// Of everything but the body's position, which changes when the event is carried to another entry.
+fn checksum(slot: &[u8; SLOT_LEN], body: &[u8]) -> u32 {
+    let head = crc32c::crc32c_append(crc32c::crc32c(&slot[..8]), &slot[12..SLOT_LEN - 4]);
+    crc32c::crc32c_append(head, body)
 }
 
 /// Where slot number `slot` starts, counted from the start of the section's payload, bytes.
@@ -183,7 +185,7 @@ impl Builder {
             .copy_from_slice(&(event.body.len() as u32 | u32::from(flags) << 24).to_le_bytes());
         slot[16..20].copy_from_slice(&packed(event.id).to_le_bytes());
         slot[20..24].copy_from_slice(&packed(event.topic).to_le_bytes());
-        let checksum = checksum(&slot[..SLOT_LEN - 4], event.body);
+        let checksum = checksum(&slot, event.body);
         slot[24..28].copy_from_slice(&checksum.to_le_bytes());
         if self.slots.is_empty() {
             self.slots.put_bytes(0, HEADER_LEN);

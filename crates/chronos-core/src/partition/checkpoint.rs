@@ -210,6 +210,7 @@ pub(super) fn restore<S: Store>(
         scheduled: Vec::new(),
         saved_released: (Vec::new(), DueKey::MIN),
         saved_counts: Vec::new(),
+        carried_upto: 0,
         changed: changed_offsets(&store, number)?,
         last_change: last_change(&store, number)?,
         saved_index: None,
@@ -219,7 +220,7 @@ pub(super) fn restore<S: Store>(
     let mut result = Ok(());
     let (from, to) = (
         key(number, Kind::Partition, 0),
-        key(number, Kind::Letters, u32::MAX),
+        key(number, Kind::Carried, u32::MAX),
     );
     store.scan(Family::Meta, &from, &to, &mut |key, value| match partition
         .restore_record(key, value)
@@ -265,6 +266,10 @@ impl<S: Store> Partition<S> {
             (Kind::Letters, number) => {
                 let group = self.groups.get_mut(number as usize).ok_or(Malformed)?;
                 group.letters = Letters::decode(value)?;
+                Ok(())
+            }
+            (Kind::Carried, _) => {
+                self.carried_upto = take_u64(&mut &*value)?;
                 Ok(())
             }
         }

@@ -60,6 +60,15 @@ pub enum Outcome {
     Redriven(Vec<(u64, Redriven)>),
     /// Of an edit or discard of dead letters: the letters it took effect on.
     Letters(Vec<u64>),
+    /// Of a carry section: where it stands. Nothing has changed yet.
+    Carried {
+        /// Index of the entry.
+        log_index: u64,
+        /// Where the section starts in the entry's body, bytes.
+        section_position: u32,
+    },
+    /// Of a moved section: it took effect.
+    Moved,
 }
 
 /// What was decided about one change.
@@ -141,4 +150,6 @@ pub struct Effects {
     pub moves: Vec<Move>,
     /// Topics that got their first event with a priority.
     pub prioritized: Vec<TopicNumber>,
+    /// Events with offsets below this may stand elsewhere in the log than before.
+    pub carried_upto: u64,
 }

@@ -25,6 +25,8 @@ pub struct Group {
     /// One above the greatest offset that the cursor has been at; 0 before it moved. Never falls,
     /// though the cursor moves in due order and its offset may.
     pub committed: u64,
+    /// Whether retention waits until it has settled an event.
+    pub is_waited_for: bool,
     /// What is settled.
     pub settled: Settled,
     /// Failed deliveries of events that are not settled.
@@ -55,6 +57,7 @@ impl Group {
             topic,
             first_offset,
             committed: 0,
+            is_waited_for: command.is_waited_for,
             settled: Settled::new(cursor),
             failures: BTreeMap::new(),
             next_dead: 0,
@@ -118,6 +121,7 @@ impl Group {
         put_u64(&mut out, self.first_offset);
         put_u64(&mut out, self.next_dead);
         put_u64(&mut out, self.committed);
+        put_u64(&mut out, u64::from(self.is_waited_for));
         let mut settled = Vec::new();
         self.settled.encode(&mut settled);
         put_bytes(&mut out, &settled);
@@ -141,6 +145,11 @@ impl Group {
         let first_offset = take_u64(input)?;
         let next_dead = take_u64(input)?;
         let committed = take_u64(input)?;
+        let is_waited_for = match take_u64(input)? {
+            0 => false,
+            1 => true,
+            _ => return Err(Malformed),
+        };
         let settled = Settled::decode(take_bytes(input)?).map_err(|_| Malformed)?;
         let mut failures = BTreeMap::new();
         for _ in 0..take_u64(input)? {
@@ -152,6 +161,7 @@ impl Group {
             topic,
             first_offset,
             committed,
+            is_waited_for,
             settled,
             failures,
             next_dead,
@@ -178,6 +188,7 @@ mod tests {
             name: "g".into(),
             topic: Some("t".into()),
             start,
+            is_waited_for: true,
         };
         Group::begin(&command, Some(0), DueKey::new(50, 9), first)
     }

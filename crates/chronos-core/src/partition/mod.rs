@@ -22,6 +22,8 @@
 //! | `group.rs` | progress of consumer groups |
 //! | `topics.rs` | topic names and their numbers |
 //! | `checkpoint.rs` | saving and restoring the state in memory |
+//! | `live.rs` | which events somebody may still need |
+//! | `moved.rs` | where carried events stand |
 //! | `discard.rs` | removing what the index knows and the log does not |
 //! | `effects.rs` | what comes out |
 
@@ -34,6 +36,8 @@ mod effects;
 mod group;
 #[cfg(test)]
 mod invariants;
+pub mod live;
+mod moved;
 mod publish;
 pub mod released;
 mod topics;
@@ -43,6 +47,7 @@ pub use effects::{Changed, Effects, Move, Outcome, Published, Run, Verdict};
 pub use group::Group;
 pub use topics::Topics;
 
+use crate::command::carry::Moved;
 use crate::command::create_group::CreateGroup;
 use crate::command::dead_letters::DeadLetters;
 use crate::command::settle::Settle;
@@ -103,6 +108,8 @@ pub struct Partition<S> {
     saved_released: (Vec<u64>, DueKey),
     /// By topic: the counts in the last checkpoint.
     saved_counts: Vec<(u64, u64)>,
+    /// Every event that was ever carried has an offset below this.
+    carried_upto: u64,
     /// Events that were ever cancelled, moved or fired by hand. May hold more than is applied.
     changed: RoaringTreemap,
     /// Log index of the last entry that the index knows to have changed an event. Applying the log
@@ -174,6 +181,16 @@ impl<S: Store> Partition<S> {
                         gone: &mut self.gone_letters,
                     };
                     group.change_letters(command.action, at)
+                }
+                Kind::Carry => Outcome::Carried {
+                    log_index: position.index,
+                    section_position: section.position,
+                },
+                Kind::Moved => {
+                    let moved = Moved::decode(section.payload)?;
+                    effects.carried_upto = effects.carried_upto.max(moved.carried_upto);
+                    self.take_moved(&moved, &mut writes);
+                    Outcome::Moved
                 }
             };
             effects.outcomes.push(outcome);

@@ -70,6 +70,7 @@ impl Groups {
                 name: request.group_id.clone(),
                 topic: topic.clone(),
                 start: Start::Unclaimed,
+                is_waited_for: true,
             };
             handle
                 .ask(|reply| Message::CreateGroup(create, reply))

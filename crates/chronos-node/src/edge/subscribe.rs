@@ -139,6 +139,7 @@ impl Subscriber {
                 name: request.consumer_group.clone(),
                 topic: topic.clone(),
                 start,
+                is_waited_for: true,
             };
             let group = handle
                 .ask(|reply| Message::CreateGroup(create, reply))

@@ -11,6 +11,7 @@ pub(crate) struct Disk {
     files: Arc<dyn Files>,
     flusher: Arc<Flusher>,
     pub(crate) fsync: FsyncMode,
+    pub(crate) segment_bytes: u64,
 }
 
 impl Disk {
@@ -25,6 +26,7 @@ impl Disk {
             files,
             flusher: Arc::new(Flusher::start(2)),
             fsync: FsyncMode::Batch,
+            segment_bytes: 512 << 20,
         }
     }
 
@@ -35,6 +37,7 @@ impl Disk {
             files: Arc::clone(&self.files),
             flusher: Arc::clone(&self.flusher),
             fsync: self.fsync,
+            segment_bytes: self.segment_bytes,
         }
     }
 
@@ -52,6 +55,7 @@ impl Disk {
     pub(crate) fn try_wal(&self) -> Result<Wal, chronos_wal::Error> {
         let mut options = Options::new(self.folder.path().join("log"), 1);
         options.fsync = self.fsync;
+        options.segment_bytes = self.segment_bytes;
         let (wal, _) = Wal::open(Arc::clone(&self.files), options, &self.flusher)?;
         Ok(wal)
     }

@@ -4,6 +4,7 @@ mod disk;
 mod faults;
 mod journal;
 mod order;
+mod purge;
 mod restart;
 
 use std::time::Duration;

@@ -88,6 +88,7 @@ impl World {
             name: "g".into(),
             topic: plan.topic.map(str::to_owned),
             start: plan.start,
+            is_waited_for: true,
         };
         builder.push(Kind::CreateGroup, &create.encode());
         let position = LogPosition { term: 1, index: 0 };

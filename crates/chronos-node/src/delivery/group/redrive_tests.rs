@@ -48,6 +48,7 @@ impl World {
             name: "g".into(),
             topic: Some("t".into()),
             start: Start::Earliest,
+            is_waited_for: true,
         };
         builder.push(Kind::CreateGroup, &create.encode());
         let position = LogPosition { term: 1, index: 0 };

@@ -33,6 +33,7 @@ impl Scene {
             name: "g".into(),
             topic: Some("t".into()),
             start: Start::Unclaimed,
+            is_waited_for: true,
         };
         builder.push(Kind::CreateGroup, &create.encode());
         partition

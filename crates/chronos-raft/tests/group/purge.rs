@@ -1,0 +1,81 @@
+//! Giving up the log's beginning.
+
+use chronos_raft::{Applied, Group, LogId, OpenError};
+use chronos_wal::Wal;
+use futures::future::try_join_all;
+
+use crate::disk::Disk;
+use crate::journal::{Journal, Notes};
+use crate::{numbered, soon};
+
+/// A log of several segments.
+fn disk() -> Disk {
+    let mut disk = Disk::new();
+    disk.segment_bytes = 64 << 10;
+    disk
+}
+
+/// Runs a group that applies 3000 commands and gives up everything before `upto`.
+async fn run_and_purge(disk: &Disk, upto: u64) -> Notes {
+    let (machine, notes) = Journal::new();
+    let wal = disk.wal();
+    let group = Group::open(disk.options(), wal.clone(), machine)
+        .await
+        .unwrap();
+    soon(group.lead()).await.unwrap();
+    let futures: Vec<_> = (0..3000).map(|n| group.propose(numbered(n))).collect();
+    soon(try_join_all(futures)).await.unwrap();
+    soon(group.purge(upto)).await.unwrap();
+    // Again, and less: nothing happens.
+    soon(group.purge(upto)).await.unwrap();
+    soon(group.purge(upto / 2)).await.unwrap();
+    remove_below(&wal, upto + 1);
+    soon(group.propose(numbered(3000))).await.unwrap();
+    drop(wal);
+    group.shutdown().await;
+    notes
+}
+
+fn remove_below(wal: &Wal, index: u64) {
+    let before = wal.status().segments.len();
+    wal.remove_segments_below(index).unwrap();
+    assert!(wal.status().segments.len() < before);
+    assert!(wal.first_index().unwrap() <= index);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purged_log_opens_again_and_goes_on() {
+    let disk = disk();
+    let mut applied = run_and_purge(&disk, 2000).await.applied();
+    for number in 3001..3004 {
+        let (machine, notes) = Journal::at(applied);
+        let group = disk.open(machine).await.unwrap();
+        soon(group.lead()).await.unwrap();
+        soon(group.propose(numbered(number))).await.unwrap();
+        group.shutdown().await;
+        assert_eq!(notes.commands().len(), 1);
+        applied = notes.applied();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_machine_missed_is_applied_again_as_long_as_the_log_has_it() {
+    let disk = disk();
+    let before = run_and_purge(&disk, 2000).await;
+    let at = |index| Applied {
+        log_id: Some(LogId { term: 1, index }),
+        membership: before.applied().membership,
+    };
+    let (machine, notes) = Journal::at(at(2000));
+    let group = disk.open(machine).await.unwrap();
+    soon(group.lead()).await.unwrap();
+    let kept = before.indexes().iter().filter(|index| **index <= 2000).count();
+    assert_eq!(notes.commands(), before.commands()[kept..]);
+    group.shutdown().await;
+
+    for missing in [at(1999), Applied::default()] {
+        let (machine, _) = Journal::at(missing);
+        let error = disk.open(machine).await.unwrap_err();
+        assert!(matches!(error, OpenError::MachineBehindLog { .. }), "{error}");
+    }
+}
