@@ -313,11 +313,12 @@ mod tests {
         assert!(events[1].0.allow_duplicate && !slot.allow_duplicate);
         assert_eq!(slot.options, Options::default());
 
-        // Every bit of a slot and its body is covered by the checksum.
+        // Every bit of a slot and its body is covered by the checksum, but for the body's position:
+        // another one is another body.
         let at = slot_position(0) as usize;
         let raw: [u8; SLOT_LEN] = payload[at..at + SLOT_LEN].try_into().unwrap();
         assert!(Slot::verify(&raw, body));
-        for bit in 0..SLOT_LEN * 8 {
+        for bit in (0..SLOT_LEN * 8).filter(|bit| !(64..96).contains(bit)) {
             let mut damaged = raw;
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(!Slot::verify(&damaged, body), "bit {bit}");

@@ -242,7 +242,7 @@ fn look_up_in(
 pub type Pairs = Vec<([u8; 20], Encoded)>;
 
 /// A window as sorted pairs for [`Store::ingest`]: near ids, and those that begin to age after
-/// `far_from_ms` (Unix ms).
+/// `far_from_ms` (Unix ms) or may have done so before.
 #[must_use]
 pub fn sorted_pairs(
     partition: PartitionNumber,
@@ -255,11 +255,16 @@ pub fn sorted_pairs(
             last: *accepted,
             before: window.before.get(id).copied(),
         };
-        let pairs = match accepted.at_ms > far_from_ms {
-            true => &mut far,
-            false => &mut near,
-        };
-        pairs.push((key(partition, *id), record.encode()));
+        let pair = (key(partition, *id), record.encode());
+        let is_far = accepted.at_ms > far_from_ms;
+        // An id that was a far one, and whose event was cancelled, must not come to light again when
+        // this record is forgotten.
+        if is_far || record.before.is_some() {
+            far.push(pair);
+        }
+        if !is_far {
+            near.push(pair);
+        }
     }
     near.sort_unstable_by_key(|(key, _)| *key);
     far.sort_unstable_by_key(|(key, _)| *key);

@@ -9,6 +9,7 @@
 
 use super::change::{changed_offsets, last_change};
 use super::dead_letters::Letters;
+use super::moved::Forgetting;
 use super::{Group, LogPosition, Partition, Topics};
 use crate::dedup::{Dedup, Window, forgotten_far_ids, sorted_pairs};
 use crate::keys::dedup::FAR_MS;
@@ -127,6 +128,7 @@ impl<S: Store> Partition<S> {
         for gone in self.gone_letters.drain(..) {
             writes.delete(Family::Dead, gone);
         }
+        self.forget(upto.due_ms, &mut writes);
         self.save_counts(released, &mut writes);
         for topic in std::mem::take(&mut self.topics.unsaved_flags) {
             let mut record = Vec::new();
@@ -211,6 +213,7 @@ pub(super) fn restore<S: Store>(
         saved_released: (Vec::new(), DueKey::MIN),
         saved_counts: Vec::new(),
         carried_upto: 0,
+        forgetting: Forgetting::default(),
         changed: changed_offsets(&store, number)?,
         last_change: last_change(&store, number)?,
         saved_index: None,

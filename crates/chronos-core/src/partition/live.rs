@@ -16,6 +16,7 @@ use crate::command::carry::Forgotten;
 use crate::keys::batch::{self, Batch};
 use crate::keys::change::{State, Version};
 use crate::keys::chunk::{self, Bucket};
+use crate::keys::run;
 use crate::settled::Settled;
 use crate::store::{Family, Store, StoreError};
 use crate::types::{DueKey, PartitionNumber, TopicNumber};
@@ -34,8 +35,8 @@ const DAMAGED: StoreError = StoreError::Damaged {
 /// How long events are kept that are over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keep {
-    /// Events that fired, were cancelled or were accepted at this time or later are kept, Unix
-    /// milliseconds.
+    /// Events that fired or were cancelled at this time or later are kept, Unix milliseconds. So
+    /// is whatever was accepted since.
     pub since_ms: i64,
     /// The same for topics that have a rule of their own.
     pub by_topic: BTreeMap<TopicNumber, i64>,
@@ -77,11 +78,8 @@ pub struct View {
     partition: PartitionNumber,
     topics: TopicNumber,
     horizon: DueKey,
-    /// Due keys up to here are counted as released in a durable checkpoint.
-    counted_upto: DueKey,
     /// Offset that the next event gets: this and what follows is not judged.
     pub next_offset: u64,
-    carried_upto: u64,
     groups: Vec<Waiting>,
 }
 
@@ -98,9 +96,7 @@ impl<S: Store> Partition<S> {
             partition: self.number,
             topics: self.topics.len() as TopicNumber,
             horizon: self.horizon,
-            counted_upto: self.saved_released.1,
             next_offset: self.next_offset,
-            carried_upto: self.carried_upto,
             groups: (self.groups.iter())
                 .filter(|group| group.is_waited_for)
                 .map(waiting)
@@ -117,17 +113,23 @@ impl View {
 
     /// The live events by offset, but for those that were changed meanwhile.
     pub fn scan(&self, store: &impl Store, keep: &Keep) -> Result<RoaringTreemap, StoreError> {
-        let mut live = self.accepted_since(store, keep)?;
+        let mut live = RoaringTreemap::new();
+        live.insert_range(self.kept_from(store, keep)?..self.next_offset);
         for topic in 0..self.topics {
             let since_ms = self.bounded(keep.of(topic));
             let of_node = self.bounded(keep.since_ms);
             if since_ms > of_node {
                 let (from, to) = (before_ms(of_node), before_ms(since_ms));
-                let remove = &mut |run: Run| drop(live.remove_range(offsets_of(&run)));
+                let remove = &mut |run: Run| {
+                    live.remove_range(offsets_of(&run));
+                };
                 self.read(store, topic, from, to, remove)?;
             } else if since_ms < of_node {
                 let (from, to) = (before_ms(since_ms), before_ms(of_node));
-                let add = &mut |run: Run| drop(live.insert_range(offsets_of(&run)));
+                let add = &mut |run: Run| {
+                    let offsets = offsets_of(&run);
+                    live.insert_range(offsets.start.max(keep.not_below)..offsets.end);
+                };
                 self.read(store, topic, from, to, add)?;
             }
         }
@@ -180,60 +182,23 @@ impl View {
         Ok(())
     }
 
-    /// Where the events stand in the log whose offsets are in the order of the log: from here on.
-    #[must_use]
-    pub fn carried_upto(&self) -> u64 {
-        self.carried_upto
-    }
-
-    /// The first offset, of those that are in the order of the log, that was accepted at a time or
-    /// later.
-    pub fn first_accepted_since(
-        &self,
-        store: &impl Store,
-        since_ms: i64,
-    ) -> Result<u64, StoreError> {
-        let (mut from, mut to) = (self.carried_upto, self.next_offset);
-        while from < to {
-            let middle = from + (to - from) / 2;
-            let floor = batch::key(self.partition, from);
-            let at = batch::key(self.partition, middle);
-            let batch = match store.last_at_or_before(Family::Batch, &floor, &at)? {
-                Some((key, value)) => Batch::decode(&key, &value).map_err(|_| DAMAGED)?,
-                // All of them were removed: no event here is kept by its time of acceptance.
-                None => {
-                    from = middle + 1;
-                    continue;
-                }
-            };
-            if batch.now_ms >= since_ms {
-                to = batch.first_offset;
-            } else {
-                from = middle + 1;
-            }
-        }
-        Ok(from)
-    }
-
-    /// Events that were accepted since the node's rule begins: they are kept, whatever became of
-    /// them.
-    fn accepted_since(
-        &self,
-        store: &impl Store,
-        keep: &Keep,
-    ) -> Result<RoaringTreemap, StoreError> {
+    /// The first offset that was accepted when events fired that the node's rule keeps: from here
+    /// on, everything counts as live. Events that were due on arrival have their due times in the
+    /// order of their offsets.
+    pub fn kept_from(&self, store: &impl Store, keep: &Keep) -> Result<u64, StoreError> {
         let since_ms = self.bounded(keep.since_ms);
-        let mut live = RoaringTreemap::new();
-        visit_places(store, self.partition, 0..self.carried_upto, &mut |batch| {
-            if batch.now_ms >= since_ms {
-                live.insert_range(batch.first_offset..batch.first_offset + batch.count());
-            }
-            ControlFlow::Continue(())
-        })?;
-        let first = self.first_accepted_since(store, since_ms)?;
-        live.insert_range(first..self.next_offset.max(first));
-        live.remove_range(..keep.not_below);
-        Ok(live)
+        let mut first = self.next_offset;
+        for topic in 0..self.topics {
+            let from = run::key(self.partition, topic, since_ms, 0);
+            let to = run::key(self.partition, topic, i64::MAX, u64::MAX);
+            store.scan(Family::Run, &from, &to, &mut |key, _| {
+                if let Ok((_, _, offset)) = run::decode_key(key) {
+                    first = first.min(offset);
+                }
+                ControlFlow::Break(())
+            })?;
+        }
+        Ok(first.max(keep.not_below).min(keep.all_from))
     }
 
     /// Adds what a group has not settled of what its topic released.
@@ -291,8 +256,7 @@ impl View {
             let least = waiting.min().unwrap_or(i64::MAX);
             let before_ms = self
                 .bounded(keep.of(topic))
-                .min(least)
-                .min(self.counted_upto.due_ms);
+                .min(least);
             // A chunk that stays may speak of events due before that.
             let mut overrides_before_ms = before_ms;
             for level in 0..chunk::LEVELS {

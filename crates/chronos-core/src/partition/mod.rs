@@ -22,11 +22,13 @@
 //! | `group.rs` | progress of consumer groups |
 //! | `topics.rs` | topic names and their numbers |
 //! | `checkpoint.rs` | saving and restoring the state in memory |
+//! | `carrying.rs` | taking live events to the end of the log |
 //! | `live.rs` | which events somebody may still need |
 //! | `moved.rs` | where carried events stand |
 //! | `discard.rs` | removing what the index knows and the log does not |
 //! | `effects.rs` | what comes out |
 
+pub mod carrying;
 pub mod change;
 mod checkpoint;
 pub mod dead_letters;
@@ -110,6 +112,7 @@ pub struct Partition<S> {
     saved_counts: Vec<(u64, u64)>,
     /// Every event that was ever carried has an offset below this.
     carried_upto: u64,
+    forgetting: moved::Forgetting,
     /// Events that were ever cancelled, moved or fired by hand. May hold more than is applied.
     changed: RoaringTreemap,
     /// Log index of the last entry that the index knows to have changed an event. Applying the log

@@ -1,8 +1,8 @@
 //! Carrying events: taking note of where they stand now, and forgetting what nobody needs.
 //!
-//! The leader decides what is carried ([`super::live`]); here it only takes effect. Nothing that
-//! `apply` decides depends on what is removed here, so an index that is ahead of the log does no
-//! harm: versions go only of events that are due and past, which no command can change.
+//! The leader decides what is carried ([`super::live`]); here it only takes effect. Places change at
+//! once: nothing that `apply` decides depends on them. What is forgotten leaves the index with the
+//! next checkpoint, because the entries that are applied again after a crash may need it.
 
 use super::Partition;
 use crate::command::carry::{Forgotten, Moved};
@@ -13,6 +13,13 @@ use crate::keys::{change, overrides, run};
 use crate::store::{Family, Store, Write, WriteBatch};
 use crate::types::DueKey;
 use crate::varint::put_u64;
+
+/// What leaves the index with the next checkpoint.
+#[derive(Debug, Default)]
+pub(super) struct Forgetting {
+    past: Vec<Forgotten>,
+    versions: Vec<u64>,
+}
 
 impl<S: Store> Partition<S> {
     pub(super) fn take_moved(&mut self, moved: &Moved, writes: &mut WriteBatch) {
@@ -39,14 +46,11 @@ impl<S: Store> Partition<S> {
             let key = batch::key(self.number, stretch.first_offset);
             writes.put(Family::Batch, key, record.encode());
         }
-        for forgotten in &moved.forgotten {
-            self.forget_past(forgotten, writes);
-        }
+        self.forgetting.past.extend(&moved.forgotten);
         for offset in &moved.versions {
-            let from = change::key(self.number, *offset, 0);
-            let to = change::key(self.number, offset.saturating_add(1), 0);
-            writes.delete_range(Family::Change, from, to);
+            // Asked for the event from now on, the partition says that it has fired.
             self.changed.remove(*offset);
+            self.forgetting.versions.push(*offset);
         }
         if moved.carried_upto > self.carried_upto {
             self.carried_upto = moved.carried_upto;
@@ -55,6 +59,21 @@ impl<S: Store> Partition<S> {
             // With the places themselves, not with a checkpoint: it must cover what they are.
             writes.put(Family::Meta, meta::key(self.number, Kind::Carried, 0), record);
         }
+    }
+
+    /// Removes what was forgotten, with a checkpoint that counts events due up to `counted_ms` as
+    /// released. What is due later is removed with the next.
+    pub(super) fn forget(&mut self, counted_ms: i64, writes: &mut WriteBatch) {
+        for offset in self.forgetting.versions.drain(..) {
+            let from = change::key(self.number, offset, 0);
+            let to = change::key(self.number, offset.saturating_add(1), 0);
+            writes.delete_range(Family::Change, from, to);
+        }
+        let past = std::mem::take(&mut self.forgetting.past);
+        let (now, later) = (past.into_iter())
+            .partition::<Vec<_>, _>(|forgotten| forgotten.before_ms <= counted_ms);
+        now.iter().for_each(|past| self.forget_past(past, writes));
+        self.forgetting.past = later;
     }
 
     fn forget_past(&self, forgotten: &Forgotten, writes: &mut WriteBatch) {

@@ -114,5 +114,6 @@ pub(super) fn create(name: &str, topic: Option<&str>, start: Start) -> Command {
         name: name.into(),
         topic: topic.map(str::to_owned),
         start,
+        is_waited_for: true,
     })
 }

@@ -6,6 +6,7 @@
 //! | `restart.rs` | the same for checkpoints and crashes |
 //! | `flags.rs` | what is remembered of topics |
 //! | `dead_letters.rs` | random lives of dead letters, with crashes |
+//! | `retention.rs` | random logs that lose their beginning |
 //! | `model.rs` | random logs, checkpoints and crashes against the oracle |
 //! | `steps.rs` | what is random in them |
 //! | `oracle.rs` | the rules once more, in plain maps |
@@ -23,5 +24,6 @@ mod model;
 mod oracle;
 mod replica;
 mod restart;
+mod retention;
 mod rules;
 mod steps;

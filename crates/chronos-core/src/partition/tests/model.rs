@@ -64,7 +64,7 @@ impl World {
                 compare::effects(&effects, &outcomes, &self.oracle, known, horizon);
                 invariants::check(&effects, known as u64);
             }
-            Entry::Blank | Entry::Membership(_) => self.oracle.skip(),
+            Entry::Raw { .. } | Entry::Blank | Entry::Membership(_) => self.oracle.skip(),
         }
         self.effects.push(effects);
         compare::state(&self.steady.partition, &self.oracle, &self.log);

@@ -44,6 +44,14 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// Whether an event is for the group, by its offset.
+    pub(super) fn reads(&self, offset: u64) -> bool {
+        match self.command.start {
+            Start::Offset(first) => offset >= first,
+            Start::Earliest | Start::Unclaimed => true,
+        }
+    }
+
     pub(super) fn is_settled(&self, key: DueKey) -> bool {
         let within = |(from, to): &(DueKey, DueKey)| *from < key && key <= *to;
         key <= self.began || self.stretches.iter().any(within)

@@ -4,6 +4,7 @@ use super::entry::Commands;
 use crate::partition::{Checkpoint, Effects, LogPosition, Partition};
 use crate::store::{MemoryStore, Store};
 use crate::types::DueKey;
+use bytes::Bytes;
 
 /// The number of the partition under test: not the first, so that keys of others would show.
 pub(super) const NUMBER: u32 = 3;
@@ -12,6 +13,11 @@ pub(super) const NUMBER: u32 = 3;
 #[derive(Debug, Clone)]
 pub(super) enum Entry {
     Commands(Commands),
+    /// Encoded already.
+    Raw {
+        body: Bytes,
+        term: u64,
+    },
     Blank,
     Membership(Vec<u8>),
 }
@@ -51,6 +57,11 @@ impl Replica {
             .map_or(0, |applied| applied.index as usize + 1)
     }
 
+    /// Index up to which a restart would not apply the log again.
+    pub(super) fn saved_index(&self) -> Option<u64> {
+        self.partition.saved_index
+    }
+
     /// Applies the entry that has the next index.
     pub(super) fn apply(&mut self, entry: &Entry) -> Effects {
         let index = self.next_index() as u64;
@@ -61,6 +72,10 @@ impl Replica {
                     index,
                 };
                 self.partition.apply(position, &commands.encode()).unwrap()
+            }
+            Entry::Raw { body, term } => {
+                let position = LogPosition { term: *term, index };
+                self.partition.apply(position, body).unwrap()
             }
             Entry::Blank => {
                 self.partition.apply_blank(LogPosition { term: 0, index });

@@ -301,6 +301,7 @@ impl AnySection {
                 name: GROUPS[*name].into(),
                 topic: topic.map(|topic| TOPICS[topic].into()),
                 start: *start,
+                is_waited_for: *name > 0,
             }),
         })
     }
