@@ -28,6 +28,7 @@ impl Client {
                 .iter()
                 .map(|id| i32::try_from(*id).unwrap_or(i32::MAX))
                 .collect(),
+            not_waited_for: false,
         };
         let answer = self
             .call(None, |channel| {

@@ -8,6 +8,7 @@
 //! | `delivery` | groups, credits, acks, retries, dead letters, takeover |
 //! | `dead_letters` | listing, editing, redriving and discarding what groups gave up on |
 //! | `replay` | replays by offset, schedule and fire time, and republishing |
+//! | `retention` | the log's beginning goes; what somebody needs does not |
 //! | `recovery` | kill -9, restarts, graceful stops, refused directories |
 //! | `schedule` | cancel, move, fire, list and count what is scheduled |
 //! | `predecessor` | one test for each known failure of the predecessor that concerns one node |
@@ -24,6 +25,7 @@ mod mutants;
 mod predecessor;
 mod recovery;
 mod replay;
+mod retention;
 mod schedule;
 mod wire;
 

@@ -28,6 +28,7 @@ pub struct SubscribeOptions {
     key_order: bool,
     batch_events: u32,
     batch_bytes: u32,
+    not_waited_for: bool,
 }
 
 /// Events of a batch unless told otherwise.
@@ -47,6 +48,7 @@ impl SubscribeOptions {
             key_order: false,
             batch_events: BATCH_EVENTS,
             batch_bytes: 0,
+            not_waited_for: false,
         }
     }
 
@@ -86,6 +88,14 @@ impl SubscribeOptions {
         self
     }
 
+    /// Lets retention remove events that the group has not settled, once their time is over. Counts
+    /// when the group begins to exist.
+    #[must_use]
+    pub fn not_waited_for(mut self) -> Self {
+        self.not_waited_for = true;
+        self
+    }
+
     /// Most events of a batch, 1 to 10000, for [`Client::subscribe_batches`](crate::Client::subscribe_batches).
     #[must_use]
     pub fn batch_events(mut self, events: u32) -> Self {
@@ -111,6 +121,7 @@ impl SubscribeOptions {
 
     pub(super) fn request(&self, batched: bool) -> SubscribeRequest {
         SubscribeRequest {
+            not_waited_for: self.not_waited_for,
             consumer_group: self.group.clone(),
             topic: self.topic.clone(),
             partition_id: self

@@ -230,7 +230,11 @@ mod tests {
         let slots = slots.as_chunks::<SLOT_LEN>().0;
         let mut carry = Builder::default();
         for slot in &slots[1..] {
-            let Slot { body_position, body_len, .. } = Slot::decode(slot);
+            let Slot {
+                body_position,
+                body_len,
+                ..
+            } = Slot::decode(slot);
             carry.push(slot, &bodies[body_position as usize..][..body_len as usize]);
         }
         assert_eq!(carry.count(), 2);
@@ -242,7 +246,10 @@ mod tests {
         assert_eq!(bodies, [&b"second"[..], b"third"]);
         let carried = section[HEADER_LEN..].as_chunks::<SLOT_LEN>().0;
         assert!(Slot::verify(&carried[0], b"second") && Slot::verify(&carried[1], b"third"));
-        assert_eq!(Slot::decode(&carried[1]).checksum, Slot::decode(&slots[2]).checksum);
+        assert_eq!(
+            Slot::decode(&carried[1]).checksum,
+            Slot::decode(&slots[2]).checksum
+        );
     }
 
     prop_compose! {

@@ -103,8 +103,7 @@ impl Slot {
     #[must_use]
     pub fn verify(bytes: &[u8; SLOT_LEN], body: &[u8]) -> bool {
         let slot = Self::decode(bytes);
-        body.len() == slot.body_len as usize
-            && slot.checksum == checksum(bytes, body)
+        body.len() == slot.body_len as usize && slot.checksum == checksum(bytes, body)
     }
 
     /// The message id within the event's body.

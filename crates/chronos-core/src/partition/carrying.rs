@@ -13,8 +13,6 @@ use bytes::Bytes;
 use roaring::RoaringTreemap;
 use std::ops::ControlFlow;
 
-/// A step is large enough with so many bytes of events.
-const STEP_BYTES: usize = 2 << 20;
 /// A step looks at so many entries at most.
 const STEP_ENTRIES: usize = 16 * 1024;
 
@@ -34,6 +32,21 @@ pub trait Source {
     ) -> Result<(i64, i64), Self::Error>;
 }
 
+/// What a step is to look at.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope {
+    /// The partition.
+    pub partition: PartitionNumber,
+    /// Offset to begin at.
+    pub from: u64,
+    /// Events from here on stand in later entries.
+    pub upto: u64,
+    /// Events that stand in entries up to this one are carried.
+    pub last_index: u64,
+    /// A step is large enough with so many bytes of events.
+    pub step_bytes: usize,
+}
+
 /// One step.
 #[derive(Debug)]
 pub struct Step {
@@ -47,46 +60,48 @@ pub struct Step {
     pub next: u64,
 }
 
-/// The next step from offset `from` on, over events that stand in entries up to `last_index`; `None`
-/// when there are no more. Events from `upto` on stand in later entries.
+/// The next step; `None` when there are no more.
 pub fn next_step<T: Source>(
     store: &impl Store,
-    partition: PartitionNumber,
-    (from, upto): (u64, u64),
-    last_index: u64,
+    scope: Scope,
     live: &RoaringTreemap,
     source: &mut T,
 ) -> Result<Option<Step>, T::Error> {
     let mut carry = Builder::default();
     let mut moved = Moved::default();
-    let (mut next, mut seen, mut failed) = (upto, 0, None);
+    let (mut next, mut seen, mut failed) = (scope.upto, 0, None);
     // Whether entries that stay lie between the last one that goes and this one.
     let mut apart = true;
-    visit_places(store, partition, from..upto, &mut |batch| {
-        if carry.len() >= STEP_BYTES || seen == STEP_ENTRIES {
-            next = batch.first_offset;
-            return ControlFlow::Break(());
-        }
-        if batch.log_index > last_index {
-            apart = true;
-            return ControlFlow::Continue(());
-        }
-        seen += 1;
-        let end = batch.first_offset + 1;
-        match moved.removed.last_mut().filter(|_| !apart) {
-            Some(range) => range.end = end,
-            None => moved.removed.push(batch.first_offset..end),
-        }
-        apart = false;
-        moved.carried_upto = batch.first_offset + batch.count();
-        match add_live(&batch, live, &mut carry, &mut moved.stretches, source) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
+    visit_places(
+        store,
+        scope.partition,
+        scope.from..scope.upto,
+        &mut |batch| {
+            if carry.len() >= scope.step_bytes || seen == STEP_ENTRIES {
+                next = batch.first_offset;
+                return ControlFlow::Break(());
             }
-        }
-    })?;
+            if batch.log_index > scope.last_index {
+                apart = true;
+                return ControlFlow::Continue(());
+            }
+            seen += 1;
+            let end = batch.first_offset + 1;
+            match moved.removed.last_mut().filter(|_| !apart) {
+                Some(range) => range.end = end,
+                None => moved.removed.push(batch.first_offset..end),
+            }
+            apart = false;
+            moved.carried_upto = batch.first_offset + batch.count();
+            match add_live(&batch, live, &mut carry, &mut moved.stretches, source) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        },
+    )?;
     if let Some(error) = failed {
         return Err(error);
     }

@@ -78,8 +78,11 @@ pub struct View {
     partition: PartitionNumber,
     topics: TopicNumber,
     horizon: DueKey,
+    /// Index of the last applied entry.
+    pub applied_index: Option<u64>,
     /// Offset that the next event gets: this and what follows is not judged.
     pub next_offset: u64,
+    carried_upto: u64,
     groups: Vec<Waiting>,
 }
 
@@ -96,7 +99,9 @@ impl<S: Store> Partition<S> {
             partition: self.number,
             topics: self.topics.len() as TopicNumber,
             horizon: self.horizon,
+            applied_index: self.applied.map(|applied| applied.index),
             next_offset: self.next_offset,
+            carried_upto: self.carried_upto,
             groups: (self.groups.iter())
                 .filter(|group| group.is_waited_for)
                 .map(waiting)
@@ -136,11 +141,18 @@ impl View {
         for topic in 0..self.topics {
             let since_ms = self.bounded(keep.of(topic));
             let from = before_ms(since_ms);
-            released::visit(store, self.partition, topic, from, DueKey::MAX, &mut |due| {
-                if due > self.horizon || due.offset >= keep.not_below {
-                    live.insert(due.offset);
-                }
-            })?;
+            released::visit(
+                store,
+                self.partition,
+                topic,
+                from,
+                DueKey::MAX,
+                &mut |due| {
+                    if due > self.horizon || due.offset >= keep.not_below {
+                        live.insert(due.offset);
+                    }
+                },
+            )?;
             for group in &self.groups {
                 if group.topic.is_none_or(|of| of == topic) {
                     self.add_unsettled(store, group, topic, &mut live)?;
@@ -163,7 +175,10 @@ impl View {
         changed: &RoaringTreemap,
         live: &mut RoaringTreemap,
     ) -> Result<(), StoreError> {
-        for offset in changed.iter().take_while(|offset| *offset < self.next_offset) {
+        for offset in changed
+            .iter()
+            .take_while(|offset| *offset < self.next_offset)
+        {
             let Some((version, _)) = version_at(store, self.partition, offset, u64::MAX)? else {
                 continue;
             };
@@ -180,6 +195,40 @@ impl View {
             }
         }
         Ok(())
+    }
+
+    /// The partition's number.
+    #[must_use]
+    pub fn partition(&self) -> PartitionNumber {
+        self.partition
+    }
+
+    /// Every event that was ever carried has an offset below this: from here on, events stand in the
+    /// log in the order of their offsets.
+    #[must_use]
+    pub fn carried_upto(&self) -> u64 {
+        self.carried_upto
+    }
+
+    /// The first offset, of those that are in the order of the log, that stands behind an entry.
+    pub fn first_after_entry(&self, store: &impl Store, log_index: u64) -> Result<u64, StoreError> {
+        let (mut from, mut to) = (self.carried_upto, self.next_offset);
+        while from < to {
+            let middle = from + (to - from) / 2;
+            let floor = batch::key(self.partition, from);
+            let at = batch::key(self.partition, middle);
+            match store.last_at_or_before(Family::Batch, &floor, &at)? {
+                Some((key, value)) => {
+                    let batch = Batch::decode(&key, &value).map_err(|_| DAMAGED)?;
+                    match batch.log_index > log_index {
+                        true => to = batch.first_offset,
+                        false => from = middle + 1,
+                    }
+                }
+                None => from = middle + 1,
+            }
+        }
+        Ok(from)
     }
 
     /// The first offset that was accepted when events fired that the node's rule keeps: from here
@@ -243,20 +292,14 @@ impl View {
     }
 
     /// Up to where the due order of each topic may be forgotten.
-    pub fn forgotten(
-        &self,
-        store: &impl Store,
-        keep: &Keep,
-    ) -> Result<Vec<Forgotten>, StoreError> {
+    pub fn forgotten(&self, store: &impl Store, keep: &Keep) -> Result<Vec<Forgotten>, StoreError> {
         let mut all = Vec::new();
         for topic in 0..self.topics {
             let waiting = (self.groups.iter())
                 .filter(|group| group.topic.is_none_or(|of| of == topic))
                 .map(|group| group.settled.cursor().due_ms);
             let least = waiting.min().unwrap_or(i64::MAX);
-            let before_ms = self
-                .bounded(keep.of(topic))
-                .min(least);
+            let before_ms = self.bounded(keep.of(topic)).min(least);
             // A chunk that stays may speak of events due before that.
             let mut overrides_before_ms = before_ms;
             for level in 0..chunk::LEVELS {
@@ -326,14 +369,17 @@ pub fn visit_places(
     let from = batch::key(partition, offsets.start);
     let to = batch::key(partition, offsets.end);
     let mut damaged = false;
-    store.scan(Family::Batch, &from, &to, &mut |key, value| {
-        match Batch::decode(key, value) {
+    store.scan(
+        Family::Batch,
+        &from,
+        &to,
+        &mut |key, value| match Batch::decode(key, value) {
             Ok(batch) => visit(batch),
             Err(_) => {
                 damaged = true;
                 ControlFlow::Break(())
             }
-        }
-    })?;
+        },
+    )?;
     if damaged { Err(DAMAGED) } else { Ok(()) }
 }

@@ -57,7 +57,11 @@ impl<S: Store> Partition<S> {
             let mut record = Vec::new();
             put_u64(&mut record, self.carried_upto);
             // With the places themselves, not with a checkpoint: it must cover what they are.
-            writes.put(Family::Meta, meta::key(self.number, Kind::Carried, 0), record);
+            writes.put(
+                Family::Meta,
+                meta::key(self.number, Kind::Carried, 0),
+                record,
+            );
         }
     }
 
@@ -81,7 +85,10 @@ impl<S: Store> Partition<S> {
         let runs_upto = run::key(number, topic, forgotten.before_ms, 0);
         writes.delete_range(Family::Run, run::key(number, topic, i64::MIN, 0), runs_upto);
         for level in 0..chunk::LEVELS {
-            let first = Bucket { level, number: i64::MIN };
+            let first = Bucket {
+                level,
+                number: i64::MIN,
+            };
             let upto = Bucket::holding(level, forgotten.before_ms);
             let [from, to] = [first, upto].map(|bucket| chunk::key(number, topic, bucket, 0));
             writes.delete_range(Family::Chunk, from, to);

@@ -125,6 +125,25 @@ impl Default for Delivery {
     }
 }
 
+/// Keeping events that are over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retention {
+    /// How long an event is kept after it fired or was cancelled. Zero: for ever.
+    pub max_age: Duration,
+    /// Most space of one partition's log, GiB, if something that is over can be given up for it. 0:
+    /// no limit.
+    pub max_size_gb: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            max_age: Duration::from_secs(168 * 3600),
+            max_size_gb: 0,
+        }
+    }
+}
+
 /// Recognising a message id that was published before.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dedup {

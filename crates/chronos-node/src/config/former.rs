@@ -81,7 +81,6 @@ const TRACING: Standing = NotAvailable("export of traces");
 const PLACEMENT: Standing = NotAvailable("placement by rack, zone or region");
 const REGIONS: Standing = NotAvailable("replication between regions");
 const CDC: Standing = NotAvailable("change data capture");
-const RETENTION: Standing = NotAvailable("retention (every event is kept)");
 const RATE: Standing = NotAvailable("a rate limit");
 const SHEDDING: Standing = NotAvailable("load shedding by a threshold");
 
@@ -95,7 +94,7 @@ const QUEUES: Standing = NoEffect("memory is bounded by bytes; see -max-inflight
 const BREAKER: Standing = NoEffect("a failing subscriber is slowed by -retry-backoff");
 
 /// All of them.
-pub const FORMER: [Former; 69] = [
+pub const FORMER: [Former; 67] = [
     flag("cluster", Switch, &["false"], CLUSTER),
     flag("cluster-gossip-addr", Text, &[":7946"], CLUSTER),
     flag("cluster-grpc-addr", Text, &[":7947"], CLUSTER),
@@ -139,8 +138,6 @@ pub const FORMER: [Former; 69] = [
         &["false"],
         NotAvailable("exactly-once commits"),
     ),
-    flag("retention-max-age-hours", Number, &["168", "0"], RETENTION),
-    flag("retention-max-size-gb", Number, &["0"], RETENTION),
     flag("topic-rate-limit", Number, &["0"], RATE),
     flag("topic-rate-burst", Number, &["0"], RATE),
     flag("max-ingest-rate", Number, &["0"], RATE),

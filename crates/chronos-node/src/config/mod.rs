@@ -32,7 +32,8 @@ use std::collections::BTreeMap;
 
 pub use address::{Address, NotAnAddress};
 pub use components::{
-    Dedup, Delivery, Limits, Listen, Log, LogFormat, Node, Partitions, Raft, Scheduler, Store, Wal,
+    Dedup, Delivery, Limits, Listen, Log, LogFormat, Node, Partitions, Raft, Retention, Scheduler,
+    Store, Wal,
 };
 pub use error::UsageError;
 pub use former::{FORMER, Former, Standing, Takes};
@@ -56,6 +57,8 @@ pub struct Config {
     pub scheduler: Scheduler,
     /// Delivery.
     pub delivery: Delivery,
+    /// Retention.
+    pub retention: Retention,
     /// Deduplication.
     pub dedup: Dedup,
     /// Partitions.

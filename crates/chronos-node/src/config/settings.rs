@@ -13,12 +13,13 @@ pub struct Component {
 }
 
 /// The components, in order.
-pub const COMPONENTS: [Component; 11] = [
+pub const COMPONENTS: [Component; 12] = [
     component("node", "Node"),
     component("listen", "Listening"),
     component("wal", "Write-ahead log"),
     component("scheduler", "Scheduler"),
     component("delivery", "Delivery"),
+    component("retention", "Retention"),
     component("dedup", "Deduplication"),
     component("partitions", "Partitions"),
     component("raft", "Raft"),
@@ -38,7 +39,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// The settings.
-pub const SETTINGS: [Setting; 28] = [
+pub const SETTINGS: [Setting; 30] = [
     Setting {
         name: "node-id",
         table: "node",
@@ -219,6 +220,30 @@ pub const SETTINGS: [Setting; 28] = [
             max: 50_000,
         },
         doc: "Unanswered events that a subscription may hold when its request names no max_buffer_size. A request may name up to 50000. Without credit events wait.",
+    },
+    Setting {
+        name: "retention-max-age-hours",
+        table: "retention",
+        key: "max_age_hours",
+        field: Field::Span {
+            at: |config| &mut config.retention.max_age,
+            unit: Unit::Hours,
+            min: 0,
+            max: 876_000,
+        },
+        doc: "How long an event is kept after it fired or was cancelled. 0: for ever. Events that have not fired are never removed, nor those that a group still waits for or that are dead letters.",
+    },
+    Setting {
+        name: "retention-max-size-gb",
+        table: "retention",
+        key: "max_size_gb",
+        field: Field::Count {
+            at: |config| &mut config.retention.max_size_gb,
+            of: "GiB",
+            min: 0,
+            max: 1 << 20,
+        },
+        doc: "Most space of one partition's log: beyond it, events that have fired are not kept for their age, oldest first. 0: no limit. What has not fired stays, however much it is.",
     },
     Setting {
         name: "dedup-ttl",

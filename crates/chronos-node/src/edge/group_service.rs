@@ -70,7 +70,7 @@ impl Groups {
                 name: request.group_id.clone(),
                 topic: topic.clone(),
                 start: Start::Unclaimed,
-                is_waited_for: true,
+                is_waited_for: !request.not_waited_for,
             };
             handle
                 .ask(|reply| Message::CreateGroup(create, reply))

@@ -151,6 +151,8 @@ impl Outgoing<'_> {
                     expired.push(dispatch);
                 }
                 Ok(event) => events.push((dispatch, event)),
+                // Its time is over, and the group is none that retention waits for.
+                Err(ReadError::Missing { .. }) => expired.push(dispatch),
                 Err(error) => give_back(self.handle, self.group, dispatch, &error),
             }
         });

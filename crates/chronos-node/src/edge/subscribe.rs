@@ -139,7 +139,7 @@ impl Subscriber {
                 name: request.consumer_group.clone(),
                 topic: topic.clone(),
                 start,
-                is_waited_for: true,
+                is_waited_for: !request.not_waited_for,
             };
             let group = handle
                 .ask(|reply| Message::CreateGroup(create, reply))

@@ -73,7 +73,8 @@ impl Checkpointer {
         self.partitions.iter().any(|(handle, saved)| {
             let state = handle.state.lock();
             let applied = state.applied().map_or(0, |applied| applied.index);
-            state.unsaved_ids() > MOST_UNSAVED_IDS
+            handle.saves.is_wanted()
+                || state.unsaved_ids() > MOST_UNSAVED_IDS
                 || applied - saved.unwrap_or(0) > MOST_UNSAVED_ENTRIES
         })
     }
@@ -105,6 +106,7 @@ impl Checkpointer {
             while handle.state.lock().absorb_checkpoint() {}
             handle.state.lock().finish_checkpoint();
             *saved = Some(checkpoint.applied_index());
+            handle.saves.reached(checkpoint.applied_index());
             let from = self.sweeps.remove(&handle.number);
             if let Some(next) = checkpoint.sweep_far_ids(&self.store, from, SWEPT_AT_ONCE)? {
                 self.sweeps.insert(handle.number, next);

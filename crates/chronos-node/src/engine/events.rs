@@ -9,6 +9,7 @@ use chronos_core::keys::batch::{self, Batch, Place};
 use chronos_core::keys::change::Version;
 use chronos_core::partition::Move;
 use chronos_core::partition::change::version_at;
+use chronos_core::partition::live::visit_places;
 use chronos_core::store::{Family, Store, StoreError};
 use chronos_core::types::{PartitionNumber, TopicNumber};
 use chronos_store::RocksStore;
@@ -167,10 +168,7 @@ impl Events {
             return Ok(Arc::clone(batch));
         }
         drop(recent);
-        let missing = ReadError::Missing {
-            partition: self.partition,
-            offset,
-        };
+        let missing = self.missing(offset);
         let floor = batch::key(self.partition, 0);
         let at = batch::key(self.partition, offset);
         let (key, value) = self
@@ -225,6 +223,28 @@ impl Events {
             };
             let done = match read {
                 Ok(done) => done,
+                // It was carried elsewhere in between; or it is gone, which the next look tells.
+                Err(ReadError::Log(chronos_wal::Error::NotFound { index })) => {
+                    batch = None;
+                    match self.batch_of(first) {
+                        Ok(found) if found.log_index != index && found.place(first).is_some() => 0,
+                        Ok(found) => {
+                            visit(
+                                first,
+                                Err(match found.place(first) {
+                                    // The index says it is there: that is damage.
+                                    Some(_) => chronos_wal::Error::NotFound { index }.into(),
+                                    None => self.missing(first),
+                                }),
+                            );
+                            1
+                        }
+                        Err(error) => {
+                            visit(first, Err(error));
+                            1
+                        }
+                    }
+                }
                 Err(error) => {
                     visit(first, Err(error));
                     1
@@ -241,6 +261,72 @@ impl Events {
         Ok(event)
     }
 
+    /// The least offset of an event that is stored; `None` when there is none.
+    pub fn first_offset(&self) -> Result<Option<u64>, ReadError> {
+        let mut first = None;
+        visit_places(&self.store, self.partition, 0..u64::MAX, &mut |batch| {
+            first = Some(batch.first_offset);
+            std::ops::ControlFlow::Break(())
+        })?;
+        Ok(first)
+    }
+
+    fn missing(&self, offset: u64) -> ReadError {
+        ReadError::Missing {
+            partition: self.partition,
+            offset,
+        }
+    }
+
+    /// Events with offsets below this may stand elsewhere than is remembered here.
+    pub fn carried(&self, upto: u64) {
+        let mut recent = self.recent.write();
+        while recent
+            .front()
+            .is_some_and(|batch| batch.first_offset < upto)
+        {
+            recent.pop_front();
+        }
+    }
+
+    /// Reads some events from `first` on, at most `most`, out of one entry as they are stored.
+    pub fn stored(
+        &self,
+        batch: &Batch,
+        first: u64,
+        most: usize,
+    ) -> Result<Stored, chronos_wal::Error> {
+        let Some(place) = batch.place(first) else {
+            return Err(chronos_wal::Error::NotFound {
+                index: batch.log_index,
+            });
+        };
+        let together = neighbours(batch, first, place, most.min(MOST_EVENTS));
+        let slots = self.wal.read_body_at(
+            batch.log_index,
+            place.section_position + publish::slot_position(place.slot),
+            (together * SLOT_LEN) as u32,
+        )?;
+        let (raw, _) = slots.as_chunks::<SLOT_LEN>();
+        let start = raw.first().map_or(0, |raw| Slot::decode(raw).body_position);
+        let fits = |raw: &[u8; SLOT_LEN]| {
+            let slot = Slot::decode(raw);
+            slot.body_position >= start && slot.body_position + slot.body_len - start <= MOST_BYTES
+        };
+        let together = raw.iter().take_while(|raw| fits(raw)).count().max(1);
+        let last = Slot::decode(&raw[together - 1]);
+        let end = last.body_position.saturating_add(last.body_len).max(start);
+        let bodies_at = place.section_position + publish::slot_position(place.section_count);
+        let bodies = self
+            .wal
+            .read_body_at(batch.log_index, bodies_at + start, end - start)?;
+        Ok(Stored {
+            slots: slots.slice(..together * SLOT_LEN),
+            bodies,
+            start,
+        })
+    }
+
     /// Reads up to `most` events from `first` on out of one entry; returns how many it did.
     fn read_neighbours(
         &self,
@@ -249,43 +335,19 @@ impl Events {
         most: usize,
         visit: &mut dyn FnMut(u64, Result<StoredEvent, ReadError>),
     ) -> Result<usize, ReadError> {
-        let missing = || ReadError::Missing {
-            partition: self.partition,
-            offset: first,
-        };
-        let place = batch.place(first).ok_or_else(missing)?;
-        let together = neighbours(batch, first, place, most);
-        let slots = self.wal.read_body_at(
-            batch.log_index,
-            place.section_position + publish::slot_position(place.slot),
-            (together * SLOT_LEN) as u32,
-        )?;
-        let (slots, _) = slots.as_chunks::<SLOT_LEN>();
-        let start = Slot::decode(slots.first().ok_or_else(missing)?).body_position;
-        let fits = |slot: &[u8; SLOT_LEN]| {
-            let slot = Slot::decode(slot);
-            slot.body_position >= start && slot.body_position + slot.body_len - start <= MOST_BYTES
-        };
-        let together = slots.iter().take_while(|slot| fits(slot)).count().max(1);
-        let last = Slot::decode(&slots[together - 1]);
-        let end = last.body_position.saturating_add(last.body_len).max(start);
-        let bodies_at = place.section_position + publish::slot_position(place.section_count);
-        let bodies = self
-            .wal
-            .read_body_at(batch.log_index, bodies_at + start, end - start)?;
-        for (n, raw) in slots[..together].iter().enumerate() {
+        batch.place(first).ok_or_else(|| self.missing(first))?;
+        let stored = self.stored(batch, first, most)?;
+        for (n, (raw, body)) in stored.parts().enumerate() {
             let slot = Slot::decode(raw);
             let offset = first + n as u64;
-            let from = (slot.body_position.wrapping_sub(start)) as usize;
-            let to = from.saturating_add(slot.body_len as usize);
-            let event = match bodies.get(from..to) {
-                Some(body) if Slot::verify(raw, body) => Ok(StoredEvent {
+            let event = match body {
+                Some(body) if Slot::verify(raw, &body) => Ok(StoredEvent {
                     offset,
                     schedule_ms: slot.schedule_ms,
                     created_ms: batch.now_ms,
                     term: batch.term,
                     checksum: slot.checksum,
-                    body: bodies.slice(from..to),
+                    body,
                     topic: slot.topic,
                     published_ms: slot.schedule_ms,
                     options: slot.options,
@@ -297,7 +359,33 @@ impl Events {
             };
             visit(offset, event);
         }
-        Ok(together)
+        Ok(stored.len())
+    }
+}
+
+/// Neighbouring events as they are stored.
+pub struct Stored {
+    slots: Bytes,
+    bodies: Bytes,
+    /// Position of the first body, counted from the end of the section's slots.
+    start: u32,
+}
+
+impl Stored {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.slots.len() / SLOT_LEN
+    }
+
+    /// Each slot with its body, as far as the slot says where that is.
+    pub fn parts(&self) -> impl Iterator<Item = (&[u8; SLOT_LEN], Option<Bytes>)> {
+        self.slots.as_chunks::<SLOT_LEN>().0.iter().map(|raw| {
+            let slot = Slot::decode(raw);
+            let from = slot.body_position.wrapping_sub(self.start) as usize;
+            let to = from.saturating_add(slot.body_len as usize);
+            let is_within = to <= self.bodies.len() && from <= to;
+            (raw, is_within.then(|| self.bodies.slice(from..to)))
+        })
     }
 }
 

@@ -2,12 +2,14 @@
 
 use super::events::Events;
 use super::machine::SharedPartition;
+use super::saves::Saves;
 use crate::delivery::{Ack, AckRun, Dispatch, SessionId, Wish};
 use crate::engine::credit::Credit;
 use bytes::Bytes;
+use chronos_core::command::Kind;
 use chronos_core::command::change::Item;
 use chronos_core::command::create_group::CreateGroup;
-use chronos_core::partition::{Changed, Published};
+use chronos_core::partition::{Changed, Outcome, Published};
 use chronos_core::types::{DueKey, GroupNumber, PartitionNumber};
 use chronos_wal::Wal;
 use parking_lot::Mutex;
@@ -125,6 +127,8 @@ pub enum Message {
     CreateGroup(CreateGroup, oneshot::Sender<Result<GroupNumber, Refused>>),
     /// Redrive, edit or discard dead letters.
     DeadLetters(DeadLetters),
+    /// A command of retention.
+    Retain(Kind, Bytes, oneshot::Sender<Result<Outcome, Refused>>),
     /// Add a member.
     Join(Join),
     /// Remove a member.
@@ -175,6 +179,8 @@ pub struct Handle {
     pub events: Arc<Events>,
     /// The log.
     pub wal: Wal,
+    /// Checkpoints that were asked for and made.
+    pub saves: Arc<Saves>,
     /// Updated by the driver.
     pub standing: Arc<Mutex<Standing>>,
 }

@@ -12,6 +12,8 @@
 //! | `machine.rs` | the state machines under the replication layer |
 //! | `checkpointer.rs` | saving state |
 //! | `credit.rs` | credit shared between partitions |
+//! | `retention/` | removing what nobody needs, carrying forward what somebody does |
+//! | `saves.rs` | asking for a checkpoint |
 //! | `clock.rs` | the wall clock |
 
 mod checkpointer;
@@ -24,6 +26,8 @@ mod expiry;
 mod lookup;
 mod machine;
 mod message;
+pub mod retention;
+mod saves;
 mod schedule;
 
 pub use credit::Credit;
@@ -45,6 +49,8 @@ use chronos_wal::{Flusher, RealFiles, Wal};
 use driver::Driver;
 use machine::{CatalogMachine, PartitionMachine, SharedCatalog};
 use parking_lot::Mutex;
+use retention::Retention;
+use saves::Saves;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -81,6 +87,7 @@ pub struct Engine {
     inflight: Arc<Semaphore>,
     next_session: AtomicU64,
     members: Mutex<BTreeMap<SessionId, Member>>,
+    retention: Vec<Arc<Retention>>,
     tasks: Mutex<JoinSet<anyhow::Result<()>>>,
     failed: watch::Sender<Option<String>>,
     inflight_limit: usize,
@@ -160,6 +167,25 @@ impl Engine {
         tasks.spawn(watched(checkpointer.run(), failed.clone()));
         let expiry = expiry::run(partitions.clone(), config.delivery.dead_letter_ttl);
         tasks.spawn(watched(expiry, failed.clone()));
+        let policy = retention::Policy {
+            kept_for: config.retention.max_age,
+            most_bytes: config.retention.max_size_gb << 30,
+            segment_bytes: config.wal.segment_bytes,
+        };
+        let mut retention = Vec::new();
+        for (handle, raft) in partitions.iter().zip(&rafts) {
+            let counters = metrics.partition(handle.number);
+            let of_partition = Retention::new(
+                handle.clone(),
+                raft.clone(),
+                store.clone(),
+                policy,
+                counters,
+            );
+            let of_partition = Arc::new(of_partition);
+            tasks.spawn(watched(Arc::clone(&of_partition).run(), failed.clone()));
+            retention.push(of_partition);
+        }
         let inflight_limit = usize::try_from(config.limits.max_inflight_bytes)
             .unwrap_or(usize::MAX)
             .min(u32::MAX as usize);
@@ -170,6 +196,7 @@ impl Engine {
             catalog_raft,
             store,
             inflight: Arc::new(Semaphore::new(inflight_limit)),
+            retention,
             next_session: AtomicU64::new(clock::now_us() as u64),
             members: Mutex::default(),
             tasks: Mutex::new(tasks),
@@ -187,6 +214,11 @@ impl Engine {
     /// A partition, if it exists.
     pub fn partition(&self, number: PartitionNumber) -> Option<&Handle> {
         self.partitions.get(number as usize)
+    }
+
+    /// Retention of a partition, if it exists.
+    pub fn retention(&self, number: PartitionNumber) -> Option<&Arc<Retention>> {
+        self.retention.get(number as usize)
     }
 
     /// Bytes of publishes that may still be taken in.
@@ -330,6 +362,8 @@ impl Opening<'_> {
         let name = number.to_string();
         let wal = self.wal(&name, u64::from(number))?;
         let state = Arc::new(Mutex::new(Partition::open(number, self.store.clone())?));
+        let saved = state.lock().applied().map_or(0, |applied| applied.index);
+        let saves = Arc::new(Saves::new(saved));
         let machine = PartitionMachine::new(Arc::clone(&state), Arc::clone(self.metrics));
         let raft = Group::open(self.raft(&name), wal.clone(), machine).await?;
         let (sender, inbox) = mpsc::channel(INBOX);
@@ -339,6 +373,7 @@ impl Opening<'_> {
             events: Arc::new(Events::new(number, self.store.clone(), wal.clone())),
             state,
             wal,
+            saves,
             standing: Arc::default(),
         };
         Ok((handle, raft, inbox))

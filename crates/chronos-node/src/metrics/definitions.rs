@@ -108,6 +108,14 @@ metrics! {
             "Segment files of the log.";
         WAL_BYTES: Gauge, "chronos_wal_bytes", ["partition"],
             "Bytes in the segment files of the log.";
+        LOG_LIVE_BYTES: Gauge, "chronos_log_live_bytes", ["partition"],
+            "Bytes of events in the log that are still needed, as retention saw it last; 0 before its first look.";
+        CARRIED_EVENTS: Counter, "chronos_retention_carried_events_total", ["partition"],
+            "Events that were still needed and were written to the end of the log, so that its beginning could go.";
+        CARRIED_BYTES: Counter, "chronos_retention_carried_bytes_total", ["partition"],
+            "Bytes of those events.";
+        RETENTION_SEGMENTS: Counter, "chronos_retention_segments_removed_total", ["partition"],
+            "Segment files that retention removed.";
     }
     "Firing" {
         EVENTS_PENDING: Gauge, "chronos_events_pending", ["partition"],
@@ -143,7 +151,7 @@ metrics! {
         EVENTS_DEAD_LETTERED: Counter, "chronos_events_dead_lettered_total", ["partition"],
             "Events that went to a group's dead letters after their last attempt.";
         EVENTS_EXPIRED: Counter, "chronos_events_expired_total", ["partition"],
-            "Events settled undelivered because their expires_at had passed, once for each group.";
+            "Events settled undelivered because their expires_at had passed or retention had removed them, once for each group.";
         EVENTS_CANCELLED: Counter, "chronos_events_cancelled_total", ["partition"],
             "Scheduled events that were cancelled.";
         EVENTS_RESCHEDULED: Counter, "chronos_events_rescheduled_total", ["partition"],

@@ -48,6 +48,10 @@ partition_metrics! {
     wal_append_bytes: IntCounter from IntCounterVec, counters(WAL_APPEND_BYTES), "Bytes appended to the log.";
     wal_segments: IntGauge from IntGaugeVec, gauges(WAL_SEGMENTS), "Segment files.";
     wal_bytes: IntGauge from IntGaugeVec, gauges(WAL_BYTES), "Bytes in segment files.";
+    log_live_bytes: IntGauge from IntGaugeVec, gauges(LOG_LIVE_BYTES), "Live bytes of the log.";
+    carried_events: IntCounter from IntCounterVec, counters(CARRIED_EVENTS), "Events carried forward.";
+    carried_bytes: IntCounter from IntCounterVec, counters(CARRIED_BYTES), "Their bytes.";
+    retention_segments: IntCounter from IntCounterVec, counters(RETENTION_SEGMENTS), "Segments removed.";
     pending: IntGauge from IntGaugeVec, gauges(EVENTS_PENDING), "Events not yet fired.";
     overdue: IntGauge from IntGaugeVec, gauges(EVENTS_OVERDUE), "Events that should have fired.";
     oldest_overdue_seconds: Gauge from GaugeVec, real_gauges(OLDEST_OVERDUE), "Age of the longest overdue event, in seconds.";

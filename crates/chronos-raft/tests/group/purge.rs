@@ -69,13 +69,20 @@ async fn what_the_machine_missed_is_applied_again_as_long_as_the_log_has_it() {
     let (machine, notes) = Journal::at(at(2000));
     let group = disk.open(machine).await.unwrap();
     soon(group.lead()).await.unwrap();
-    let kept = before.indexes().iter().filter(|index| **index <= 2000).count();
+    let kept = before
+        .indexes()
+        .iter()
+        .filter(|index| **index <= 2000)
+        .count();
     assert_eq!(notes.commands(), before.commands()[kept..]);
     group.shutdown().await;
 
     for missing in [at(1999), Applied::default()] {
         let (machine, _) = Journal::at(missing);
         let error = disk.open(machine).await.unwrap_err();
-        assert!(matches!(error, OpenError::MachineBehindLog { .. }), "{error}");
+        assert!(
+            matches!(error, OpenError::MachineBehindLog { .. }),
+            "{error}"
+        );
     }
 }

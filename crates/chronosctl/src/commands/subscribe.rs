@@ -56,6 +56,10 @@ pub(crate) struct Args {
     /// At most one event of each key (meta partition_key, else the id) at a time in the group.
     #[arg(long)]
     key_order: bool,
+    /// Let retention remove events that the group has not settled, once their time is over. Counts
+    /// when the group begins to exist.
+    #[arg(long)]
+    not_waited_for: bool,
     /// Exit after so many events; of a batch, the rest is left unacknowledged.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -91,6 +95,9 @@ pub(crate) async fn run(args: Args, to: &Connect, printer: &Printer) -> Result<(
     }
     if args.key_order {
         options = options.key_order();
+    }
+    if args.not_waited_for {
+        options = options.not_waited_for();
     }
     printer.heading(HEADER)?;
     match args.batch {

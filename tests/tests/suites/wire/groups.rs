@@ -14,6 +14,7 @@ async fn create(client: &Client, group: &str, partitions: &[i32]) -> CreateConsu
         group_id: group.to_string(),
         topic: "t".to_string(),
         partitions: partitions.to_vec(),
+        ..Default::default()
     };
     client
         .groups

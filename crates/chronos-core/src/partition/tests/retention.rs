@@ -14,7 +14,7 @@ use crate::command::publish::{Publish, SLOT_LEN, Slot, slot_position};
 use crate::command::{self, Builder, Kind};
 use crate::keys::batch::{self, Batch};
 use crate::keys::change::State;
-use crate::partition::carrying::{Source, next_step};
+use crate::partition::carrying::{Scope, Source, next_step};
 use crate::partition::live::{Keep, visit_places};
 use crate::partition::{Effects, Outcome, change};
 use crate::store::{Family, Store, StoreError};
@@ -153,11 +153,17 @@ impl World {
                 not_below,
                 falls_after,
             } => {
-                let since_ms = self.leader.partition.horizon().due_ms.saturating_sub(*kept_ms);
+                let since_ms = self
+                    .leader
+                    .partition
+                    .horizon()
+                    .due_ms
+                    .saturating_sub(*kept_ms);
                 let mut keep = Keep::since(since_ms);
                 if let Some((topic, kept_ms)) = of_topic {
                     let since_ms = self.leader.partition.horizon().due_ms;
-                    keep.by_topic.insert(*topic, since_ms.saturating_sub(*kept_ms));
+                    keep.by_topic
+                        .insert(*topic, since_ms.saturating_sub(*kept_ms));
                 }
                 if let Some(offset) = not_below {
                     keep.not_below = offset.index(self.oracle.events.len() + 1) as u64;
@@ -193,7 +199,10 @@ impl World {
     fn propose(&mut self, kind: Kind, payload: &[u8]) -> Outcome {
         let mut builder = Builder::new(0);
         // Not the first of its entry, so that its position matters.
-        builder.push(Kind::Publish, &command::publish::Builder::new(0, 0).finish(u64::MAX));
+        builder.push(
+            Kind::Publish,
+            &command::publish::Builder::new(0, 0).finish(u64::MAX),
+        );
         builder.push(kind, payload);
         let term = self.oracle.events.len() as u64 / 10;
         // The clock stands still: the horizon of the oracle does not know these entries.
@@ -227,7 +236,14 @@ impl World {
         let (mut from, end) = (0, view.next_offset);
         for taken in 0.. {
             let mut source = FromLog(&self.bodies);
-            let step = next_step(&store, NUMBER, (from, end), upto, &live, &mut source).unwrap();
+            let scope = Scope {
+                partition: NUMBER,
+                from,
+                upto: end,
+                last_index: upto,
+                step_bytes: 200,
+            };
+            let step = next_step(&store, scope, &live, &mut source).unwrap();
             let Some(mut step) = step else {
                 break;
             };
@@ -284,7 +300,11 @@ impl World {
         let Some((upto, moved)) = self.pending else {
             return;
         };
-        if self.failing.saved_index().is_some_and(|saved| saved >= moved) {
+        if self
+            .failing
+            .saved_index()
+            .is_some_and(|saved| saved >= moved)
+        {
             self.bodies[..=upto as usize].fill(None);
             self.pending = None;
         }
@@ -308,7 +328,9 @@ impl World {
             Some(key) if key > horizon => true,
             Some(key) => {
                 is_kept && key.due_ms >= since_ms.min(horizon.due_ms)
-                    || groups.any(|group| of_group(group) && !group.is_settled(key) && group.reads(offset))
+                    || groups.any(|group| {
+                        of_group(group) && !group.is_settled(key) && group.reads(offset)
+                    })
             }
         }
     }
@@ -327,7 +349,10 @@ impl World {
                 continue;
             }
             let stays = offset >= young_from.max(keep.not_below);
-            assert!(!live.contains(offset) || stays, "{offset} is over: {known:?}");
+            assert!(
+                !live.contains(offset) || stays,
+                "{offset} is over: {known:?}"
+            );
         }
     }
 
@@ -339,7 +364,9 @@ impl World {
             for (offset, known) in (0..partition.next_offset()).zip(&self.oracle.events) {
                 let floor = batch::key(NUMBER, 0);
                 let at = batch::key(NUMBER, offset);
-                let found = partition.store().last_at_or_before(Family::Batch, &floor, &at);
+                let found = partition
+                    .store()
+                    .last_at_or_before(Family::Batch, &floor, &at);
                 let batch = found
                     .unwrap()
                     .map(|(key, value)| Batch::decode(&key, &value).unwrap())
@@ -366,7 +393,13 @@ impl World {
         for (offset, known) in (0..).zip(&self.oracle.events) {
             let stored = change::version_at(partition.store(), NUMBER, offset, u64::MAX).unwrap();
             let is_changed = known.changed_by.is_some();
-            if is_changed && (!self.gone.contains(offset) || known.version.state == State::Scheduled && known.key(offset).is_some_and(|key| key > self.oracle.horizon)) {
+            if is_changed
+                && (!self.gone.contains(offset)
+                    || known.version.state == State::Scheduled
+                        && known
+                            .key(offset)
+                            .is_some_and(|key| key > self.oracle.horizon))
+            {
                 assert_eq!(stored.map(|(version, _)| version), Some(known.version));
             }
         }

@@ -39,7 +39,7 @@ use chronos_store::RocksStore;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesOrdered, StreamExt};
 use hashbrown::{HashMap, HashSet};
-use propose::{Entry, Queue};
+use propose::{Entry, Queue, Waiter};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -258,6 +258,9 @@ impl Driver {
             }
             Message::CreateGroup(create, reply) => self.on_create_group(&create, reply),
             Message::DeadLetters(letters) => self.on_dead_letters(letters),
+            Message::Retain(kind, section, reply) => {
+                self.queue.push(kind, section, Waiter::Retain(reply));
+            }
             Message::Join(join) => self.on_join(join),
             Message::Leave(session) => self.on_leave(session),
             Message::Answers(answers) => self.on_answers(answers),
@@ -283,6 +286,7 @@ impl Driver {
             Message::Replace(replace) => drop(replace.reply.send(Err(refused))),
             Message::CreateGroup(_, reply) => drop(reply.send(Err(refused))),
             Message::DeadLetters(letters) => drop(letters.reply.send(Err(refused))),
+            Message::Retain(.., reply) => drop(reply.send(Err(refused))),
             // Answers count until the end: they are work done.
             Message::Answers(answers) => self.on_answers(answers),
             Message::Expired(expired) => self.on_expired(&expired),

@@ -39,6 +39,7 @@ pub(super) enum Waiter {
     },
     CreateGroup(oneshot::Sender<Result<GroupNumber, Refused>>),
     DeadLetters(GroupNumber, oneshot::Sender<Result<Vec<u64>, Refused>>),
+    Retain(oneshot::Sender<Result<Outcome, Refused>>),
     Settle,
 }
 
@@ -79,6 +80,7 @@ impl Entry {
                 Waiter::Replace { reply, .. } => drop(reply.send(Err(refused.clone()))),
                 Waiter::CreateGroup(reply) => drop(reply.send(Err(refused.clone()))),
                 Waiter::DeadLetters(_, reply) => drop(reply.send(Err(refused.clone()))),
+                Waiter::Retain(reply) => drop(reply.send(Err(refused.clone()))),
                 Waiter::Settle => {}
             }
         }
@@ -263,6 +265,9 @@ impl Driver {
             self.next_offset = batch.first_offset + batch.count();
             self.handle.events.remember(batch);
         }
+        if effects.carried_upto > 0 {
+            self.handle.events.carried(effects.carried_upto);
+        }
         self.handle.events.moved(&effects.moves);
         self.handle
             .events
@@ -322,6 +327,7 @@ impl Driver {
             (Waiter::DeadLetters(group, reply), outcome) => {
                 self.answer_dead_letters(group, reply, outcome);
             }
+            (Waiter::Retain(reply), outcome) => drop(reply.send(Ok(outcome))),
             (Waiter::Settle, Outcome::Settled) => {}
             (_, outcome) => unreachable!("apply answered a command of another kind: {outcome:?}"),
         }
