@@ -101,7 +101,8 @@ impl Client {
     }
 }
 
-fn succeeded(success: bool, error: String) -> Result<(), Error> {
+/// What an answer with its own success flag says.
+pub(crate) fn succeeded(success: bool, error: String) -> Result<(), Error> {
     if success {
         Ok(())
     } else {

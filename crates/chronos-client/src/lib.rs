@@ -57,11 +57,11 @@ mod unique;
 pub use address::{DEFAULT_PORT, InvalidAddress, endpoint_uri};
 pub use batch::{BatchOutcome, EventOutcome};
 pub use chronos_proto::cronos_db::{
-    ConsumerGroupMetadata, DeadLetter, DeadLetterFilter, DeadLetterState,
+    CompactRequest, ConsumerGroupMetadata, DeadLetter, DeadLetterFilter, DeadLetterState,
     DiscardDeadLettersRequest, DiscardDeadLettersResponse, EditDeadLetterRequest, Event,
     ListDeadLettersRequest, ListDeadLettersResponse, MetaEdit, PartitionInfo,
     RedriveDeadLettersRequest, RedriveProgress, ReplayEvent, ReplayOrder, ReplayRequest,
-    RepublishProgress, RepublishRequest, SchedulerStatus, WalStatus,
+    RepublishProgress, RepublishRequest, RetentionRequest, SchedulerStatus, WalStatus,
 };
 /// Requests and answers about scheduled events, as in `proto/cronos_db/schedule.proto`.
 pub mod schedule {
@@ -77,6 +77,7 @@ pub use client::Client;
 pub use error::Error;
 pub use event::{NewEvent, now_ms};
 pub use options::Options;
+pub use partitions::Freed;
 pub use producer::{Producer, ProducerOptions, Receipt};
 pub use publish::{IfPast, PublishOptions, Published};
 pub use replay::ReplayRange;

@@ -2,11 +2,21 @@
 
 use chronos_proto::cronos_db::partition_service_client::PartitionServiceClient;
 use chronos_proto::cronos_db::{
-    GetPartitionRequest, GetSchedulerStatusRequest, GetWalStatusRequest, ListPartitionsRequest,
-    PartitionInfo, SchedulerStatus, WalStatus,
+    CompactRequest, GetPartitionRequest, GetSchedulerStatusRequest, GetWalStatusRequest,
+    ListPartitionsRequest, PartitionInfo, RetentionRequest, SchedulerStatus, WalStatus,
 };
 
+use crate::groups::succeeded;
 use crate::{Client, Error};
+
+/// Space that became free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freed {
+    /// Segment files removed.
+    pub segments: i64,
+    /// Bytes freed.
+    pub bytes: i64,
+}
 
 impl Client {
     /// Describes every partition, by id.
@@ -76,6 +86,47 @@ impl Client {
             })
             .await?;
         Ok(answer.value)
+    }
+
+    /// Frees every full segment of a partition's log that holds anything which may go. Returns when
+    /// the space is free.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], and [`Error::Rejected`] with the reason when it did not come to its end.
+    pub async fn compact(&self, request: CompactRequest) -> Result<Freed, Error> {
+        let partition_id = u32::try_from(request.partition_id).ok();
+        let answer = self
+            .call(partition_id, |channel| async move {
+                PartitionServiceClient::new(channel).compact(request).await
+            })
+            .await?
+            .value;
+        succeeded(answer.success, answer.error)?;
+        Ok(Freed {
+            segments: answer.segments_compacted.into(),
+            bytes: answer.bytes_reclaimed,
+        })
+    }
+
+    /// Applies limits to a partition's log now. Returns when the space is free.
+    ///
+    /// # Errors
+    /// See [`Client::compact`].
+    pub async fn run_retention(&self, request: RetentionRequest) -> Result<Freed, Error> {
+        let partition_id = u32::try_from(request.partition_id).ok();
+        let answer = self
+            .call(partition_id, |channel| async move {
+                PartitionServiceClient::new(channel)
+                    .run_retention(request)
+                    .await
+            })
+            .await?
+            .value;
+        succeeded(answer.success, answer.error)?;
+        Ok(Freed {
+            segments: answer.segments_deleted.into(),
+            bytes: answer.bytes_freed,
+        })
     }
 }
 

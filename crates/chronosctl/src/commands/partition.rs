@@ -1,6 +1,8 @@
 //! `chronosctl partition`
 
-use chronos_client::{PartitionInfo, SchedulerStatus, WalStatus};
+use chronos_client::{
+    CompactRequest, Freed, PartitionInfo, RetentionRequest, SchedulerStatus, WalStatus,
+};
 use clap::Subcommand;
 use comfy_table::Table;
 use serde::Serialize;
@@ -9,7 +11,7 @@ use super::connect;
 use crate::cli::Connect;
 use crate::exit::Failure;
 use crate::printer::{Printer, table};
-use crate::when::show_time_ms;
+use crate::when::{parse_time_ms, show_time_ms};
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -26,8 +28,18 @@ const SCHEDULER_EXAMPLES: &str = "\
 Examples:
   chronosctl partition scheduler 0
   watch chronosctl partition scheduler 0";
+const COMPACT_EXAMPLES: &str = "\
+Examples:
+  chronosctl partition compact 0
+  chronosctl partition compact 0 --force             # also what retention would still keep
+  chronosctl partition compact 0 --before 2026-11-01T00:00:00Z";
+const RETAIN_EXAMPLES: &str = "\
+Examples:
+  chronosctl partition retain 0                       # as the node was told
+  chronosctl partition retain 0 --max-age-hours 6
+  chronosctl partition retain 0 --max-size-bytes 1000000000 --min-offset 500";
 
-/// Look at partitions, their logs and schedulers.
+/// Look at partitions, their logs and schedulers, and free space.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -50,6 +62,33 @@ enum Verb {
     Wal {
         /// Number of the partition.
         partition: u32,
+    },
+    /// Free the space of events that are over. What has not fired stays.
+    #[command(after_help = COMPACT_EXAMPLES)]
+    Compact {
+        /// Number of the partition.
+        partition: u32,
+        /// Only segments whose events were all published before this time.
+        #[arg(long, value_parser = parse_time_ms)]
+        before: Option<i64>,
+        /// Also what has fired less than the time ago for which events are kept.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Apply limits now. What has not fired stays.
+    #[command(after_help = RETAIN_EXAMPLES)]
+    Retain {
+        /// Number of the partition.
+        partition: u32,
+        /// Keep events this many hours after they fired.
+        #[arg(long, default_value_t = 0)]
+        max_age_hours: u16,
+        /// Keep at most this many bytes of log, if what is over can be given up for it.
+        #[arg(long, default_value_t = 0)]
+        max_size_bytes: u64,
+        /// Keep every event from this offset on.
+        #[arg(long, default_value_t = 0)]
+        min_offset: u64,
     },
     /// Describe what one partition has waiting.
     #[command(after_help = SCHEDULER_EXAMPLES)]
@@ -143,6 +182,27 @@ impl From<SchedulerStatus> for SchedulerView {
     }
 }
 
+/// Freed space in JSON and YAML.
+#[derive(Debug, Serialize)]
+struct FreedView {
+    segments: i64,
+    bytes: i64,
+}
+
+impl From<Freed> for FreedView {
+    fn from(freed: Freed) -> Self {
+        Self {
+            segments: freed.segments,
+            bytes: freed.bytes,
+        }
+    }
+}
+
+/// No partition has a number beyond the wire's range.
+fn wire_id(partition: u32) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
+}
+
 /// Runs the command.
 pub(crate) async fn run(args: Args, to: &Connect, printer: &Printer) -> Result<(), Failure> {
     let client = connect(to).await?;
@@ -160,6 +220,34 @@ pub(crate) async fn run(args: Args, to: &Connect, printer: &Printer) -> Result<(
         Verb::Wal { partition } => {
             let view = WalView::from(client.wal_status(partition).await?);
             printer.whole(&view, || wal_table(&view))?;
+        }
+        Verb::Compact {
+            partition,
+            before,
+            force,
+        } => {
+            let request = CompactRequest {
+                partition_id: wire_id(partition),
+                before_ts: before.unwrap_or(0),
+                force,
+            };
+            let view = FreedView::from(client.compact(request).await?);
+            printer.whole(&view, || freed_table(&view))?;
+        }
+        Verb::Retain {
+            partition,
+            max_age_hours,
+            max_size_bytes,
+            min_offset,
+        } => {
+            let request = RetentionRequest {
+                partition_id: wire_id(partition),
+                max_age_hours: max_age_hours.into(),
+                max_size_bytes: i64::try_from(max_size_bytes).unwrap_or(i64::MAX),
+                min_offset: i64::try_from(min_offset).unwrap_or(i64::MAX),
+            };
+            let view = FreedView::from(client.run_retention(request).await?);
+            printer.whole(&view, || freed_table(&view))?;
         }
         Verb::Scheduler { partition } => {
             let view = SchedulerView::from(client.scheduler_status(partition).await?);
@@ -188,6 +276,12 @@ fn list_table(partitions: &[PartitionView]) -> Table {
             show_bytes(partition.disk_usage_bytes),
         ]);
     }
+    table
+}
+
+fn freed_table(freed: &FreedView) -> Table {
+    let mut table = table(["SEGMENTS FREED", "SPACE FREED"]);
+    table.add_row([freed.segments.to_string(), show_bytes(freed.bytes)]);
     table
 }
 
