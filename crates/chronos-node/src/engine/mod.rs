@@ -9,6 +9,7 @@
 //! | `schedule.rs` | what falls due next |
 //! | `events.rs` | reading stored events |
 //! | `lookup.rs` | reading what decides about their order |
+//! | `pauses.rs` | what is paused, from the catalog to the drivers |
 //! | `machine.rs` | the state machines under the replication layer |
 //! | `checkpointer.rs` | saving state |
 //! | `credit.rs` | credit shared between partitions |
@@ -24,11 +25,13 @@ mod expiry;
 mod lookup;
 mod machine;
 mod message;
+mod pauses;
 mod schedule;
 
 pub use credit::Credit;
 pub use events::{Events, ReadError, StoredEvent};
 pub use message::{Answers, Expired, Handle, Join, Message, Publish, Refused, Replace};
+pub use pauses::Standing as PauseStanding;
 
 use crate::config::Config;
 use crate::delivery::{Policy, SessionId};
@@ -45,6 +48,7 @@ use chronos_wal::{Flusher, RealFiles, Wal};
 use driver::Driver;
 use machine::{CatalogMachine, PartitionMachine, SharedCatalog};
 use parking_lot::Mutex;
+use pauses::Pauses;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -76,6 +80,7 @@ pub struct Engine {
     rafts: Vec<Group<PartitionMachine>>,
     catalog: SharedCatalog,
     catalog_raft: Group<CatalogMachine>,
+    pauses: watch::Receiver<Arc<Pauses>>,
     store: RocksStore,
     /// Bytes of publishes that may be under way.
     inflight: Arc<Semaphore>,
@@ -128,7 +133,9 @@ impl Engine {
         let catalog = Arc::new(Mutex::new(Catalog::open(store.clone())?));
         let wal = opening.wal("catalog", u64::from(catalog::NUMBER))?;
         let raft_options = opening.raft("catalog");
-        let catalog_raft = Group::open(raft_options, wal, CatalogMachine(Arc::clone(&catalog)))
+        let (telling, pauses) = watch::channel(Arc::default());
+        let machine = CatalogMachine::new(Arc::clone(&catalog), telling);
+        let catalog_raft = Group::open(raft_options, wal, machine)
             .await
             .context("cannot open the catalog")?;
 
@@ -147,6 +154,7 @@ impl Engine {
                 options.clone(),
                 Arc::clone(metrics),
                 inbox,
+                pauses::Watch::new(pauses.clone()),
             ));
         }
         catalog_raft.lead().await?;
@@ -168,6 +176,7 @@ impl Engine {
             rafts,
             catalog,
             catalog_raft,
+            pauses,
             store,
             inflight: Arc::new(Semaphore::new(inflight_limit)),
             next_session: AtomicU64::new(clock::now_us() as u64),
