@@ -382,10 +382,11 @@ impl World {
                 .map(|(_, Dispatch { key, .. })| (key.due_ms, self.rank(key.offset), key.offset));
             assert!(ranks.is_sorted(), "{sent:?} out of order");
         }
+        // What was dropped may have let others of its key go in the same round.
+        self.check_dropped();
         for (session, dispatch) in sent {
             self.delivered(session, dispatch);
         }
-        self.check_dropped();
         assert_eq!(self.group.in_flight(), self.open.len());
         for (session, (credit, shared)) in &self.members {
             let held = self.open.values().filter(|open| open.session == *session);
