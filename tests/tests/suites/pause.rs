@@ -116,7 +116,10 @@ async fn a_held_group_gets_everything_in_due_order_when_it_goes_on_and_others_ne
 async fn a_held_topic_is_held_for_groups_that_come_later_and_others_go_on() {
     let (server, client) = serve(&[]).await;
     let pauses = pauses_of(&server);
-    let mut all = client.subscribe(subscription("all", "m", "")).await.unwrap();
+    let mut all = client
+        .subscribe(subscription("all", "m", ""))
+        .await
+        .unwrap();
     pause(&pauses, hold(topic("t"))).await;
     let mut late = client.subscribe(subscription("g", "m", "t")).await.unwrap();
     publish(&client, &["t1", "t2"], "t").await;
@@ -135,7 +138,12 @@ async fn what_is_dropped_is_settled_with_nobody_there_and_does_not_come_back() {
     let pauses = pauses_of(&server);
     // Two groups, and only one of them is paused; nobody is subscribed.
     for name in ["g", "h"] {
-        drop(client.subscribe(subscription(name, "m", "t")).await.unwrap());
+        drop(
+            client
+                .subscribe(subscription(name, "m", "t"))
+                .await
+                .unwrap(),
+        );
     }
     publish(&client, &["waits"], "t").await;
     pause(&pauses, dropping(group("g"))).await;
@@ -162,7 +170,12 @@ async fn what_is_dropped_is_settled_with_nobody_there_and_does_not_come_back() {
 async fn a_dropped_topic_is_dropped_for_a_group_of_all_topics_without_members() {
     let (server, client) = serve(&[]).await;
     let pauses = pauses_of(&server);
-    drop(client.subscribe(subscription("all", "m", "")).await.unwrap());
+    drop(
+        client
+            .subscribe(subscription("all", "m", ""))
+            .await
+            .unwrap(),
+    );
     pause(&pauses, dropping(topic("t"))).await;
     for n in 0..3 {
         publish(&client, &[&format!("u{n}")], "u").await;
@@ -171,7 +184,10 @@ async fn a_dropped_topic_is_dropped_for_a_group_of_all_topics_without_members() 
     dropped(&server, 3.0).await;
     assert!(resume(&pauses, topic("t")).await);
     publish(&client, &["t3"], "t").await;
-    let mut all = client.subscribe(subscription("all", "m", "")).await.unwrap();
+    let mut all = client
+        .subscribe(subscription("all", "m", ""))
+        .await
+        .unwrap();
     assert_eq!(ids(&all.take(4).await), ["u0", "u1", "u2", "t3"]);
 }
 
@@ -203,7 +219,12 @@ async fn a_pause_survives_kill_9_and_one_that_expired_meanwhile_does_not() {
     let (mut server, client) = serve(&[]).await;
     let pauses = pauses_of(&server);
     for name in ["g", "h"] {
-        drop(client.subscribe(subscription(name, "m", "t")).await.unwrap());
+        drop(
+            client
+                .subscribe(subscription(name, "m", "t"))
+                .await
+                .unwrap(),
+        );
     }
     let held = pause(&pauses, hold(group("g"))).await;
     let short = PauseRequest {
@@ -252,16 +273,30 @@ async fn a_pause_that_makes_no_sense_is_refused() {
 #[tokio::test]
 async fn chronosctl_pauses_lists_and_resumes() {
     let (server, _client) = serve(&[]).await;
-    let line = ["pause", "topic", "t", "--for", "1h", "--reason", "mail is down"];
+    let line = [
+        "pause",
+        "topic",
+        "t",
+        "--for",
+        "1h",
+        "--reason",
+        "mail is down",
+    ];
     let paused = json(&server, &line).await;
     assert_eq!(paused["while_paused"], "hold");
     json(&server, &["pause", "group", "g", "--drop"]).await;
     let listed = json(&server, &["pause", "list"]).await;
-    assert_eq!((&listed[0]["target"], &listed[0]["name"]), (&"topic".into(), &"t".into()));
+    assert_eq!(
+        (&listed[0]["target"], &listed[0]["name"]),
+        (&"topic".into(), &"t".into())
+    );
     assert_eq!(listed[0]["reason"], "mail is down");
     let lasts = listed[0]["until_ts"].as_i64().unwrap() - listed[0]["since_ts"].as_i64().unwrap();
     assert_eq!(lasts, 3_600_000);
-    assert_eq!((&listed[1]["while_paused"], &listed[1]["until_ts"]), (&"drop".into(), &0.into()));
+    assert_eq!(
+        (&listed[1]["while_paused"], &listed[1]["until_ts"]),
+        (&"drop".into(), &0.into())
+    );
     for was_paused in [true, false] {
         let resumed = json(&server, &["resume", "group", "g"]).await;
         assert_eq!(resumed["was_paused"], was_paused);
