@@ -222,6 +222,7 @@ mod tests {
             assert_eq!(name.ends_with("_total"), is_counter, "{name}");
             assert!(definition.help.len() > 3 && definition.help.ends_with('.'));
             let bounded = [
+                "target",
                 "partition",
                 "outcome",
                 "reason",
