@@ -576,6 +576,8 @@ mod model;
 #[cfg(test)]
 mod ordered;
 #[cfg(test)]
+mod paused_tests;
+#[cfg(test)]
 mod redrive_tests;
 #[cfg(test)]
 mod tests;
