@@ -7,6 +7,7 @@
 //!   ├─ Subscription ──► Delivery ──► AckHandle
 //!   ├─ replay                      stored events, read again
 //!   ├─ scheduled, cancel, …        what is scheduled, and changing it
+//!   ├─ pause, resume, pauses       stopping deliveries for a while
 //!   ├─ dead letters                looking, editing, redriving
 //!   └─ groups, partitions          looking and managing
 //! ```
@@ -44,6 +45,7 @@ mod groups;
 mod nodes;
 mod options;
 mod partitions;
+mod pauses;
 mod producer;
 mod publish;
 mod replay;
@@ -72,6 +74,11 @@ pub mod schedule {
         PendingByTimeRequest, PendingByTimeResponse, PendingFilter, RescheduleMatchingRequest,
         RescheduleRequest, ScheduleOutcome, ScheduleResponse, ScheduleState, ScheduledEvent,
     };
+}
+/// Requests and answers about pauses, as in `proto/cronos_db/pause.proto`.
+pub mod pause {
+    pub use chronos_proto::cronos_db::pause_target::Target;
+    pub use chronos_proto::cronos_db::{PauseInfo, PauseRequest, PauseTarget, WhilePaused};
 }
 pub use client::Client;
 pub use error::Error;

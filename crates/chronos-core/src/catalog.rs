@@ -1,7 +1,12 @@
 //! The catalog: what the cluster knows apart from events. One replicated log of its own.
 //!
 //! It holds the consumer groups that were created or subscribed to. Their progress is not here: it
-//! belongs to the partitions. The whole catalog is small, so each entry saves it whole.
+//! belongs to the partitions. And it holds what is paused. The whole catalog is small, so each entry
+//! saves it whole.
+
+mod pauses;
+
+pub use pauses::{Pause, Pauses, Target, WhilePaused};
 
 use crate::command::DecodeError;
 use crate::keys::meta::{Kind, key};
@@ -54,6 +59,20 @@ pub enum Command {
         /// The leader's clock, Unix milliseconds.
         now_ms: i64,
     },
+    /// A topic or a group is paused, or paused differently.
+    Pause {
+        /// What.
+        target: Target,
+        /// How.
+        pause: Pause,
+    },
+    /// A topic or a group is not paused any more.
+    Resume {
+        /// What.
+        target: Target,
+        /// The leader's clock, Unix milliseconds.
+        now_ms: i64,
+    },
 }
 
 /// Outcome of a change.
@@ -63,7 +82,7 @@ pub enum Outcome {
     Done,
     /// The group to create exists.
     Exists,
-    /// The group to change does not exist.
+    /// The group to change does not exist, or what to resume is not paused.
     NotFound,
 }
 
@@ -88,6 +107,10 @@ impl Command {
                 out.push(2);
                 put_bytes(&mut out, name.as_bytes());
                 put_i64(&mut out, *now_ms);
+            }
+            Command::Pause { target, pause } => pauses::encode_pause(&mut out, target, pause),
+            Command::Resume { target, now_ms } => {
+                pauses::encode_resume(&mut out, target, *now_ms);
             }
         }
         out
@@ -122,6 +145,8 @@ impl Command {
                 name,
                 now_ms: take_i64(input)?,
             }),
+            pauses::PAUSE => pauses::decode_pause(name, input),
+            pauses::RESUME => pauses::decode_resume(name, input),
             other => Err(DecodeError::Kind(other as u8)),
         }
     }
@@ -165,6 +190,7 @@ pub struct Catalog<S> {
     applied: Option<LogPosition>,
     membership: Vec<u8>,
     groups: BTreeMap<String, GroupInfo>,
+    pauses: Pauses,
 }
 
 impl<S: Store> Catalog<S> {
@@ -174,6 +200,7 @@ impl<S: Store> Catalog<S> {
             applied: None,
             membership: Vec::new(),
             groups: BTreeMap::new(),
+            pauses: Pauses::new(),
             store: store.clone(),
         };
         if let Some(value) = store.get(Family::Meta, &key(NUMBER, Kind::Partition, 0))? {
@@ -214,6 +241,8 @@ impl<S: Store> Catalog<S> {
                     Outcome::Done
                 }
             },
+            Command::Pause { target, pause } => self.pause(target, pause),
+            Command::Resume { target, now_ms } => self.resume(&target, now_ms),
         };
         self.applied = Some(position);
         self.save()?;
@@ -269,6 +298,10 @@ impl<S: Store> Catalog<S> {
                 group.rebalanced_ms,
             );
         }
+        if !self.pauses.is_empty() {
+            put_u64(&mut out, pauses::PAUSE);
+            put_bytes(&mut out, &pauses::encode_all(&self.pauses));
+        }
         let mut writes = WriteBatch::default();
         writes.put(Family::Meta, key(NUMBER, Kind::Partition, 0), out);
         self.store.write(&writes)
@@ -286,6 +319,13 @@ impl<S: Store> Catalog<S> {
             let name = take_string(input)?;
             let group = take_group(input)?;
             self.groups.insert(name, group);
+        }
+        // Sections that are there when there is something in them: a number and its bytes.
+        while !input.is_empty() {
+            match take_u64(input)? {
+                pauses::PAUSE => self.pauses = pauses::decode_all(take_bytes(input)?)?,
+                _ => return Err(Malformed),
+            }
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use crate::engine::{Engine, clock};
 use crate::metrics::Metrics;
+use chronos_core::catalog::Target;
 use std::sync::Arc;
 
 /// Brings the gauges up to date at every scrape.
@@ -42,6 +43,11 @@ fn observe(engine: &Engine, metrics: &Metrics) {
     }
     metrics.group_members.set(members as i64);
     metrics.consumer_groups.set(engine.groups().len() as i64);
+    let pauses = engine.pauses();
+    let topics = (pauses.iter()).filter(|paused| matches!(paused.target, Target::Topic(_)));
+    let topics = topics.count();
+    metrics.paused_topics.set(topics as i64);
+    metrics.paused_groups.set((pauses.len() - topics) as i64);
     let free = engine.inflight().available_permits() as i64;
     metrics
         .publish_inflight_bytes

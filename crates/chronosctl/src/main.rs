@@ -69,6 +69,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Schedule(args) => commands::schedule::run(args, &cli.connect, &printer).await,
         Command::Dlq(args) => commands::dlq::run(args, &cli.connect, &printer).await,
         Command::Group(args) => commands::group::run(args, &cli.connect, &printer).await,
+        Command::Pause(args) => commands::pause::run(args, &cli.connect, &printer).await,
+        Command::Resume(args) => commands::pause::resume(args, &cli.connect, &printer).await,
         Command::Partition(args) => commands::partition::run(args, &cli.connect, &printer).await,
         Command::Health(args) => commands::health::run(args, &cli.connect, &printer).await,
         Command::Load(args) => load::run(args).await.map_err(Failure::Other),

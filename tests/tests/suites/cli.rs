@@ -35,7 +35,7 @@ async fn fails(server: &Server, args: &[&str], code: i32) {
     assert!(!text.trim().is_empty(), "{args:?} says why");
 }
 
-async fn json(server: &Server, args: &[&str]) -> Value {
+pub(crate) async fn json(server: &Server, args: &[&str]) -> Value {
     let args: Vec<&str> = args.iter().copied().chain(["-o", "json"]).collect();
     let output = run(server, &args).await;
     assert!(output.status.success(), "{args:?}: {output:?}");

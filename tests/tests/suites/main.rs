@@ -7,6 +7,7 @@
 //! | `bad_input` | a clear error, and nothing changed |
 //! | `delivery` | groups, credits, acks, retries, dead letters, takeover |
 //! | `dead_letters` | listing, editing, redriving and discarding what groups gave up on |
+//! | `pause` | topics and groups held and dropped, for a while and across restarts |
 //! | `replay` | replays by offset, schedule and fire time, and republishing |
 //! | `retention` | the log's beginning goes; what somebody needs does not |
 //! | `recovery` | kill -9, restarts, graceful stops, refused directories |
@@ -22,6 +23,7 @@ mod dead_letters;
 mod delivery;
 mod grpcurl;
 mod mutants;
+mod pause;
 mod predecessor;
 mod recovery;
 mod replay;

@@ -10,10 +10,12 @@
 
 mod feed;
 mod group;
+mod pause;
 mod stretch;
 
 pub use feed::Feed;
 pub use group::{Ack, AckRun, Group, Lookup, Policy, Wish};
+pub use pause::{Pause, PausedTopic, WhilePaused};
 pub use stretch::Stretch;
 
 use chronos_core::types::DueKey;

@@ -1,7 +1,7 @@
 //! Events that a group has taken from the feed and that lie next to each other.
 
 use chronos_core::command::publish::MAX_PRIORITY;
-use chronos_core::types::DueKey;
+use chronos_core::types::{DueKey, TopicNumber};
 
 /// Events with one due time and neighbouring offsets, and the key that came before them in the
 /// group's order.
@@ -17,6 +17,8 @@ pub struct Stretch {
     pub count: u64,
     /// The key before the first: settling the first settles everything above it.
     pub before: DueKey,
+    /// Their topic.
+    pub topic: TopicNumber,
 }
 
 impl Stretch {
@@ -73,6 +75,7 @@ mod tests {
             first_offset: 4,
             count: 2,
             before: DueKey::new(9, 30),
+            topic: 0,
         };
         let (first, rest) = stretch.split_first();
         assert_eq!(first, (DueKey::new(10, 4), DueKey::new(9, 30)));

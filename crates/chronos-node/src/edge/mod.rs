@@ -5,6 +5,7 @@
 //! | `event_service.rs` | EventService; the calls are in `publish.rs`, `subscribe.rs`, `ack.rs`, `replay/` |
 //! | `group_service.rs` | ConsumerGroupService |
 //! | `partition_service.rs` | PartitionService |
+//! | `pause_service.rs` | PauseService |
 //! | `dead_letters/` | DeadLetterService |
 //! | `schedule/` | ScheduleService |
 //! | `not_built.rs` | services that are not built yet |
@@ -22,6 +23,7 @@ mod not_built;
 mod outgoing;
 mod partition_service;
 mod past;
+mod pause_service;
 mod publish;
 mod replay;
 mod schedule;
@@ -38,6 +40,7 @@ use chronos_proto::server::cross_region_service_server::CrossRegionServiceServer
 use chronos_proto::server::dead_letter_service_server::DeadLetterServiceServer;
 use chronos_proto::server::event_service_server::EventServiceServer;
 use chronos_proto::server::partition_service_server::PartitionServiceServer;
+use chronos_proto::server::pause_service_server::PauseServiceServer;
 use chronos_proto::server::raft_service_server::RaftServiceServer;
 use chronos_proto::server::replay_service_server::ReplayServiceServer;
 use chronos_proto::server::replication_service_server::ReplicationServiceServer;
@@ -94,6 +97,8 @@ pub async fn serve(
     let publisher = publish::Publisher::new(Arc::clone(engine), Arc::clone(metrics), config);
     let replays = ReplayServiceServer::new(replay::Republisher::new(engine, publisher));
     serving(&health, &replays).await;
+    let pauses = PauseServiceServer::new(pause_service::PauseCalls(Arc::clone(engine)));
+    serving(&health, &pauses).await;
 
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -120,6 +125,7 @@ pub async fn serve(
         .add_service(schedules)
         .add_service(letters)
         .add_service(replays)
+        .add_service(pauses)
         .add_service(ReplicationServiceServer::new(NotBuilt))
         .add_service(RaftServiceServer::new(NotBuilt))
         .add_service(CrossRegionServiceServer::new(NotBuilt))

@@ -82,4 +82,12 @@ impl Lookup for Events {
         });
         keys
     }
+
+    fn topic(&self, offset: u64) -> Option<Vec<u8>> {
+        let mut topic = None;
+        self.read(&[offset], &mut |_, read| {
+            topic = read.ok().map(|event| event.topic().to_vec());
+        });
+        topic
+    }
 }

@@ -1,5 +1,6 @@
 //! The state machines as the replication layer drives them.
 
+use super::pauses::Pauses;
 use crate::metrics::Metrics;
 use bytes::Bytes;
 use chronos_core::catalog::{self, Catalog};
@@ -9,6 +10,7 @@ use chronos_store::RocksStore;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::watch;
 
 /// A partition's state, shared between the replication layer, which alone changes it, and readers.
 pub type SharedPartition = Arc<Mutex<Partition<RocksStore>>>;
@@ -79,28 +81,52 @@ impl Machine for PartitionMachine {
 }
 
 /// Applies the catalog's entries.
-pub struct CatalogMachine(pub SharedCatalog);
+pub struct CatalogMachine {
+    catalog: SharedCatalog,
+    pauses: watch::Sender<Arc<Pauses>>,
+}
+
+impl CatalogMachine {
+    /// Drives this catalog, and tells what it pauses.
+    pub fn new(catalog: SharedCatalog, pauses: watch::Sender<Arc<Pauses>>) -> Self {
+        let machine = Self { catalog, pauses };
+        machine.tell_pauses(machine.catalog.lock().pauses());
+        machine
+    }
+
+    fn tell_pauses(&self, pauses: &catalog::Pauses) {
+        self.pauses.send_if_modified(|told| {
+            let news = !told.is(pauses);
+            if news {
+                *told = Arc::new(told.after(pauses));
+            }
+            news
+        });
+    }
+}
 
 impl Machine for CatalogMachine {
     type Response = catalog::Outcome;
 
     fn applied(&self) -> Applied {
-        let catalog = self.0.lock();
+        let catalog = self.catalog.lock();
         applied(catalog.applied(), catalog.membership())
     }
 
     fn apply(&mut self, log_id: LogId, command: Bytes) -> Result<catalog::Outcome, MachineError> {
-        self.0
-            .lock()
-            .apply(position(log_id), &command)
-            .map_err(MachineError::new)
+        let mut catalog = self.catalog.lock();
+        let outcome = (catalog.apply(position(log_id), &command)).map_err(MachineError::new)?;
+        self.tell_pauses(catalog.pauses());
+        Ok(outcome)
     }
 
     fn apply_blank(&mut self, log_id: LogId) {
-        self.0.lock().apply_blank(position(log_id));
+        self.catalog.lock().apply_blank(position(log_id));
     }
 
     fn apply_membership(&mut self, log_id: LogId, membership: Vec<u8>) {
-        self.0.lock().apply_membership(position(log_id), membership);
+        self.catalog
+            .lock()
+            .apply_membership(position(log_id), membership);
     }
 }

@@ -9,6 +9,7 @@
 //! | `schedule.rs` | what falls due next |
 //! | `events.rs` | reading stored events |
 //! | `lookup.rs` | reading what decides about their order |
+//! | `pauses.rs` | what is paused, from the catalog to the drivers |
 //! | `machine.rs` | the state machines under the replication layer |
 //! | `checkpointer.rs` | saving state |
 //! | `credit.rs` | credit shared between partitions |
@@ -26,6 +27,7 @@ mod expiry;
 mod lookup;
 mod machine;
 mod message;
+mod pauses;
 pub mod retention;
 mod saves;
 mod schedule;
@@ -33,6 +35,7 @@ mod schedule;
 pub use credit::Credit;
 pub use events::{Events, ReadError, StoredEvent};
 pub use message::{Answers, Expired, Handle, Join, Message, Publish, Refused, Replace};
+pub use pauses::Standing as PauseStanding;
 
 use crate::config::Config;
 use crate::delivery::{Policy, SessionId};
@@ -49,6 +52,7 @@ use chronos_wal::{Flusher, RealFiles, Wal};
 use driver::Driver;
 use machine::{CatalogMachine, PartitionMachine, SharedCatalog};
 use parking_lot::Mutex;
+use pauses::Pauses;
 use retention::Retention;
 use saves::Saves;
 use std::collections::BTreeMap;
@@ -82,6 +86,7 @@ pub struct Engine {
     rafts: Vec<Group<PartitionMachine>>,
     catalog: SharedCatalog,
     catalog_raft: Group<CatalogMachine>,
+    pauses: watch::Receiver<Arc<Pauses>>,
     store: RocksStore,
     /// Bytes of publishes that may be under way.
     inflight: Arc<Semaphore>,
@@ -135,7 +140,9 @@ impl Engine {
         let catalog = Arc::new(Mutex::new(Catalog::open(store.clone())?));
         let wal = opening.wal("catalog", u64::from(catalog::NUMBER))?;
         let raft_options = opening.raft("catalog");
-        let catalog_raft = Group::open(raft_options, wal, CatalogMachine(Arc::clone(&catalog)))
+        let (telling, pauses) = watch::channel(Arc::default());
+        let machine = CatalogMachine::new(Arc::clone(&catalog), telling);
+        let catalog_raft = Group::open(raft_options, wal, machine)
             .await
             .context("cannot open the catalog")?;
 
@@ -154,6 +161,7 @@ impl Engine {
                 options.clone(),
                 Arc::clone(metrics),
                 inbox,
+                pauses::Watch::new(pauses.clone()),
             ));
         }
         catalog_raft.lead().await?;
@@ -194,6 +202,7 @@ impl Engine {
             rafts,
             catalog,
             catalog_raft,
+            pauses,
             store,
             inflight: Arc::new(Semaphore::new(inflight_limit)),
             retention,

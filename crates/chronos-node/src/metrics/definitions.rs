@@ -152,6 +152,8 @@ metrics! {
             "Events that went to a group's dead letters after their last attempt.";
         EVENTS_EXPIRED: Counter, "chronos_events_expired_total", ["partition"],
             "Events settled undelivered because their expires_at had passed or retention had removed them, once for each group.";
+        EVENTS_DROPPED: Counter, "chronos_events_dropped_total", ["partition", "reason"],
+            "Events settled undelivered, once for each group, by reason: paused (they fell due or waited while a pause with DROP held).";
         EVENTS_CANCELLED: Counter, "chronos_events_cancelled_total", ["partition"],
             "Scheduled events that were cancelled.";
         EVENTS_RESCHEDULED: Counter, "chronos_events_rescheduled_total", ["partition"],
@@ -168,6 +170,8 @@ metrics! {
             "Consumer groups.";
         GROUP_MEMBERS: Gauge, "chronos_group_members", [],
             "Members of all consumer groups that are connected.";
+        PAUSES: Gauge, "chronos_pauses", ["target"],
+            "Pauses that hold now, by what they pause: topic or group.";
         SUBSCRIPTIONS: Gauge, "chronos_subscriptions", [],
             "Open Subscribe streams.";
     }
@@ -226,6 +230,7 @@ mod tests {
             assert_eq!(name.ends_with("_total"), is_counter, "{name}");
             assert!(definition.help.len() > 3 && definition.help.ends_with('.'));
             let bounded = [
+                "target",
                 "partition",
                 "outcome",
                 "reason",

@@ -62,6 +62,10 @@ pub struct Metrics {
     pub consumer_groups: IntGauge,
     /// Connected members of all groups.
     pub group_members: IntGauge,
+    /// Topics that are paused.
+    pub paused_topics: IntGauge,
+    /// Groups that are paused.
+    pub paused_groups: IntGauge,
     /// Open Subscribe streams.
     pub subscriptions: IntGauge,
     /// Cached blocks of the index.
@@ -90,6 +94,7 @@ impl Metrics {
         let registry = Registry::new();
         let register = Register(&registry);
         let requests = register.counters(&define::PUBLISH_REQUESTS);
+        let pauses = register.gauges(&define::PAUSES);
         let rejected = register.counters(&define::PUBLISH_REJECTED);
         register
             .gauges(&define::BUILD_INFO)
@@ -112,6 +117,8 @@ impl Metrics {
             delivery_inflight_bytes: register.gauge(&define::DELIVERY_INFLIGHT_BYTES),
             consumer_groups: register.gauge(&define::CONSUMER_GROUPS),
             group_members: register.gauge(&define::GROUP_MEMBERS),
+            paused_topics: pauses.with_label_values(&["topic"]),
+            paused_groups: pauses.with_label_values(&["group"]),
             subscriptions: register.gauge(&define::SUBSCRIPTIONS),
             store_block_cache_bytes: register.gauge(&define::STORE_BLOCK_CACHE_BYTES),
             partitions: partition::Families::new(&register),

@@ -66,6 +66,7 @@ partition_metrics! {
     retried: IntCounter from IntCounterVec, counters(EVENTS_RETRIED), "Deliveries after the first attempt.";
     dead_lettered: IntCounter from IntCounterVec, counters(EVENTS_DEAD_LETTERED), "Events moved to dead letters.";
     expired: IntCounter from IntCounterVec, counters(EVENTS_EXPIRED), "Events that expired.";
+    dropped_paused: IntCounter from IntCounterVec, counters(EVENTS_DROPPED) = "paused", "Events dropped by a pause.";
     cancelled: IntCounter from IntCounterVec, counters(EVENTS_CANCELLED), "Events cancelled.";
     rescheduled: IntCounter from IntCounterVec, counters(EVENTS_RESCHEDULED), "Events moved to another time.";
     fired_by_hand: IntCounter from IntCounterVec, counters(EVENTS_FIRED_BY_REQUEST), "Events fired by request.";

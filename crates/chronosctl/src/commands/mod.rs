@@ -5,6 +5,7 @@ pub(crate) mod dlq;
 pub(crate) mod group;
 pub(crate) mod health;
 pub(crate) mod partition;
+pub(crate) mod pause;
 pub(crate) mod publish;
 pub(crate) mod replay;
 pub(crate) mod schedule;

@@ -21,6 +21,7 @@ impl Group {
                 self.in_flight.remove(&ack.key.offset);
                 self.give_back(in_flight.session, Some(ack.key.offset));
                 if self.redrives.settle(ack.key) {
+                    self.release_lane(ack.key.offset);
                     return AckOutcome::Settled;
                 }
                 let before = if mutant!("settle-past-gap") {
@@ -54,6 +55,7 @@ impl Group {
             let holds = |stretch: &Stretch| stretch.first() <= key && key <= stretch.last();
             let waits = self.past.contains_key(&key.offset)
                 || self.ready.iter().any(holds)
+                || self.paused.holds(key)
                 // Ready, or behind another one of its key.
                 || self.lanes.as_ref().is_some_and(|lanes| lanes.knows(key.offset))
                 // What is not failed and still delayed waits for its time.
@@ -74,17 +76,22 @@ impl Group {
         if !self.past.is_empty() {
             self.past.remove(&key.offset);
         }
-        if let Some(lanes) = &mut self.lanes
-            && let Some(next) = lanes.release(key.offset)
-        {
-            self.ready.push_front(next);
-        }
+        self.release_lane(key.offset);
         if mutant!("settle-not-logged") {
             return;
         }
         match self.unsaved.stretches.last_mut() {
             Some((_, to)) if *to == before => *to = key,
             _ => self.unsaved.stretches.push((before, key)),
+        }
+    }
+
+    /// An event is done with: the next of its key may go.
+    pub(super) fn release_lane(&mut self, offset: u64) {
+        if let Some(lanes) = &mut self.lanes
+            && let Some(next) = lanes.release(offset)
+        {
+            self.ready.push_front(next);
         }
     }
 
@@ -120,7 +127,10 @@ impl Group {
         }
         self.unsaved.failures.push(Failure { key, failures });
         let wait_ms = millis(self.policy.backoff).saturating_mul(i64::from(failures));
-        let stretch = stretch_of_one(key.due_ms, key.offset, in_flight.before);
+        let stretch = Stretch {
+            topic: in_flight.topic,
+            ..stretch_of_one(key.due_ms, key.offset, in_flight.before)
+        };
         self.delay(stretch, now_ms.saturating_add(wait_ms));
         AckOutcome::Retry
     }

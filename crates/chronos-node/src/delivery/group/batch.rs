@@ -49,8 +49,9 @@ impl Group {
                 returned = (Some(in_flight.session), 0);
             }
             returned.1 += 1;
-            if !self.redrives.settle(key) {
-                self.settle(key, in_flight.before);
+            match self.redrives.settle(key) {
+                true => self.release_lane(key.offset),
+                false => self.settle(key, in_flight.before),
             }
         }
         let last = run.first.offset.saturating_add(run.count.saturating_sub(1));

@@ -11,6 +11,7 @@ pub(super) struct Known {
     pub(super) prioritized: BTreeSet<TopicNumber>,
     pub(super) priorities: BTreeMap<u64, u8>,
     pub(super) keys: BTreeMap<u64, u64>,
+    pub(super) topics: BTreeMap<u64, Vec<u8>>,
     /// Events that were looked at.
     pub(super) looked: Cell<u64>,
 }
@@ -30,5 +31,9 @@ impl Lookup for Known {
         self.looked.set(self.looked.get() + offsets.len() as u64);
         let of = |offset: &u64| self.keys.get(offset).copied().unwrap_or(*offset);
         offsets.iter().map(of).collect()
+    }
+
+    fn topic(&self, offset: u64) -> Option<Vec<u8>> {
+        self.topics.get(&offset).cloned()
     }
 }

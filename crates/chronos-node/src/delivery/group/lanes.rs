@@ -101,6 +101,18 @@ impl Lanes {
         self.keys.remove(&offset);
     }
 
+    /// Takes out those that wait and of which this is true.
+    pub(super) fn take_waiting(&mut self, of: impl Fn(&Stretch) -> bool) -> Vec<Stretch> {
+        let mut taken = Vec::new();
+        for lane in self.lanes.values_mut() {
+            let (gone, kept) = std::mem::take(&mut lane.waiting).into_iter().partition(&of);
+            lane.waiting = kept;
+            taken.append(&mut Vec::from(gone));
+        }
+        self.waiting -= taken.len() as u64;
+        taken
+    }
+
     /// Key order is over: everything that waits, lane by lane.
     pub(super) fn dissolve(self) -> impl Iterator<Item = Stretch> {
         (self.lanes.into_values()).flat_map(|lane| lane.waiting)

@@ -4,6 +4,7 @@ mod answers;
 mod batch;
 mod lanes;
 mod order;
+mod paused;
 
 pub use batch::AckRun;
 pub use order::{Lookup, Wish};
@@ -19,6 +20,7 @@ use chronos_core::store::{Store, StoreError};
 use chronos_core::types::{DueKey, GroupNumber, TopicNumber};
 use hashbrown::{HashMap, HashSet};
 use lanes::Lanes;
+use paused::Paused;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -75,6 +77,8 @@ pub struct Counts {
     pub timed_out: u64,
     /// Events given up.
     pub dead: u64,
+    /// Events settled undelivered because of a pause.
+    pub dropped: u64,
 }
 
 #[derive(Debug)]
@@ -91,6 +95,7 @@ struct InFlight {
     before: DueKey,
     session: SessionId,
     attempt: u32,
+    topic: TopicNumber,
 }
 
 /// What happened to an event that was delivered before and is not settled.
@@ -134,6 +139,7 @@ pub struct Group {
     taken: u32,
     /// While a member asks for key order.
     lanes: Option<Lanes>,
+    paused: Paused,
     unsaved: Settle,
     counts: Counts,
 }
@@ -180,6 +186,7 @@ impl Group {
             next_member: 0,
             taken: 0,
             lanes: None,
+            paused: Paused::default(),
             unsaved: Settle {
                 group: number,
                 ..Settle::default()
@@ -222,6 +229,7 @@ impl Group {
             }
             return;
         }
+        self.paused.unswept = true;
         returned.sort_unstable_by_key(|(offset, in_flight)| (in_flight.due_ms, *offset));
         for (offset, in_flight) in returned.into_iter().rev() {
             let key = DueKey::new(in_flight.due_ms, offset);
@@ -229,8 +237,10 @@ impl Group {
                 true => self.redrives.lost(key, in_flight.attempt),
                 false => self.past.entry(offset).or_default().deliveries = in_flight.attempt,
             }
-            self.ready
-                .push_front(stretch_of_one(in_flight.due_ms, offset, in_flight.before));
+            self.ready.push_front(Stretch {
+                topic: in_flight.topic,
+                ..stretch_of_one(in_flight.due_ms, offset, in_flight.before)
+            });
         }
     }
 
@@ -243,7 +253,7 @@ impl Group {
     pub fn waiting(&self) -> u64 {
         let in_lanes = self.lanes.as_ref().map_or(0, Lanes::waiting);
         let ready: u64 = self.ready.iter().map(|stretch| stretch.count).sum();
-        ready + self.delayed_events + in_lanes
+        ready + self.delayed_events + in_lanes + self.paused.events()
     }
 
     /// What happened since the last call.
@@ -267,12 +277,21 @@ impl Group {
         send: &mut dyn FnMut(SessionId, Dispatch),
     ) -> Result<(), StoreError> {
         self.begin_key_order(lookup);
+        if !self.paused.is_idle() && !self.heed_pause(now_ms, feed, topics, lookup)? {
+            return Ok(());
+        }
         while self.has_credit() {
             self.wake(now_ms);
             if self.ready.is_empty() && !self.fetch(now_ms, feed, topics, lookup)? {
-                return Ok(());
+                break;
             }
             self.hand_out(now_ms, lookup, send);
+        }
+        if self.paused.is_partial() {
+            self.drop_ahead(now_ms, feed, lookup)?;
+        }
+        if self.has_credit() {
+            return Ok(());
         }
         let drops = if self.members.is_empty() {
             mutant!("drop-no-subscriber")
@@ -296,6 +315,7 @@ impl Group {
             if let Some(Reverse((_, stretch))) = self.delayed.pop() {
                 self.delayed_events -= stretch.count;
                 self.ready.push_back(stretch);
+                self.paused.unswept = true;
             }
         }
     }
@@ -308,8 +328,7 @@ impl Group {
         topics: usize,
         lookup: &impl Lookup,
     ) -> Result<bool, StoreError> {
-        let in_lanes = self.lanes.as_ref().map_or(0, Lanes::waiting);
-        if self.delayed_events + in_lanes >= MOST_DELAYED || self.read >= feed.horizon() {
+        if self.is_full() || self.read >= feed.horizon() {
             return Ok(false);
         }
         let runs = match self.topic {
@@ -348,6 +367,7 @@ impl Group {
             first_offset: run.first_offset + skipped,
             count: run.count - skipped,
             before: std::mem::replace(&mut self.last, run.last()),
+            topic: run.topic,
         };
         let ranked = lookup.has_priorities(run.topic);
         if ranked {
@@ -374,6 +394,7 @@ impl Group {
             } else {
                 let one = Stretch {
                     rank: part.rank,
+                    topic: part.topic,
                     ..stretch_of_one(key.due_ms, key.offset, before)
                 };
                 self.wait(one, ready_ms, now_ms);
@@ -383,10 +404,12 @@ impl Group {
     }
 
     fn wait(&mut self, stretch: Stretch, ready_ms: i64, now_ms: i64) {
-        if ready_ms <= now_ms {
-            self.ready.push_back(stretch);
-        } else {
+        if ready_ms > now_ms {
             self.delay(stretch, ready_ms);
+        } else if let Some(counter) = self.paused.drops(stretch.topic) {
+            self.drop_stretch(stretch, &counter);
+        } else {
+            self.ready.push_back(stretch);
         }
     }
 
@@ -402,7 +425,13 @@ impl Group {
         send: &mut dyn FnMut(SessionId, Dispatch),
     ) {
         let deadline_ms = now_ms.saturating_add(millis(self.policy.ack_timeout));
-        while let Some(stretch) = self.ready.pop_front() {
+        while let Some(mut stretch) = self.ready.pop_front() {
+            if self.paused.is_partial() {
+                match self.detain(stretch, lookup) {
+                    Some(free) => stretch = free,
+                    None => continue,
+                }
+            }
             if self.lanes.is_some() {
                 match self.hand_out_by_key(stretch, deadline_ms, lookup, send) {
                     true => continue,
@@ -421,20 +450,21 @@ impl Group {
                     self.ready.push_front(stretch);
                     return;
                 };
-                self.send_one(session, key, before, deadline_ms, send);
+                self.send_one(session, stretch, deadline_ms, send);
                 rest = tail;
             }
         }
     }
 
+    /// Sends the first of a stretch.
     fn send_one(
         &mut self,
         session: SessionId,
-        key: DueKey,
-        before: DueKey,
+        stretch: Stretch,
         deadline_ms: i64,
         send: &mut dyn FnMut(SessionId, Dispatch),
     ) {
+        let ((key, before), _) = stretch.split_first();
         let deliveries = match self.past.is_empty() {
             true => 0,
             false => self.past.get(&key.offset).map_or(0, |past| past.deliveries),
@@ -454,6 +484,7 @@ impl Group {
                 before,
                 session,
                 attempt,
+                topic: stretch.topic,
             },
         );
         self.deadlines.push_back((deadline_ms, key.offset, attempt));
@@ -485,15 +516,13 @@ impl Group {
 
     /// When the group next needs attention though nothing happens, Unix milliseconds.
     pub fn next_wake_ms(&self) -> Option<i64> {
-        let delayed = match self.has_credit() {
+        let delayed = match self.paused.moves(self.has_credit()) {
             true => self.delayed.peek().map(|Reverse((at_ms, _))| *at_ms),
             false => None,
         };
         let deadline = self.deadlines.front().map(|(at_ms, ..)| *at_ms);
-        match (delayed, deadline) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let to_drop = self.paused.wake_ms();
+        [delayed, deadline, to_drop].into_iter().flatten().min()
     }
 
     /// Progress to put into the log, if any.
@@ -520,6 +549,7 @@ fn stretch_of_one(due_ms: i64, offset: u64, before: DueKey) -> Stretch {
         first_offset: offset,
         count: 1,
         before,
+        topic: 0,
     }
 }
 
@@ -545,6 +575,8 @@ mod known;
 mod model;
 #[cfg(test)]
 mod ordered;
+#[cfg(test)]
+mod paused_tests;
 #[cfg(test)]
 mod redrive_tests;
 #[cfg(test)]

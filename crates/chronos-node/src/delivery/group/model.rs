@@ -1,7 +1,9 @@
 //! Random lives of one group against what its consumers know: publishes, members that come and go,
-//! events with keys and priorities, answers right, late and repeated, one by one and in runs, time-outs, progress on its way to the log, and restarts that
+//! events with keys and priorities, pauses, answers right, late and repeated, one by one and in runs, time-outs, progress on its way to the log, and restarts that
 //! lose what is not in it.
 
+mod end;
+mod pauses;
 mod steps;
 
 use super::known::Known;
@@ -74,10 +76,11 @@ struct World {
     ended: BTreeSet<DueKey>,
     greatest_first: DueKey,
     /// The same for each key.
-    greatest_of_key: BTreeMap<u64, DueKey>,
+    greatest_of_key: BTreeMap<(u64, Option<TopicNumber>), DueKey>,
     ever_keyed: bool,
     /// Delivered and not settled when key order began, and not delivered again since.
     under_way: BTreeSet<DueKey>,
+    pauses: pauses::Pauses,
 }
 
 impl World {
@@ -125,6 +128,7 @@ impl World {
             greatest_of_key: BTreeMap::new(),
             ever_keyed: false,
             under_way: BTreeSet::new(),
+            pauses: pauses::Pauses::default(),
         }
     }
 
@@ -166,6 +170,7 @@ impl World {
             }
             Step::Propose => self.propose(),
             Step::Commit => self.commit(),
+            Step::Pause { topic, mode } => self.pause_or_resume(*topic, *mode),
             Step::Restart => self.restart(),
         }
         self.deliver();
@@ -178,7 +183,11 @@ impl World {
             index: self.index,
         };
         let body = builder.finish(self.now_ms, self.plan.ahead_ms, 1);
+        let topics = self.partition.topics().len();
         let effects = self.partition.apply(position, &body).unwrap();
+        if self.partition.topics().len() > topics {
+            self.tell_pauses();
+        }
         for timer in &effects.timers {
             let key = DueKey::new(timer.due_ms, timer.offset);
             self.timers.insert(key, timer.topic);
@@ -211,6 +220,7 @@ impl World {
         let of_topic = group.topic.is_none_or(|number| number == topic);
         if of_topic && key.offset >= group.first_offset {
             self.wanted.insert(key, ready_ms);
+            self.wants_of_topic(topic, key);
         }
     }
 
@@ -337,6 +347,8 @@ impl World {
             self.given_up.insert(key);
             self.ended.insert(key);
         }
+        let wait_ms = 100 * i64::from(*failures);
+        self.pauses.retry_ms.insert(key, self.now_ms + wait_ms);
         last
     }
 
@@ -371,6 +383,8 @@ impl World {
                 .map(|(_, Dispatch { key, .. })| (key.due_ms, self.rank(key.offset), key.offset));
             assert!(ranks.is_sorted(), "{sent:?} out of order");
         }
+        // What was dropped may have let others of its key go in the same round.
+        self.check_dropped();
         for (session, dispatch) in sent {
             self.delivered(session, dispatch);
         }
@@ -398,7 +412,9 @@ impl World {
             self.under_way.remove(&key);
         }
         if first && self.plan.ahead_ms == 0 && !self.plan.priorities {
-            let last = self.greatest_of_key.insert(lane, key);
+            let topic = self.topic_of(key);
+            let of_topic = self.pauses.ever_partial.then_some(topic);
+            let last = self.greatest_of_key.insert((lane, of_topic), key);
             assert!(last.is_none_or(|last| last < key), "{key:?} overtook");
         }
     }
@@ -409,6 +425,9 @@ impl World {
         assert!(*ready_ms <= self.now_ms, "{key:?} is early");
         assert!(!self.told.contains(&key), "{key:?} after it was answered");
         assert!(!self.ended.contains(&key), "{key:?} after it ended here");
+        let topic = self.topic_of(key);
+        assert_eq!(self.mode_of(topic), None, "{key:?} is paused");
+        self.pauses.retry_ms.remove(&key);
         let last = self.attempts.insert(key, attempt);
         assert!(
             last.is_none_or(|last| last < attempt),
@@ -418,7 +437,10 @@ impl World {
         self.check_key(key, last.is_none());
         let in_due_order = self.plan.ahead_ms == 0 && !self.plan.priorities && !self.ever_keyed;
         if last.is_none() && in_due_order {
-            assert!(key > self.greatest_first, "{key:?} out of order");
+            let last = self.pauses.greatest_of_topic.insert(topic, key);
+            assert!(last < Some(key), "{key:?} out of order in its topic");
+            let in_order = key > self.greatest_first || self.pauses.ever_partial;
+            assert!(in_order, "{key:?} out of order");
             self.greatest_first = key;
         }
         let open = Open {
@@ -452,7 +474,9 @@ impl World {
         self.told.extend(answered);
         let settled = &self.partition.groups()[0].settled;
         for key in self.wanted.keys() {
-            let ended = self.processed.contains(key) || self.given_up.contains(key);
+            let ended = self.processed.contains(key)
+                || self.given_up.contains(key)
+                || self.pauses.dropped.contains(key);
             assert!(
                 ended || !settled.contains(*key),
                 "{key:?} is settled and nobody said so"
@@ -469,21 +493,6 @@ impl World {
                 "{key:?} was answered and is not settled"
             );
         }
-    }
-
-    fn dead_letters(&self) -> BTreeSet<DueKey> {
-        let mut keys = BTreeSet::new();
-        let (from, to) = (dead::key(0, 0, 0), dead::key(0, 1, 0));
-        let visit = &mut |_: &[u8], value: &[u8]| {
-            assert!(
-                keys.insert(DeadLetter::decode(value).unwrap().key),
-                "buried twice"
-            );
-            ControlFlow::Continue(())
-        };
-        let store = self.partition.store();
-        store.scan(Family::Dead, &from, &to, visit).unwrap();
-        keys
     }
 
     /// A new leader with what the log has. Sessions end, and with them their credit.
@@ -503,57 +512,7 @@ impl World {
         self.attempts.clear();
         self.ended.clear();
         self.greatest_first = DueKey::MIN;
-    }
-
-    /// A member that answers everything: the group comes to its end.
-    fn finish(mut self) {
-        let session = self.join(7, Wish::default());
-        for _ in 0..10_000 {
-            let open: Vec<_> = (self.open.iter())
-                .map(|(key, open)| (*key, open.attempt))
-                .collect();
-            for (key, attempt) in &open {
-                self.answer(*key, *attempt, true);
-            }
-            self.now_ms += 50;
-            self.apply(command::Builder::new(0));
-            self.deliver();
-            let open_until_ms = self.timers.keys().next_back().map_or(0, |key| key.due_ms);
-            if self.open.is_empty() && self.group.waiting() == 0 && self.now_ms > open_until_ms {
-                break;
-            }
-        }
-        self.propose();
-        while !self.proposed.is_empty() {
-            self.commit();
-        }
-        self.told_is_settled();
-        let settled = &self.partition.groups()[0].settled;
-        for key in self.wanted.keys() {
-            assert!(settled.contains(*key), "{key:?} is lost");
-        }
-        let dead = self.dead_letters();
-        for key in self.wanted.keys() {
-            let buried = dead.contains(key);
-            assert!(
-                buried || self.processed.contains(key),
-                "{key:?} is neither processed nor dead"
-            );
-            assert!(
-                !buried || self.given_up.contains(key),
-                "{key:?} was not given up"
-            );
-        }
-        let last = self.wanted.keys().next_back();
-        assert!(
-            last.is_none_or(|last| settled.cursor() >= *last),
-            "the cursor stays at {:?}, all is settled up to {last:?}",
-            settled.cursor()
-        );
-        assert!(settled.is_empty(), "ranges above the cursor for ever");
-        assert!(self.partition.groups()[0].failures.is_empty());
-        let (credit, shared) = &self.members[&session];
-        assert_eq!(credit_left(shared), *credit);
+        self.pauses_after_restart();
     }
 }
 

@@ -21,6 +21,8 @@ pub trait Lookup {
     fn priorities(&self, first: u64, count: u64) -> Vec<u8>;
     /// Hashes of the keys of these events, in order; for one that cannot be read, of its offset.
     fn keys(&self, offsets: &[u64]) -> Vec<u64>;
+    /// The name of an event's topic; `None` when it cannot be read.
+    fn topic(&self, offset: u64) -> Option<Vec<u8>>;
 }
 
 /// How a member wants its deliveries.
@@ -54,6 +56,7 @@ pub(super) fn by_priority(whole: Stretch, lookup: &impl Lookup) -> Vec<Stretch> 
             Some(last) if last.rank == rank => last.count += 1,
             _ => parts.push(Stretch {
                 rank,
+                topic: whole.topic,
                 ..stretch_of_one(key.due_ms, key.offset, before)
             }),
         }
@@ -140,6 +143,7 @@ impl Group {
                 let ((key, before), tail) = stretch.split_first();
                 singles.push(Stretch {
                     rank: stretch.rank,
+                    topic: stretch.topic,
                     ..stretch_of_one(key.due_ms, key.offset, before)
                 });
                 rest = tail;
@@ -159,7 +163,7 @@ impl Group {
         if let Some(lanes) = &mut self.lanes {
             lanes.hold(key.offset);
         }
-        self.send_one(session, key, before, deadline_ms, send);
+        self.send_one(session, stretch, deadline_ms, send);
         true
     }
 }

@@ -5,7 +5,8 @@
 //! so what becomes of it is not a stretch but progress of the letter. And its attempts count on from
 //! those it had, while its failures begin anew.
 
-use super::{Ack, AckOutcome, Group, InFlight, millis, stretch_of_one};
+use super::paused::UNKNOWN_TOPIC;
+use super::{Ack, AckOutcome, Group, InFlight, Stretch, millis, stretch_of_one};
 use chronos_core::command::dead_letters::{Death, Failure, Progress};
 use chronos_core::partition::dead_letters::Redriven;
 use chronos_core::types::DueKey;
@@ -86,7 +87,10 @@ impl Group {
                 failures,
             };
             self.redrives.letters.insert(key.offset, letter);
-            let stretch = stretch_of_one(key.due_ms, key.offset, key.before());
+            let stretch = Stretch {
+                topic: self.topic.unwrap_or(UNKNOWN_TOPIC),
+                ..stretch_of_one(key.due_ms, key.offset, key.before())
+            };
             self.ready.push_back(stretch);
         }
     }
@@ -114,6 +118,7 @@ impl Group {
                 reason,
             });
             self.redrives.letters.remove(&key.offset);
+            self.release_lane(key.offset);
             return AckOutcome::Dead;
         }
         unsaved.failures.push(Failure {
@@ -122,7 +127,10 @@ impl Group {
             attempts: in_flight.attempt,
         });
         let wait_ms = millis(self.policy.backoff).saturating_mul(i64::from(failures));
-        let stretch = stretch_of_one(key.due_ms, key.offset, key.before());
+        let stretch = Stretch {
+            topic: in_flight.topic,
+            ..stretch_of_one(key.due_ms, key.offset, key.before())
+        };
         self.delay(stretch, now_ms.saturating_add(wait_ms));
         AckOutcome::Retry
     }

@@ -250,6 +250,7 @@ fn a_failed_delivery_comes_back_later_and_at_last_is_a_dead_letter() {
     assert_eq!(
         scene.group.take_counts(),
         Counts {
+            dropped: 0,
             retried: 2,
             timed_out: 0,
             dead: 1

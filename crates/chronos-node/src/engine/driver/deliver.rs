@@ -63,6 +63,7 @@ impl Driver {
             }
             self.active.insert(number);
         }
+        self.heed_pauses(now_ms);
         let delivering_ms = if mutant!("fire-early") {
             now_ms + 2_000
         } else {
@@ -97,6 +98,7 @@ impl Driver {
             self.counters.retried.inc_by(counts.retried);
             self.counters.timed_out.inc_by(counts.timed_out);
             self.counters.dead_lettered.inc_by(counts.dead);
+            self.counters.dropped_paused.inc_by(counts.dropped);
             if let Some(at_ms) = group.next_wake_ms()
                 && self
                     .wake_of

@@ -16,16 +16,19 @@
 //! | `propose.rs` | the way into the log, and the answers when it is applied |
 //! | `answers.rs` | answers to batches, events that expired |
 //! | `dead_letters.rs` | dead letters to redrive, edit and discard |
+//! | `pauses.rs` | what is paused |
 //! | `deliver.rs` | the way out: what is released goes to groups and sessions |
 
 mod answers;
 mod dead_letters;
 mod deliver;
+mod pauses;
 mod propose;
 
 use super::clock;
 use super::machine::PartitionMachine;
 use super::message::{Answers, Handle, Join, Message, Refused};
+use super::pauses::Watch;
 use super::schedule::{PageIn, Schedule};
 use crate::delivery::{self, Dispatch, Feed, Policy, SessionId};
 use crate::metrics::{Metrics, PartitionMetrics};
@@ -97,6 +100,7 @@ pub struct Driver {
     wakes: BinaryHeap<Reverse<(i64, GroupNumber)>>,
     /// The earliest wake of each group in `wakes`.
     wake_of: HashMap<GroupNumber, i64>,
+    pauses: Watch,
     reported: Instant,
     answered: Vec<oneshot::Sender<Result<(), Refused>>>,
     stopping: Option<oneshot::Sender<()>>,
@@ -112,6 +116,7 @@ impl Driver {
         options: Options,
         metrics: Arc<Metrics>,
         inbox: mpsc::Receiver<Message>,
+        pauses: Watch,
     ) -> anyhow::Result<Self> {
         let term = raft.lead().await?;
         if handle.state.lock().discard_unknown()? {
@@ -190,6 +195,7 @@ impl Driver {
             unsaved: HashSet::new(),
             wakes: BinaryHeap::new(),
             wake_of: HashMap::new(),
+            pauses,
             reported: Instant::now(),
             answered: Vec::new(),
             stopping: None,
@@ -224,6 +230,7 @@ impl Driver {
                     Some(message) => self.receive(message),
                     None => return Ok(()),
                 },
+                () = self.pauses.changed() => {}
                 () = tokio::time::sleep(wake) => {}
             }
             self.deliver()?;
@@ -350,6 +357,9 @@ impl Driver {
             delivery::Group::new(number, state, self.options.policy),
         );
         self.groups_of.entry(state.topic).or_default().push(number);
+        if !self.pauses.current().is_empty() {
+            self.pause_group(number, clock::now_ms());
+        }
     }
 
     fn ask_for_page(&mut self, now_ms: i64) {
@@ -382,7 +392,10 @@ impl Driver {
             .paging
             .is_none()
             .then(|| self.schedule.next_page_in_ms());
-        let next = [fire, group, page].into_iter().flatten().min();
+        let next = [fire, group, page, self.pauses.change_ms()]
+            .into_iter()
+            .flatten()
+            .min();
         next.map_or(Duration::from_secs(3_600), clock::until)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::super::Wish;
 use super::TOPICS;
+use super::pauses::Mode;
 use chronos_core::command::create_group::Start;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -55,6 +56,11 @@ pub(super) enum Step {
     Propose,
     /// The oldest of it is applied.
     Commit,
+    /// The group, or a topic of `TOPICS`, is paused, paused differently, or resumed.
+    Pause {
+        topic: Option<usize>,
+        mode: Option<Mode>,
+    },
     Restart,
 }
 
@@ -96,6 +102,11 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(delivery, success)| Step::AnswerAny { delivery, success }),
         5 => Just(Step::Propose),
         5 => Just(Step::Commit),
+        3 => (
+            prop::option::of(0..TOPICS.len()),
+            prop::sample::select(vec![None, None, Some(Mode::Hold), Some(Mode::Drop)]),
+        )
+            .prop_map(|(topic, mode)| Step::Pause { topic, mode }),
         2 => Just(Step::Restart),
     ]
 }
