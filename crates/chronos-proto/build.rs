@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "cronos_db/schedule.proto",
             "cronos_db/dead_letters.proto",
             "cronos_db/replay.proto",
+            "cronos_db/topics.proto",
             "cronos_db_admin/admin.proto",
         ])?;
     let files = compiler.file_descriptor_set();

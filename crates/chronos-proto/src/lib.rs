@@ -61,6 +61,7 @@ mod tests {
                 "cronos_db.ScheduleService",
                 "cronos_db.DeadLetterService",
                 "cronos_db.ReplayService",
+                "cronos_db.TopicService",
                 "cronos_db_admin.AdminService",
             ]
         );

@@ -18,6 +18,7 @@
 pub mod change;
 pub mod create_group;
 pub mod dead_letters;
+pub mod delete_topic;
 pub mod publish;
 pub mod settle;
 
@@ -69,6 +70,8 @@ pub enum Kind {
     Replace = 5,
     /// Dead letters to redrive, edit or discard, and what became of redriven ones: [`dead_letters`].
     DeadLetters = 6,
+    /// A topic to delete: [`delete_topic`].
+    DeleteTopic = 8,
 }
 
 impl Kind {
@@ -80,6 +83,7 @@ impl Kind {
             4 => Ok(Kind::Change),
             5 => Ok(Kind::Replace),
             6 => Ok(Kind::DeadLetters),
+            8 => Ok(Kind::DeleteTopic),
             other => Err(DecodeError::Kind(other)),
         }
     }

@@ -1,7 +1,7 @@
 //! `Meta`: the small state of a partition as of its last checkpoint.
 //!
 //! Key: partition (4) · kind (1) · number (4). Kind 0 is the partition itself, 1 a topic, 2 a group, 3 a topic's
-//! counts, 4 its flags, 5 a group's dead letters;
+//! counts, 4 its flags, 5 a group's dead letters, 7 what was deleted of a topic;
 //! the values are written and read by `partition::checkpoint`.
 
 use crate::types::PartitionNumber;
@@ -23,6 +23,8 @@ pub enum Kind {
     TopicFlags = 4,
     /// A group's dead letters.
     Letters = 5,
+    /// What was deleted of a topic, and how large its events are. Of the catalog: the topics.
+    TopicState = 7,
 }
 
 /// The key of a record.
@@ -47,6 +49,7 @@ pub fn decode_key(key: &[u8]) -> Result<(Kind, u32), Malformed> {
         3 => Kind::TopicCounts,
         4 => Kind::TopicFlags,
         5 => Kind::Letters,
+        7 => Kind::TopicState,
         _ => return Err(Malformed),
     };
     Ok((
@@ -60,13 +63,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const KINDS: [Kind; 6] = [
+    const KINDS: [Kind; 7] = [
         Kind::Partition,
         Kind::Topic,
         Kind::Group,
         Kind::TopicCounts,
         Kind::TopicFlags,
         Kind::Letters,
+        Kind::TopicState,
     ];
 
     #[test]

@@ -60,6 +60,8 @@ pub enum Outcome {
     Redriven(Vec<(u64, Redriven)>),
     /// Of an edit or discard of dead letters: the letters it took effect on.
     Letters(Vec<u64>),
+    /// Of a deletion of a topic: whether it was done, or refused because events are pending.
+    TopicDeleted(bool),
 }
 
 /// What was decided about one change.
@@ -141,4 +143,6 @@ pub struct Effects {
     pub moves: Vec<Move>,
     /// Topics that got their first event with a priority.
     pub prioritized: Vec<TopicNumber>,
+    /// Topics that were deleted: events with offsets below are gone.
+    pub deleted: Vec<(TopicNumber, u64)>,
 }

@@ -1,7 +1,9 @@
 //! The catalog: what the cluster knows apart from events. One replicated log of its own.
 //!
-//! It holds the consumer groups that were created or subscribed to. Their progress is not here: it
+//! It holds the topics that were created and the consumer groups that were created or subscribed to. Their progress is not here: it
 //! belongs to the partitions. The whole catalog is small, so each entry saves it whole.
+
+pub mod topics;
 
 use crate::command::DecodeError;
 use crate::keys::meta::{Kind, key};
@@ -13,6 +15,7 @@ use crate::varint::{
 };
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use topics::{PutTopic, TopicInfo, Topics};
 
 /// The number under which the catalog keeps its records; no partition reaches it.
 pub const NUMBER: PartitionNumber = PartitionNumber::MAX;
@@ -54,6 +57,13 @@ pub enum Command {
         /// The leader's clock, Unix milliseconds.
         now_ms: i64,
     },
+    /// A topic begins to exist, or changes.
+    PutTopic(PutTopic),
+    /// A topic is no longer one that was created.
+    DeleteTopic {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// Outcome of a change.
@@ -61,10 +71,12 @@ pub enum Command {
 pub enum Outcome {
     /// It took effect.
     Done,
-    /// The group to create exists.
+    /// What is to be created exists.
     Exists,
-    /// The group to change does not exist.
+    /// What is to be changed does not exist.
     NotFound,
+    /// What is to be changed has another version.
+    VersionMismatch,
 }
 
 impl Command {
@@ -88,6 +100,15 @@ impl Command {
                 out.push(2);
                 put_bytes(&mut out, name.as_bytes());
                 put_i64(&mut out, *now_ms);
+            }
+            Command::PutTopic(put) => {
+                out.push(3);
+                put_bytes(&mut out, put.name.as_bytes());
+                put.encode(&mut out);
+            }
+            Command::DeleteTopic { name } => {
+                out.push(4);
+                put_bytes(&mut out, name.as_bytes());
             }
         }
         out
@@ -122,6 +143,8 @@ impl Command {
                 name,
                 now_ms: take_i64(input)?,
             }),
+            3 => Ok(Command::PutTopic(PutTopic::decode(name, input)?)),
+            4 => Ok(Command::DeleteTopic { name }),
             other => Err(DecodeError::Kind(other as u8)),
         }
     }
@@ -165,6 +188,7 @@ pub struct Catalog<S> {
     applied: Option<LogPosition>,
     membership: Vec<u8>,
     groups: BTreeMap<String, GroupInfo>,
+    topics: Topics,
 }
 
 impl<S: Store> Catalog<S> {
@@ -174,6 +198,7 @@ impl<S: Store> Catalog<S> {
             applied: None,
             membership: Vec::new(),
             groups: BTreeMap::new(),
+            topics: Topics::default(),
             store: store.clone(),
         };
         if let Some(value) = store.get(Family::Meta, &key(NUMBER, Kind::Partition, 0))? {
@@ -183,6 +208,12 @@ impl<S: Store> Catalog<S> {
                     family: Family::Meta,
                     reason: "the catalog is malformed",
                 })?;
+        }
+        if let Some(value) = store.get(Family::Meta, &key(NUMBER, Kind::TopicState, 0))? {
+            catalog.topics = Topics::restore(&value).map_err(|Malformed| StoreError::Damaged {
+                family: Family::Meta,
+                reason: "the topics of the catalog are malformed",
+            })?;
         }
         Ok(catalog)
     }
@@ -214,6 +245,8 @@ impl<S: Store> Catalog<S> {
                     Outcome::Done
                 }
             },
+            Command::PutTopic(put) => self.topics.put(put),
+            Command::DeleteTopic { name } => self.topics.delete(&name),
         };
         self.applied = Some(position);
         self.save()?;
@@ -249,6 +282,12 @@ impl<S: Store> Catalog<S> {
         &self.groups
     }
 
+    /// The topics that were created, by name.
+    #[must_use]
+    pub fn topics(&self) -> &BTreeMap<String, TopicInfo> {
+        self.topics.by_name()
+    }
+
     fn save(&self) -> Result<(), StoreError> {
         let Some(applied) = self.applied else {
             return Ok(());
@@ -271,6 +310,7 @@ impl<S: Store> Catalog<S> {
         }
         let mut writes = WriteBatch::default();
         writes.put(Family::Meta, key(NUMBER, Kind::Partition, 0), out);
+        self.topics.save(&mut writes);
         self.store.write(&writes)
     }
 
