@@ -216,7 +216,11 @@ impl Topics {
                 ..TopicInfo::default()
             }),
         };
-        if topic.version != 0 && put.if_version.is_some_and(|version| version != topic.version) {
+        if topic.version != 0
+            && put
+                .if_version
+                .is_some_and(|version| version != topic.version)
+        {
             return Outcome::VersionMismatch;
         }
         for (field, value) in put.changes {

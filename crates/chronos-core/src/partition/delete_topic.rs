@@ -106,7 +106,11 @@ impl<S: Store> Partition<S> {
 }
 
 fn range(partition: PartitionNumber, topic: TopicNumber) -> (Vec<u8>, Vec<u8>) {
-    let prefix = |topic: u64| (u64::from(partition) << 32).wrapping_add(topic).to_be_bytes();
+    let prefix = |topic: u64| {
+        (u64::from(partition) << 32)
+            .wrapping_add(topic)
+            .to_be_bytes()
+    };
     (
         prefix(u64::from(topic)).to_vec(),
         prefix(u64::from(topic) + 1).to_vec(),

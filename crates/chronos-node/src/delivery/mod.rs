@@ -13,7 +13,7 @@ mod group;
 mod stretch;
 
 pub use feed::Feed;
-pub use group::{Ack, AckRun, Group, Lookup, Policy, Wish};
+pub use group::{Ack, AckRun, Backoff, Group, Lookup, Policy, Wish};
 pub use stretch::Stretch;
 
 use chronos_core::types::DueKey;

@@ -1,5 +1,6 @@
 //! The state machines as the replication layer drives them.
 
+use super::topics::Topics;
 use crate::metrics::Metrics;
 use bytes::Bytes;
 use chronos_core::catalog::{self, Catalog};
@@ -79,7 +80,7 @@ impl Machine for PartitionMachine {
 }
 
 /// Applies the catalog's entries.
-pub struct CatalogMachine(pub SharedCatalog);
+pub struct CatalogMachine(pub SharedCatalog, pub Arc<Topics>);
 
 impl Machine for CatalogMachine {
     type Response = catalog::Outcome;
@@ -90,10 +91,13 @@ impl Machine for CatalogMachine {
     }
 
     fn apply(&mut self, log_id: LogId, command: Bytes) -> Result<catalog::Outcome, MachineError> {
-        self.0
-            .lock()
+        let mut catalog = self.0.lock();
+        let outcome = catalog
             .apply(position(log_id), &command)
-            .map_err(MachineError::new)
+            .map_err(MachineError::new)?;
+        // Whatever it was: a few names, and seldom.
+        self.1.replace(catalog.topics());
+        Ok(outcome)
     }
 
     fn apply_blank(&mut self, log_id: LogId) {

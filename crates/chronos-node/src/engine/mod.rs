@@ -12,6 +12,8 @@
 //! | `machine.rs` | the state machines under the replication layer |
 //! | `checkpointer.rs` | saving state |
 //! | `credit.rs` | credit shared between partitions |
+//! | `topics.rs` | the settings of topics |
+//! | `rates.rs` | token buckets |
 //! | `clock.rs` | the wall clock |
 
 mod checkpointer;
@@ -24,17 +26,23 @@ mod expiry;
 mod lookup;
 mod machine;
 mod message;
+mod rates;
 mod schedule;
+pub mod topics;
 
 pub use credit::Credit;
 pub use events::{Events, ReadError, StoredEvent};
-pub use message::{Answers, Expired, Handle, Join, Message, Publish, Refused, Replace};
+pub use message::{
+    Answers, DeleteTopic, Expired, Handle, Join, Message, Publish, Refused, Replace,
+};
+pub use rates::Exceeded;
 
 use crate::config::Config;
-use crate::delivery::{Policy, SessionId};
+use crate::delivery::SessionId;
 use crate::metrics::Metrics;
 use anyhow::Context;
 use checkpointer::Checkpointer;
+use chronos_core::catalog::topics::TopicInfo;
 use chronos_core::catalog::{self, Catalog, GroupInfo};
 use chronos_core::keys::dedup::FAR_MS;
 use chronos_core::partition::Partition;
@@ -52,6 +60,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use topics::Topics;
 
 /// Replica number of the only node there is.
 const THIS_NODE: u64 = 1;
@@ -75,6 +84,7 @@ pub struct Engine {
     partitions: Vec<Handle>,
     rafts: Vec<Group<PartitionMachine>>,
     catalog: SharedCatalog,
+    topics: Arc<Topics>,
     catalog_raft: Group<CatalogMachine>,
     store: RocksStore,
     /// Bytes of publishes that may be under way.
@@ -107,13 +117,9 @@ impl Engine {
             tokio::task::spawn_blocking(move || RocksStore::open(path, &options)).await??
         };
         let flusher = Flusher::start(FLUSHERS);
-        let policy = Policy {
-            ack_timeout: config.delivery.ack_timeout,
-            most_attempts: config.delivery.max_retries.max(1),
-            backoff: config.delivery.retry_backoff,
-        };
+        let topics = Arc::new(Topics::new(config));
         let options = driver::Options {
-            policy,
+            topics: Arc::clone(&topics),
             fire_ahead: config.scheduler.fire_ahead,
             near_window: config.scheduler.near_window,
         };
@@ -128,7 +134,9 @@ impl Engine {
         let catalog = Arc::new(Mutex::new(Catalog::open(store.clone())?));
         let wal = opening.wal("catalog", u64::from(catalog::NUMBER))?;
         let raft_options = opening.raft("catalog");
-        let catalog_raft = Group::open(raft_options, wal, CatalogMachine(Arc::clone(&catalog)))
+        topics.replace(catalog.lock().topics());
+        let machine = CatalogMachine(Arc::clone(&catalog), Arc::clone(&topics));
+        let catalog_raft = Group::open(raft_options, wal, machine)
             .await
             .context("cannot open the catalog")?;
 
@@ -167,6 +175,7 @@ impl Engine {
             partitions,
             rafts,
             catalog,
+            topics,
             catalog_raft,
             store,
             inflight: Arc::new(Semaphore::new(inflight_limit)),
@@ -248,6 +257,21 @@ impl Engine {
             .iter()
             .map(|(name, group)| (name.clone(), group.clone()))
             .collect()
+    }
+
+    /// The settings of topics.
+    pub fn topics(&self) -> &Arc<Topics> {
+        &self.topics
+    }
+
+    /// A topic as the catalog has it, if it was created.
+    pub fn topic(&self, name: &str) -> Option<TopicInfo> {
+        self.catalog.lock().topics().get(name).cloned()
+    }
+
+    /// The names of the topics that were created.
+    pub fn created_topics(&self) -> Vec<String> {
+        self.catalog.lock().topics().keys().cloned().collect()
     }
 
     /// Changes the catalog; returns when the change is durable and applied.

@@ -5,7 +5,7 @@
 //! so what becomes of it is not a stretch but progress of the letter. And its attempts count on from
 //! those it had, while its failures begin anew.
 
-use super::{Ack, AckOutcome, Group, InFlight, millis, stretch_of_one};
+use super::{Ack, AckOutcome, Group, InFlight, stretch_of_one};
 use chronos_core::command::dead_letters::{Death, Failure, Progress};
 use chronos_core::partition::dead_letters::Redriven;
 use chronos_core::types::DueKey;
@@ -121,7 +121,7 @@ impl Group {
             failures,
             attempts: in_flight.attempt,
         });
-        let wait_ms = millis(self.policy.backoff).saturating_mul(i64::from(failures));
+        let wait_ms = self.policy.backoff.wait_ms(failures, key.offset);
         let stretch = stretch_of_one(key.due_ms, key.offset, key.before());
         self.delay(stretch, now_ms.saturating_add(wait_ms));
         AckOutcome::Retry
