@@ -150,8 +150,6 @@ pub struct Partitions {
     pub count: u32,
     /// Copies of each partition.
     pub replication_factor: u32,
-    /// Whether a topic exists from the first event or group that names it.
-    pub auto_create_topics: bool,
 }
 
 impl Default for Partitions {
@@ -159,7 +157,6 @@ impl Default for Partitions {
         Self {
             count: 1,
             replication_factor: 1,
-            auto_create_topics: true,
         }
     }
 }

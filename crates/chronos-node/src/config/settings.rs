@@ -38,7 +38,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// The settings.
-pub const SETTINGS: [Setting; 29] = [
+pub const SETTINGS: [Setting; 28] = [
     Setting {
         name: "node-id",
         table: "node",
@@ -266,13 +266,6 @@ pub const SETTINGS: [Setting; 29] = [
             max: 7,
         },
         doc: "Copies of each partition. Only 1 is available in this version, because it runs on one node.",
-    },
-    Setting {
-        name: "auto-create-topics",
-        table: "partitions",
-        key: "auto_create_topics",
-        field: Field::Switch(|config| &mut config.partitions.auto_create_topics),
-        doc: "Whether a topic exists from the first event or subscription that names it. Off: events and subscriptions of a topic that was not created (chronosctl topic create) are refused.",
     },
     Setting {
         name: "raft-heartbeat",

@@ -7,6 +7,7 @@
 //! | `partition_service.rs` | PartitionService |
 //! | `dead_letters/` | DeadLetterService |
 //! | `schedule/` | ScheduleService |
+//! | `topics.rs` | TopicService |
 //! | `not_built.rs` | services that are not built yet |
 //! | `validate.rs` | what an event must satisfy |
 //! | `status.rs` | the table from errors to statuses |
@@ -27,6 +28,7 @@ mod replay;
 mod schedule;
 mod status;
 mod subscribe;
+mod topics;
 pub mod validate;
 
 use crate::config::Config;
@@ -42,6 +44,7 @@ use chronos_proto::server::raft_service_server::RaftServiceServer;
 use chronos_proto::server::replay_service_server::ReplayServiceServer;
 use chronos_proto::server::replication_service_server::ReplicationServiceServer;
 use chronos_proto::server::schedule_service_server::ScheduleServiceServer;
+use chronos_proto::server::topic_service_server::TopicServiceServer;
 use chronos_proto::server::transaction_service_server::TransactionServiceServer;
 use chronos_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
 use not_built::NotBuilt;
@@ -95,6 +98,9 @@ pub async fn serve(
     let replays = ReplayServiceServer::new(replay::Republisher::new(engine, publisher));
     serving(&health, &replays).await;
 
+    let topics = TopicServiceServer::new(topics::Topics(Arc::clone(engine)));
+    serving(&health, &topics).await;
+
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -120,6 +126,7 @@ pub async fn serve(
         .add_service(schedules)
         .add_service(letters)
         .add_service(replays)
+        .add_service(topics)
         .add_service(ReplicationServiceServer::new(NotBuilt))
         .add_service(RaftServiceServer::new(NotBuilt))
         .add_service(CrossRegionServiceServer::new(NotBuilt))

@@ -67,8 +67,6 @@ pub struct Topics {
     map: watch::Sender<Arc<Map>>,
     /// How deliveries of other topics are repeated.
     pub policy: Policy,
-    /// Whether other topics exist from the first event or group that names them.
-    pub auto_create: bool,
 }
 
 impl Topics {
@@ -84,7 +82,6 @@ impl Topics {
                     ..Backoff::default()
                 },
             },
-            auto_create: config.partitions.auto_create_topics,
         }
     }
 

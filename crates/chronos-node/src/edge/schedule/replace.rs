@@ -33,7 +33,7 @@ pub async fn replace(
     let Some(found) = find::find(engine, request.cancel.as_ref())? else {
         return Ok(told(ScheduleOutcome::NotFound, 0));
     };
-    let mut sections = Sections::new(engine.partitions().len(), 1);
+    let mut sections = Sections::new(engine, 1);
     let partition = sections.push(&fields, &bytes, false);
     if partition != found.handle.number {
         return Err(Status::failed_precondition(format!(
