@@ -7,6 +7,7 @@
 //! | `partition_service.rs` | PartitionService |
 //! | `dead_letters/` | DeadLetterService |
 //! | `schedule/` | ScheduleService |
+//! | `admission.rs` | what the settings of topics allow a publish |
 //! | `topics.rs` | TopicService |
 //! | `not_built.rs` | services that are not built yet |
 //! | `validate.rs` | what an event must satisfy |
@@ -14,6 +15,7 @@
 //! | `delivery_id.rs` | the id of a delivery |
 
 mod ack;
+mod admission;
 mod batch_id;
 mod dead_letters;
 mod delivery_id;

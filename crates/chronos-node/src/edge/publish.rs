@@ -3,6 +3,7 @@
 //! A rejected event is an answer, not an error: the call ends `OK` with `success=false` and the
 //! reason, which existing clients compare.
 
+use super::admission::Admission;
 use super::past::{self, Late};
 use super::schedule::find;
 use super::status;
@@ -97,6 +98,9 @@ impl Publisher {
                 });
             }
         }
+        let mut admission = Admission::new(&self.engine, now_ms);
+        admission.add(fields.topic, bytes.len(), fields.schedule_ts)?;
+        let _room = admission.admit(&self.engine).await?;
         let poison =
             mutant!("dedup-before-append-poison") && route(fields.message_id.as_bytes(), 16) == 0;
         if poison {
@@ -176,11 +180,13 @@ impl Publisher {
         let mut late = 0;
         let policy = past::policy(request.past)?;
         let now_ms = clock::now_ms();
+        let mut admission = Admission::new(&self.engine, now_ms);
         for bytes in &request.events {
             match validate::event(bytes, now_ms) {
                 Ok(fields) => match past::judge(policy, fields.schedule_ts, now_ms) {
                     Late::Store => {
                         durable |= fields.durable_ack;
+                        admission.add(fields.topic, bytes.len(), fields.schedule_ts)?;
                         sections.push(&fields, bytes, request.allow_duplicate);
                     }
                     Late::Refuse => {
@@ -195,6 +201,7 @@ impl Publisher {
                 Err(Invalid::Rule(error)) => response.add_error(1, error),
             }
         }
+        let _room = admission.admit(&self.engine).await?;
         self.metrics
             .rejected_invalid
             .inc_by(response.error_count as u64 - late);

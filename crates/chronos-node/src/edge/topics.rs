@@ -26,6 +26,7 @@ fn bounded(name: &str, value: Option<i64>, most: u64) -> Result<Option<u64>, Sta
 }
 
 const DAY_MS: u64 = 86_400_000;
+const MOST: u64 = 1 << 50;
 
 /// The settings that are present, checked.
 fn changes(
@@ -42,11 +43,6 @@ fn changes(
         ("retention_age_ms", wanted.retention_age_ms),
         ("retention_bytes", wanted.retention_bytes),
         ("dedup_window_ms", wanted.dedup_window_ms),
-        ("max_horizon_ms", wanted.max_horizon_ms),
-        ("events_per_second", wanted.events_per_second),
-        ("bytes_per_second", wanted.bytes_per_second),
-        ("max_pending_events", wanted.max_pending_events),
-        ("max_pending_bytes", wanted.max_pending_bytes),
     ];
     if let Some((name, _)) = rest.into_iter().find(|(_, value)| value.is_some()) {
         return Err(Status::unimplemented(format!(
@@ -83,6 +79,26 @@ fn changes(
             Field::BackoffJitter,
             thousandths("backoff_jitter", wanted.backoff_jitter, 0.0, 1.0)?,
         ),
+        (
+            Field::MaxHorizonMs,
+            bounded("max_horizon_ms", wanted.max_horizon_ms, MOST)?,
+        ),
+        (
+            Field::EventsPerSecond,
+            bounded("events_per_second", wanted.events_per_second, MOST)?,
+        ),
+        (
+            Field::BytesPerSecond,
+            bounded("bytes_per_second", wanted.bytes_per_second, MOST)?,
+        ),
+        (
+            Field::MaxPendingEvents,
+            bounded("max_pending_events", wanted.max_pending_events, MOST)?,
+        ),
+        (
+            Field::MaxPendingBytes,
+            bounded("max_pending_bytes", wanted.max_pending_bytes, MOST)?,
+        ),
     ];
     Ok(made.into_iter().filter(|(_, it)| it.is_some()).collect())
 }
@@ -94,6 +110,11 @@ fn cleared(name: &str) -> Result<Field, Status> {
         "backoff_first_ms" => Ok(Field::BackoffFirstMs),
         "backoff_factor" => Ok(Field::BackoffFactor),
         "backoff_max_ms" => Ok(Field::BackoffMaxMs),
+        "max_horizon_ms" => Ok(Field::MaxHorizonMs),
+        "events_per_second" => Ok(Field::EventsPerSecond),
+        "bytes_per_second" => Ok(Field::BytesPerSecond),
+        "max_pending_events" => Ok(Field::MaxPendingEvents),
+        "max_pending_bytes" => Ok(Field::MaxPendingBytes),
         "backoff_jitter" => Ok(Field::BackoffJitter),
         _ => Err(Status::invalid_argument(format!(
             "{name} is no setting that can be cleared"
@@ -112,6 +133,11 @@ fn as_set(settings: &Settings) -> pb::TopicSettings {
         backoff_factor: share(Field::BackoffFactor),
         backoff_max_ms: of(Field::BackoffMaxMs),
         backoff_jitter: share(Field::BackoffJitter),
+        max_horizon_ms: of(Field::MaxHorizonMs),
+        events_per_second: of(Field::EventsPerSecond),
+        bytes_per_second: of(Field::BytesPerSecond),
+        max_pending_events: of(Field::MaxPendingEvents),
+        max_pending_bytes: of(Field::MaxPendingBytes),
         ..pb::TopicSettings::default()
     }
 }

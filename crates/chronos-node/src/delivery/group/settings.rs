@@ -1,7 +1,7 @@
 //! What happens to a group's topic while the group is served: it changes, or it is deleted.
 
 use super::{Backoff, Group, Lanes, redrive};
-use chronos_core::types::{DueKey, TopicNumber};
+use chronos_core::types::DueKey;
 use std::time::Duration;
 
 /// How deliveries are repeated.
@@ -16,11 +16,6 @@ pub struct Policy {
 }
 
 impl Group {
-    /// The topic it reads; `None` reads every topic.
-    pub fn topic(&self) -> Option<TopicNumber> {
-        self.topic
-    }
-
     /// Repeats deliveries like this from now on. What is under way keeps its time.
     pub fn set_policy(&mut self, policy: Policy) {
         self.policy = policy;
