@@ -62,6 +62,7 @@ mod tests {
                 "cronos_db.DeadLetterService",
                 "cronos_db.ReplayService",
                 "cronos_db.PauseService",
+                "cronos_db.TopicService",
                 "cronos_db_admin.AdminService",
             ]
         );

@@ -19,6 +19,7 @@ pub mod carry;
 pub mod change;
 pub mod create_group;
 pub mod dead_letters;
+pub mod delete_topic;
 pub mod publish;
 pub mod settle;
 
@@ -74,6 +75,8 @@ pub enum Kind {
     Carry = 7,
     /// Where they stand from now on: [`carry::Moved`].
     Moved = 9,
+    /// A topic to delete: [`delete_topic`].
+    DeleteTopic = 8,
 }
 
 impl Kind {
@@ -87,6 +90,7 @@ impl Kind {
             6 => Ok(Kind::DeadLetters),
             7 => Ok(Kind::Carry),
             9 => Ok(Kind::Moved),
+            8 => Ok(Kind::DeleteTopic),
             other => Err(DecodeError::Kind(other)),
         }
     }

@@ -6,7 +6,11 @@
 //! id position u24 · id len u8 · topic position u24 · topic len u8 ·
 //! crc32c u32                                                            28 bytes, once per event
 //! bodies                                                                as received, end to end
+//! window_ms u64                                                         only with bit 31 of the count
 //! ```
+//!
+//! Ids are remembered for the window if there is one, else for as long as the partition remembers
+//! any: dedup_ttl_ms.
 //!
 //! Flags: bit 0 the id may be known already, bit 1 the body does not say when the event is due, bit 2
 //! the body says when it expires, bits 4 to 7 the priority.
@@ -24,6 +28,9 @@ pub const HEADER_LEN: usize = 12;
 pub const SLOT_LEN: usize = 28;
 /// Upper bound of a body's length, bytes (24 bits hold it).
 pub const MAX_BODY_LEN: usize = (1 << 24) - 1;
+
+/// Set in the count: the section ends with a window of its own.
+const HAS_WINDOW: u32 = 1 << 31;
 
 const ALLOW_DUPLICATE: u8 = 1;
 const STAMPED: u8 = 2;
@@ -213,8 +220,19 @@ impl Builder {
 
     /// The section. Ids accepted by it are remembered for `dedup_ttl_ms`.
     #[must_use]
-    pub fn finish(mut self, dedup_ttl_ms: u64) -> Bytes {
-        let count = self.count();
+    pub fn finish(self, dedup_ttl_ms: u64) -> Bytes {
+        self.finish_with(dedup_ttl_ms, None)
+    }
+
+    /// The section. Ids accepted by it are remembered for `window_ms` if it is given, while the
+    /// partition remembers others for `dedup_ttl_ms`.
+    #[must_use]
+    pub fn finish_with(mut self, dedup_ttl_ms: u64, window_ms: Option<u64>) -> Bytes {
+        let mut count = self.count();
+        if let Some(window_ms) = window_ms {
+            count |= HAS_WINDOW;
+            self.bodies.put_u64_le(window_ms);
+        }
         if self.slots.is_empty() {
             self.slots.put_bytes(0, HEADER_LEN);
         }
@@ -230,6 +248,8 @@ impl Builder {
 pub struct Publish<'a> {
     /// How long accepted ids are remembered, milliseconds.
     pub dedup_ttl_ms: u64,
+    /// How long the ids of this section are remembered, if not as long as the others, milliseconds.
+    pub window_ms: Option<u64>,
     slots: &'a [[u8; SLOT_LEN]],
     bodies: &'a [u8],
 }
@@ -240,13 +260,24 @@ impl<'a> Publish<'a> {
         let (header, rest) = payload
             .split_first_chunk::<HEADER_LEN>()
             .ok_or(DecodeError::Malformed("publish ends in its header"))?;
-        let count = u32::from_le_bytes(super::le(header, 0)) as usize;
+        let flagged = u32::from_le_bytes(super::le(header, 0));
+        let (window_ms, rest) = match flagged & HAS_WINDOW {
+            0 => (None, rest),
+            _ => {
+                let (rest, window) = rest
+                    .split_last_chunk()
+                    .ok_or(DecodeError::Malformed("publish ends in its window"))?;
+                (Some(u64::from_le_bytes(*window)), rest)
+            }
+        };
+        let count = (flagged & !HAS_WINDOW) as usize;
         let (slots, bodies) = count
             .checked_mul(SLOT_LEN)
             .and_then(|len| rest.split_at_checked(len))
             .ok_or(DecodeError::Malformed("publish ends in its slots"))?;
         Ok(Self {
             dedup_ttl_ms: u64::from_le_bytes(super::le(header, 4)),
+            window_ms,
             slots: slots.as_chunks().0,
             bodies,
         })
@@ -339,6 +370,29 @@ mod tests {
             let payload = builder.finish(0);
             let (slot, _) = Publish::decode(&payload).unwrap().events().next().unwrap().unwrap();
             prop_assert_eq!((slot.options, slot.allow_duplicate), (options, allow_duplicate));
+        }
+    }
+
+    #[test]
+    fn a_window_of_its_own_comes_back() {
+        let mut builder = Builder::default();
+        builder.push(NewEvent {
+            schedule_ms: 1,
+            body: b"body",
+            id: (0, 4),
+            topic: (0, 0),
+            allow_duplicate: false,
+        });
+        let payload = builder.finish_with(9, Some(77));
+        let publish = Publish::decode(&payload).unwrap();
+        assert_eq!((publish.dedup_ttl_ms, publish.window_ms), (9, Some(77)));
+        assert_eq!(publish.count(), 1);
+        let events: Vec<_> = publish.events().map(Result::unwrap).collect();
+        assert_eq!(events[0].1, b"body");
+        for cut in 0..payload.len() {
+            let ok = Publish::decode(&payload[..cut])
+                .and_then(|p| p.events().collect::<Result<Vec<_>, _>>());
+            assert!(ok.is_err(), "cut at {cut}");
         }
     }
 

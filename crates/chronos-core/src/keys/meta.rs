@@ -1,7 +1,7 @@
 //! `Meta`: the small state of a partition as of its last checkpoint.
 //!
 //! Key: partition (4) · kind (1) · number (4). Kind 0 is the partition itself, 1 a topic, 2 a group, 3 a topic's
-//! counts, 4 its flags, 5 a group's dead letters, 6 what was carried;
+//! counts, 4 its flags, 5 a group's dead letters, 6 what was carried, 7 what was deleted of a topic;
 //! the values are written and read by `partition::checkpoint`.
 
 use crate::types::PartitionNumber;
@@ -25,6 +25,8 @@ pub enum Kind {
     Letters = 5,
     /// Below which offset events may have been carried.
     Carried = 6,
+    /// What was deleted of a topic, and how large its events are. Of the catalog: the topics.
+    TopicState = 7,
 }
 
 /// The key of a record.
@@ -50,6 +52,7 @@ pub fn decode_key(key: &[u8]) -> Result<(Kind, u32), Malformed> {
         4 => Kind::TopicFlags,
         5 => Kind::Letters,
         6 => Kind::Carried,
+        7 => Kind::TopicState,
         _ => return Err(Malformed),
     };
     Ok((
@@ -71,6 +74,7 @@ mod tests {
         Kind::TopicFlags,
         Kind::Letters,
         Kind::Carried,
+        Kind::TopicState,
     ];
 
     #[test]

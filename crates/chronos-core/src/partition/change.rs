@@ -14,7 +14,7 @@ use crate::keys::dedup::Accepted;
 use crate::keys::overrides::{self, Override};
 use crate::mutant;
 use crate::store::{Family, Store, StoreError, WriteBatch};
-use crate::types::{DueKey, PartitionNumber};
+use crate::types::{DueKey, PartitionNumber, TopicNumber};
 use hashbrown::HashMap;
 use roaring::RoaringTreemap;
 
@@ -148,7 +148,8 @@ impl<S: Store> Partition<S> {
         accepting: &Accepting,
         changing: &mut Changing,
     ) -> Result<Changed, ApplyError> {
-        if item.offset >= self.next_offset {
+        let deleted = item.offset < self.deleted_below(item.topic);
+        if item.offset >= self.next_offset || deleted {
             return Ok(Changed {
                 verdict: Verdict::NotFound,
                 version: Version::first(item.topic, item.published_ms),
@@ -352,6 +353,12 @@ impl Changing {
                 now,
             })
             .now = now;
+    }
+
+    /// Forgets what was changed of a topic's events with offsets below `below`.
+    pub(super) fn forget(&mut self, topic: TopicNumber, below: u64) {
+        self.events
+            .retain(|offset, pending| pending.found.topic != topic || *offset >= below);
     }
 
     /// Takes back the last change of an event; returns the version that it had before.

@@ -10,6 +10,7 @@
 use super::change::{changed_offsets, last_change};
 use super::dead_letters::Letters;
 use super::moved::Forgetting;
+use super::topic_state::TopicStates;
 use super::{Group, LogPosition, Partition, Topics};
 use crate::dedup::{Dedup, Window, forgotten_far_ids, sorted_pairs};
 use crate::keys::dedup::FAR_MS;
@@ -88,6 +89,13 @@ impl<S: Store> Partition<S> {
             return None;
         }
         self.checkpointing = Some((self.forgotten_ms, applied.index));
+        let mut released = released.to_vec();
+        for topic in &self.topic_states.unseen {
+            if let Some(released) = released.get_mut(*topic as usize) {
+                *released = 0;
+            }
+        }
+        let released = released.as_slice();
         self.saved_released = (released.to_vec(), upto);
         let mut writes = WriteBatch::default();
         let mut record = Vec::new();
@@ -138,6 +146,10 @@ impl<S: Store> Partition<S> {
                 key(self.number, Kind::TopicFlags, topic),
                 record,
             );
+        }
+        for (topic, state) in self.topic_states.take_unsaved() {
+            let key = key(self.number, Kind::TopicState, topic);
+            writes.put(Family::Meta, key, state.encode());
         }
         let far_from_ms = self.horizon.due_ms.saturating_add(FAR_MS);
         let ids = self.dedup.freeze(far_from_ms);
@@ -203,6 +215,7 @@ pub(super) fn restore<S: Store>(
         next_offset: 0,
         horizon: DueKey::MIN,
         topics: Topics::default(),
+        topic_states: TopicStates::default(),
         groups: Vec::new(),
         group_numbers: HashMap::new(),
         changed_groups: HashSet::new(),
@@ -223,7 +236,7 @@ pub(super) fn restore<S: Store>(
     let mut result = Ok(());
     let (from, to) = (
         key(number, Kind::Partition, 0),
-        key(number, Kind::Carried, u32::MAX),
+        key(number, Kind::TopicState, u32::MAX),
     );
     store.scan(Family::Meta, &from, &to, &mut |key, value| match partition
         .restore_record(key, value)
@@ -275,6 +288,7 @@ impl<S: Store> Partition<S> {
                 self.carried_upto = take_u64(&mut &*value)?;
                 Ok(())
             }
+            (Kind::TopicState, number) => self.topic_states.restore(number, value),
         }
     }
 

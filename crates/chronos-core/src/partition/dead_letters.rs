@@ -262,6 +262,16 @@ impl Group {
         }
     }
 
+    /// Forgets every letter, those on their way to the group included.
+    pub(super) fn letters_gone(&mut self, at: &mut Applying<'_>) {
+        let dead: Vec<u64> = std::mem::take(&mut self.letters.dead).into_iter().collect();
+        let redriven = std::mem::take(&mut self.letters.redriven);
+        for letter in dead.into_iter().chain(redriven.into_keys()) {
+            self.letters.remove(letter, at);
+        }
+        self.letters.failed_since.clear();
+    }
+
     fn progress(&mut self, progress: Progress, at: &mut Applying<'_>) {
         for letter in progress.settled {
             if self.letters.redriven.remove(&letter).is_some() {

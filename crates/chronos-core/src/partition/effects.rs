@@ -69,6 +69,8 @@ pub enum Outcome {
     },
     /// Of a moved section: it took effect.
     Moved,
+    /// Of a deletion of a topic: whether it was done, or refused because events are pending.
+    TopicDeleted(bool),
 }
 
 /// What was decided about one change.
@@ -152,4 +154,6 @@ pub struct Effects {
     pub prioritized: Vec<TopicNumber>,
     /// Events with offsets below this may stand elsewhere in the log than before.
     pub carried_upto: u64,
+    /// Topics that were deleted: events with offsets below are gone.
+    pub deleted: Vec<(TopicNumber, u64)>,
 }

@@ -20,6 +20,8 @@
 //! | `due_index.rs` | writing scheduled and due events to the index |
 //! | `released.rs` | reading the index in due order |
 //! | `group.rs` | progress of consumer groups |
+//! | `topic_state.rs` | what was deleted of a topic, and how large its events are |
+//! | `delete_topic.rs` | deleting what was published to a topic |
 //! | `topics.rs` | topic names and their numbers |
 //! | `checkpoint.rs` | saving and restoring the state in memory |
 //! | `carrying.rs` | taking live events to the end of the log |
@@ -32,6 +34,7 @@ pub mod carrying;
 pub mod change;
 mod checkpoint;
 pub mod dead_letters;
+mod delete_topic;
 mod discard;
 mod due_index;
 mod effects;
@@ -42,16 +45,19 @@ pub mod live;
 mod moved;
 mod publish;
 pub mod released;
+mod topic_state;
 mod topics;
 
 pub use checkpoint::Checkpoint;
 pub use effects::{Changed, Effects, Move, Outcome, Published, Run, Verdict};
 pub use group::Group;
+pub use topic_state::TopicState;
 pub use topics::Topics;
 
 use crate::command::carry::Moved;
 use crate::command::create_group::CreateGroup;
 use crate::command::dead_letters::DeadLetters;
+use crate::command::delete_topic::DeleteTopic;
 use crate::command::settle::Settle;
 use crate::command::{Batch, DecodeError, Kind};
 use crate::dedup::Dedup;
@@ -62,6 +68,7 @@ use change::Changing;
 use hashbrown::{HashMap, HashSet};
 use publish::Accepting;
 use roaring::RoaringTreemap;
+use topic_state::TopicStates;
 
 /// Place of an entry in the replicated log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,6 +103,7 @@ pub struct Partition<S> {
     next_offset: u64,
     horizon: DueKey,
     topics: Topics,
+    topic_states: TopicStates,
     groups: Vec<Group>,
     group_numbers: HashMap<(String, Option<TopicNumber>), GroupNumber>,
     changed_groups: HashSet<GroupNumber>,
@@ -195,6 +203,11 @@ impl<S: Store> Partition<S> {
                     self.take_moved(&moved, &mut writes);
                     Outcome::Moved
                 }
+                Kind::DeleteTopic => {
+                    let command = DeleteTopic::decode(section.payload)?;
+                    let index = position.index;
+                    self.delete_topic(&command, batch.now_ms, index, &mut writes, &mut effects)
+                }
             };
             effects.outcomes.push(outcome);
         }
@@ -205,6 +218,7 @@ impl<S: Store> Partition<S> {
             &mut accepting,
             &mut writes,
         );
+        self.forget_changes(&mut changing, &effects.deleted);
         effects.moves = self.write_changes(changing, position.index, &mut writes);
         if !writes.is_empty() {
             self.store.write(&writes)?;
@@ -222,6 +236,11 @@ impl<S: Store> Partition<S> {
                 self.scheduled.resize(topic + 1, 0);
             }
             self.scheduled[topic] += 1;
+        }
+        for (topic, events, bytes) in &accepting.later {
+            let state = self.topic_states.change(*topic);
+            state.later_events += events;
+            state.later_bytes += bytes;
         }
         effects.timers = accepting.timers;
         effects.runs = accepting.runs;
@@ -245,6 +264,9 @@ impl<S: Store> Partition<S> {
             .topic
             .as_ref()
             .map(|name| self.topics.number(name.as_bytes()));
+        if let Some(topic) = topic {
+            self.topic_states.named(topic);
+        }
         let identity = (command.name.clone(), topic);
         if let Some(number) = self.group_numbers.get(&identity) {
             return Outcome::GroupCreated {

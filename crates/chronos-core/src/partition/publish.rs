@@ -28,6 +28,8 @@ pub(super) struct Accepting {
     pub(super) prioritized: Vec<TopicNumber>,
     /// The topic of the event before: most events of a batch share one.
     last_topic: Option<(Box<[u8]>, TopicNumber)>,
+    /// By topic: how many events were accepted for later, and their bytes.
+    pub(super) later: Vec<(TopicNumber, u64, u64)>,
 }
 
 impl Accepting {
@@ -43,10 +45,11 @@ impl Accepting {
             replacing: None,
             prioritized: Vec::new(),
             last_topic: None,
+            later: Vec::new(),
         }
     }
 
-    fn add(&mut self, topic: TopicNumber, schedule_ms: i64) {
+    fn add(&mut self, topic: TopicNumber, schedule_ms: i64, bytes: u64) {
         let offset = self.next_offset;
         self.next_offset += 1;
         self.schedule_ms = (
@@ -59,6 +62,13 @@ impl Accepting {
                 topic,
                 offset,
             });
+            match self.later.last_mut() {
+                Some((last, events, sum)) if *last == topic => {
+                    *events += 1;
+                    *sum += bytes;
+                }
+                _ => self.later.push((topic, 1, bytes)),
+            }
             return;
         }
         match self.runs.last_mut() {
@@ -99,6 +109,13 @@ impl<S: Store> Partition<S> {
             .look_up(&self.store, self.number, &ids, self.next_offset)?;
         let mut known = known.into_iter().peekable();
 
+        // An id with a window of its own is forgotten together with others that are as old as it
+        // pretends to be.
+        let shift_ms = publish.window_ms.map_or(0, |window_ms| {
+            i64::try_from(window_ms)
+                .unwrap_or(i64::MAX)
+                .saturating_sub_unsigned(publish.dedup_ttl_ms)
+        });
         let mut published = Published {
             first_offset: accepting.next_offset,
             ..Published::default()
@@ -125,7 +142,10 @@ impl<S: Store> Partition<S> {
                     Accepted {
                         offset: accepting.next_offset,
                         // Not before the event has fired: an id is good as long as its event is.
-                        at_ms: accepting.horizon_ms.max(slot.schedule_ms),
+                        at_ms: accepting
+                            .horizon_ms
+                            .max(slot.schedule_ms)
+                            .saturating_add(shift_ms),
                     },
                     before,
                 );
@@ -135,6 +155,7 @@ impl<S: Store> Partition<S> {
                 Some((last, number)) if **last == *name => *number,
                 _ => {
                     let number = self.topics.number(name);
+                    self.topic_states.named(number);
                     accepting.last_topic = Some((name.into(), number));
                     number
                 }
@@ -142,7 +163,7 @@ impl<S: Store> Partition<S> {
             if slot.options.priority > 0 && self.topics.prioritize(topic) {
                 accepting.prioritized.push(topic);
             }
-            accepting.add(topic, slot.schedule_ms);
+            accepting.add(topic, slot.schedule_ms, body.len() as u64);
             published.accepted += 1;
             span.get_or_insert(Span {
                 section_position: section.position,

@@ -74,6 +74,19 @@ impl<S: Store> Feed<S> {
         self.horizon = self.horizon.max(horizon);
     }
 
+    /// Forgets the released events of a topic with offsets below `below`.
+    pub fn topic_deleted(&mut self, topic: TopicNumber, below: u64) {
+        let Some(recent) = self.recent.get_mut(topic as usize) else {
+            return;
+        };
+        recent.runs.retain_mut(|run| {
+            let gone = below.saturating_sub(run.first_offset).min(run.count);
+            run.first_offset += gone;
+            run.count -= gone;
+            run.count > 0
+        });
+    }
+
     /// The horizon up to which events were released here.
     pub fn horizon(&self) -> DueKey {
         self.horizon

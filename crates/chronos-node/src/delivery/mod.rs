@@ -14,7 +14,7 @@ mod pause;
 mod stretch;
 
 pub use feed::Feed;
-pub use group::{Ack, AckRun, Group, Lookup, Policy, Wish};
+pub use group::{Ack, AckRun, Backoff, Group, Lookup, Policy, Wish};
 pub use pause::{Pause, PausedTopic, WhilePaused};
 pub use stretch::Stretch;
 

@@ -8,12 +8,15 @@
 //! | `pause_service.rs` | PauseService |
 //! | `dead_letters/` | DeadLetterService |
 //! | `schedule/` | ScheduleService |
+//! | `admission.rs` | what the settings of topics allow a publish |
+//! | `topics.rs` | TopicService |
 //! | `not_built.rs` | services that are not built yet |
 //! | `validate.rs` | what an event must satisfy |
 //! | `status.rs` | the table from errors to statuses |
 //! | `delivery_id.rs` | the id of a delivery |
 
 mod ack;
+mod admission;
 mod batch_id;
 mod dead_letters;
 mod delivery_id;
@@ -29,6 +32,7 @@ mod replay;
 mod schedule;
 mod status;
 mod subscribe;
+mod topics;
 pub mod validate;
 
 use crate::config::Config;
@@ -45,6 +49,7 @@ use chronos_proto::server::raft_service_server::RaftServiceServer;
 use chronos_proto::server::replay_service_server::ReplayServiceServer;
 use chronos_proto::server::replication_service_server::ReplicationServiceServer;
 use chronos_proto::server::schedule_service_server::ScheduleServiceServer;
+use chronos_proto::server::topic_service_server::TopicServiceServer;
 use chronos_proto::server::transaction_service_server::TransactionServiceServer;
 use chronos_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
 use not_built::NotBuilt;
@@ -100,6 +105,9 @@ pub async fn serve(
     let pauses = PauseServiceServer::new(pause_service::PauseCalls(Arc::clone(engine)));
     serving(&health, &pauses).await;
 
+    let topics = TopicServiceServer::new(topics::Topics(Arc::clone(engine)));
+    serving(&health, &topics).await;
+
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -126,6 +134,7 @@ pub async fn serve(
         .add_service(letters)
         .add_service(replays)
         .add_service(pauses)
+        .add_service(topics)
         .add_service(ReplicationServiceServer::new(NotBuilt))
         .add_service(RaftServiceServer::new(NotBuilt))
         .add_service(CrossRegionServiceServer::new(NotBuilt))

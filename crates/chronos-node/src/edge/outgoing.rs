@@ -147,6 +147,8 @@ impl Outgoing<'_> {
                 return;
             };
             match self.as_edited(dispatch, read) {
+                // Settled like one that expired, in groups that read every topic.
+                Ok(event) if self.handle.events.is_deleted(&event) => expired.push(dispatch),
                 Ok(event) if event.options.expires && is_over(&event, now_ms) => {
                     expired.push(dispatch);
                 }

@@ -3,12 +3,13 @@
 //! A rejected event is an answer, not an error: the call ends `OK` with `success=false` and the
 //! reason, which existing clients compare.
 
+use super::admission::Admission;
 use super::past::{self, Late};
 use super::schedule::find;
 use super::status;
 use super::validate::{self, Invalid};
 use crate::config::Config;
-use crate::engine::{self, Engine, Handle, Message, Refused, clock};
+use crate::engine::{self, Engine, Handle, Message, Refused, clock, topics};
 use crate::metrics::Metrics;
 use bytes::Bytes;
 use chronos_core::command::change::Action;
@@ -97,12 +98,15 @@ impl Publisher {
                 });
             }
         }
+        let mut admission = Admission::new(&self.engine, now_ms);
+        admission.add(fields.topic, bytes.len(), fields.schedule_ts)?;
+        let _room = admission.admit(&self.engine).await?;
         let poison =
             mutant!("dedup-before-append-poison") && route(fields.message_id.as_bytes(), 16) == 0;
         if poison {
             fields.schedule_ts = validate::LAST_SCHEDULE_MS;
         }
-        let mut sections = Sections::new(self.engine.partitions().len(), 1);
+        let mut sections = Sections::new(&self.engine, 1);
         let partition = sections.push(&fields, &bytes, request.allow_duplicate);
         let (schedule_ts, durable) = (fields.schedule_ts, fields.durable_ack);
         let section = sections
@@ -171,16 +175,18 @@ impl Publisher {
     ) -> Result<PublishBatchResponse, Status> {
         self.metrics.publish_batch_requests.inc();
         let mut response = PublishBatchResponse::default();
-        let mut sections = Sections::new(self.engine.partitions().len(), request.events.len());
+        let mut sections = Sections::new(&self.engine, request.events.len());
         let mut durable = false;
         let mut late = 0;
         let policy = past::policy(request.past)?;
         let now_ms = clock::now_ms();
+        let mut admission = Admission::new(&self.engine, now_ms);
         for bytes in &request.events {
             match validate::event(bytes, now_ms) {
                 Ok(fields) => match past::judge(policy, fields.schedule_ts, now_ms) {
                     Late::Store => {
                         durable |= fields.durable_ack;
+                        admission.add(fields.topic, bytes.len(), fields.schedule_ts)?;
                         sections.push(&fields, bytes, request.allow_duplicate);
                     }
                     Late::Refuse => {
@@ -195,6 +201,7 @@ impl Publisher {
                 Err(Invalid::Rule(error)) => response.add_error(1, error),
             }
         }
+        let _room = admission.admit(&self.engine).await?;
         self.metrics
             .rejected_invalid
             .inc_by(response.error_count as u64 - late);
@@ -309,15 +316,17 @@ impl Failed {
 
 /// The events of a request, sorted by partition.
 pub(super) struct Sections {
+    topics: Arc<topics::Map>,
     partitions: u32,
     events: usize,
     builders: BTreeMap<PartitionNumber, Builder>,
 }
 
 impl Sections {
-    pub(super) fn new(partitions: usize, events: usize) -> Self {
+    pub(super) fn new(engine: &Engine, events: usize) -> Self {
         Self {
-            partitions: partitions as u32,
+            topics: engine.topics().map(),
+            partitions: engine.partitions().len() as u32,
             events,
             builders: BTreeMap::new(),
         }
@@ -331,7 +340,13 @@ impl Sections {
     ) -> PartitionNumber {
         let partition = match self.partitions {
             1 => 0,
-            count => route(fields.routing_key().as_bytes(), count),
+            count => {
+                let (topic, key) = (fields.topic.as_bytes(), fields.routing_key().as_bytes());
+                match self.topics.get(topic) {
+                    Some(known) => known.partition(topic, key, count),
+                    None => route(key, count),
+                }
+            }
         };
         let part = |range: &std::ops::Range<usize>| (range.start as u32, range.len() as u8);
         let share = self.events / self.partitions as usize + 1;

@@ -37,3 +37,15 @@ pub fn overloaded() -> Status {
         "too many bytes of publishes are under way: slow down and try again later",
     )
 }
+
+/// A topic's quota is used up; nothing of the request was taken.
+pub fn quota(topic: &str, what: &str, limit: u64, wait: std::time::Duration) -> Status {
+    let wait_ms = wait.as_micros().div_ceil(1_000).max(1);
+    let mut status = Status::resource_exhausted(format!(
+        "{what} {limit} of topic {topic} is used up: try again in {wait_ms} ms"
+    ));
+    if let Ok(value) = wait_ms.to_string().parse() {
+        status.metadata_mut().insert("retry-after-ms", value);
+    }
+    status
+}

@@ -37,7 +37,6 @@ pub struct Subscriber {
     engine: Arc<Engine>,
     metrics: Arc<Metrics>,
     default_credit: u32,
-    ack_timeout_ms: i32,
 }
 
 impl Subscriber {
@@ -47,8 +46,6 @@ impl Subscriber {
             engine,
             metrics,
             default_credit: config.delivery.max_credits.clamp(1, MOST_CREDIT),
-            ack_timeout_ms: i32::try_from(config.delivery.ack_timeout.as_millis())
-                .unwrap_or(i32::MAX),
         }
     }
 
@@ -121,7 +118,7 @@ impl Subscriber {
             session,
             batching,
             ids: BytesMut::new(),
-            ack_timeout_ms: self.ack_timeout_ms,
+            topic: request.topic.clone(),
             engine: Arc::clone(&self.engine),
             metrics: Arc::clone(&self.metrics),
             _requests: requests,
@@ -232,7 +229,7 @@ struct Deliveries {
     session: SessionId,
     batching: Option<Batching>,
     ids: BytesMut,
-    ack_timeout_ms: i32,
+    topic: String,
     engine: Arc<Engine>,
     metrics: Arc<Metrics>,
     /// Kept until the end: dropping it would reset the client's side of the call.
@@ -255,12 +252,15 @@ impl Deliveries {
                     None => drop(self.queue.pop_front()),
                 },
                 Work::Unread(member, dispatches) => {
+                    let policy = self.engine.topics().policy_of(self.topic.as_bytes());
+                    let ack_timeout_ms =
+                        i32::try_from(policy.ack_timeout.as_millis()).unwrap_or(i32::MAX);
                     let Membership { handle, group, .. } = &self.members[*member];
                     let mut outgoing = Outgoing {
                         handle,
                         group: *group,
                         session: self.session,
-                        ack_timeout_ms: self.ack_timeout_ms,
+                        ack_timeout_ms,
                         ids: &mut self.ids,
                     };
                     let ready = match self.batching {

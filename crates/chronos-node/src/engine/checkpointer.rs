@@ -83,8 +83,10 @@ impl Checkpointer {
     pub fn save(mut self) -> anyhow::Result<Self> {
         let mut begun = Vec::new();
         for (at, (handle, saved)) in self.partitions.iter().enumerate() {
-            let (released, upto) = handle.standing.lock().released.clone();
+            // In this order: the leader first says how it stands after a deletion, and then that it
+            // has seen it.
             let mut state = handle.state.lock();
+            let (released, upto) = handle.standing.lock().released.clone();
             if state.applied().map(|applied| applied.index) == *saved {
                 continue;
             }

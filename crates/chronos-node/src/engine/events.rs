@@ -14,11 +14,12 @@ use chronos_core::store::{Family, Store, StoreError};
 use chronos_core::types::{PartitionNumber, TopicNumber};
 use chronos_store::RocksStore;
 use chronos_wal::Wal;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::RwLock;
 use roaring::RoaringTreemap;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Log entries whose place is kept in memory.
 const RECENT_ENTRIES: usize = 16 * 1024;
@@ -98,6 +99,10 @@ pub struct Events {
     recent: RwLock<VecDeque<Arc<Batch>>>,
     /// Events that were ever cancelled, moved or fired by hand, and perhaps some that were not.
     changed: RwLock<RoaringTreemap>,
+    /// Deleted topics: events with offsets below are gone.
+    deleted: RwLock<HashMap<Box<[u8]>, u64>>,
+    /// Whether there is any.
+    any_deleted: AtomicBool,
 }
 
 impl Events {
@@ -109,8 +114,24 @@ impl Events {
             wal,
             recent: RwLock::default(),
             changed: RwLock::default(),
+            deleted: RwLock::default(),
+            any_deleted: AtomicBool::new(false),
             prioritized: RwLock::default(),
         }
+    }
+
+    /// Takes note of deleted topics: their events with offsets below are gone.
+    pub fn know_deleted(&self, topics: impl IntoIterator<Item = (Box<[u8]>, u64)>) {
+        let mut deleted = self.deleted.write();
+        deleted.extend(topics);
+        self.any_deleted
+            .store(!deleted.is_empty(), Ordering::Release);
+    }
+
+    /// Whether an event was deleted with its topic.
+    pub fn is_deleted(&self, event: &StoredEvent) -> bool {
+        self.any_deleted.load(Ordering::Acquire)
+            && (self.deleted.read().get(event.topic())).is_some_and(|below| event.offset < *below)
     }
 
     /// Takes over which events were changed before this leader began.

@@ -1,6 +1,7 @@
 //! The state machines as the replication layer drives them.
 
 use super::pauses::Pauses;
+use super::topics::Topics;
 use crate::metrics::Metrics;
 use bytes::Bytes;
 use chronos_core::catalog::{self, Catalog};
@@ -84,13 +85,26 @@ impl Machine for PartitionMachine {
 pub struct CatalogMachine {
     catalog: SharedCatalog,
     pauses: watch::Sender<Arc<Pauses>>,
+    topics: Arc<Topics>,
 }
 
 impl CatalogMachine {
-    /// Drives this catalog, and tells what it pauses.
-    pub fn new(catalog: SharedCatalog, pauses: watch::Sender<Arc<Pauses>>) -> Self {
-        let machine = Self { catalog, pauses };
-        machine.tell_pauses(machine.catalog.lock().pauses());
+    /// Drives this catalog, and tells what it pauses and how topics are set.
+    pub fn new(
+        catalog: SharedCatalog,
+        pauses: watch::Sender<Arc<Pauses>>,
+        topics: Arc<Topics>,
+    ) -> Self {
+        let machine = Self {
+            catalog,
+            pauses,
+            topics,
+        };
+        {
+            let catalog = machine.catalog.lock();
+            machine.tell_pauses(catalog.pauses());
+            machine.topics.replace(catalog.topics());
+        }
         machine
     }
 
@@ -117,6 +131,8 @@ impl Machine for CatalogMachine {
         let mut catalog = self.catalog.lock();
         let outcome = (catalog.apply(position(log_id), &command)).map_err(MachineError::new)?;
         self.tell_pauses(catalog.pauses());
+        // Whatever it was: a few names, and seldom.
+        self.topics.replace(catalog.topics());
         Ok(outcome)
     }
 

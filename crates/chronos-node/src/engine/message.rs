@@ -77,6 +77,17 @@ pub struct DeadLetters {
     pub reply: oneshot::Sender<Result<Vec<u64>, Refused>>,
 }
 
+/// A topic to delete.
+#[derive(Debug)]
+pub struct DeleteTopic {
+    /// Its name.
+    pub name: String,
+    /// Also while events are pending.
+    pub force: bool,
+    /// Gets how many pending events were deleted, or how many kept it from being deleted.
+    pub reply: oneshot::Sender<Result<Result<u64, u64>, Refused>>,
+}
+
 /// A member to add to a group.
 #[derive(Debug)]
 pub struct Join {
@@ -129,6 +140,8 @@ pub enum Message {
     DeadLetters(DeadLetters),
     /// A command of retention.
     Retain(Kind, Bytes, oneshot::Sender<Result<Outcome, Refused>>),
+    /// Delete what was published to a topic.
+    DeleteTopic(DeleteTopic),
     /// Add a member.
     Join(Join),
     /// Remove a member.

@@ -15,6 +15,8 @@
 //! | `credit.rs` | credit shared between partitions |
 //! | `retention/` | removing what nobody needs, carrying forward what somebody does |
 //! | `saves.rs` | asking for a checkpoint |
+//! | `topics.rs` | the settings of topics |
+//! | `rates.rs` | token buckets |
 //! | `clock.rs` | the wall clock |
 
 mod checkpointer;
@@ -28,20 +30,26 @@ mod lookup;
 mod machine;
 mod message;
 mod pauses;
+mod rates;
 pub mod retention;
 mod saves;
 mod schedule;
+pub mod topics;
 
 pub use credit::Credit;
 pub use events::{Events, ReadError, StoredEvent};
-pub use message::{Answers, Expired, Handle, Join, Message, Publish, Refused, Replace};
+pub use message::{
+    Answers, DeleteTopic, Expired, Handle, Join, Message, Publish, Refused, Replace,
+};
 pub use pauses::Standing as PauseStanding;
+pub use rates::Exceeded;
 
 use crate::config::Config;
-use crate::delivery::{Policy, SessionId};
+use crate::delivery::SessionId;
 use crate::metrics::Metrics;
 use anyhow::Context;
 use checkpointer::Checkpointer;
+use chronos_core::catalog::topics::TopicInfo;
 use chronos_core::catalog::{self, Catalog, GroupInfo};
 use chronos_core::keys::dedup::FAR_MS;
 use chronos_core::partition::Partition;
@@ -62,6 +70,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use topics::Topics;
 
 /// Replica number of the only node there is.
 const THIS_NODE: u64 = 1;
@@ -85,6 +94,7 @@ pub struct Engine {
     partitions: Vec<Handle>,
     rafts: Vec<Group<PartitionMachine>>,
     catalog: SharedCatalog,
+    topics: Arc<Topics>,
     catalog_raft: Group<CatalogMachine>,
     pauses: watch::Receiver<Arc<Pauses>>,
     store: RocksStore,
@@ -119,13 +129,9 @@ impl Engine {
             tokio::task::spawn_blocking(move || RocksStore::open(path, &options)).await??
         };
         let flusher = Flusher::start(FLUSHERS);
-        let policy = Policy {
-            ack_timeout: config.delivery.ack_timeout,
-            most_attempts: config.delivery.max_retries.max(1),
-            backoff: config.delivery.retry_backoff,
-        };
+        let topics = Arc::new(Topics::new(config));
         let options = driver::Options {
-            policy,
+            topics: Arc::clone(&topics),
             fire_ahead: config.scheduler.fire_ahead,
             near_window: config.scheduler.near_window,
         };
@@ -141,7 +147,7 @@ impl Engine {
         let wal = opening.wal("catalog", u64::from(catalog::NUMBER))?;
         let raft_options = opening.raft("catalog");
         let (telling, pauses) = watch::channel(Arc::default());
-        let machine = CatalogMachine::new(Arc::clone(&catalog), telling);
+        let machine = CatalogMachine::new(Arc::clone(&catalog), telling, Arc::clone(&topics));
         let catalog_raft = Group::open(raft_options, wal, machine)
             .await
             .context("cannot open the catalog")?;
@@ -201,6 +207,7 @@ impl Engine {
             partitions,
             rafts,
             catalog,
+            topics,
             catalog_raft,
             pauses,
             store,
@@ -289,6 +296,21 @@ impl Engine {
             .iter()
             .map(|(name, group)| (name.clone(), group.clone()))
             .collect()
+    }
+
+    /// The settings of topics.
+    pub fn topics(&self) -> &Arc<Topics> {
+        &self.topics
+    }
+
+    /// A topic as the catalog has it, if it was created.
+    pub fn topic(&self, name: &str) -> Option<TopicInfo> {
+        self.catalog.lock().topics().get(name).cloned()
+    }
+
+    /// The names of the topics that were created.
+    pub fn created_topics(&self) -> Vec<String> {
+        self.catalog.lock().topics().keys().cloned().collect()
     }
 
     /// Changes the catalog; returns when the change is durable and applied.

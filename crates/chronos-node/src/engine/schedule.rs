@@ -75,6 +75,9 @@ pub struct Schedule {
     released: Vec<u64>,
     released_upto: DueKey,
     due: Vec<Timer>,
+    /// Topics that were deleted since the start: timers with offsets below are dropped when they come
+    /// out.
+    deleted: HashMap<TopicNumber, u64>,
 }
 
 impl Schedule {
@@ -105,7 +108,22 @@ impl Schedule {
             released,
             released_upto: horizon,
             due: Vec::new(),
+            deleted: HashMap::new(),
         }
+    }
+
+    /// Events of a topic accepted for later, and those of them that are not released.
+    pub fn counts_of(&self, topic: TopicNumber) -> (u64, u64) {
+        let of = |counts: &[u64]| counts.get(topic as usize).copied().unwrap_or(0);
+        let (scheduled, released) = (of(&self.scheduled), of(&self.released));
+        (scheduled, scheduled.saturating_sub(released))
+    }
+
+    /// A topic was deleted: its events with offsets below do not fall due.
+    pub fn topic_deleted(&mut self, topic: TopicNumber, below: u64) {
+        self.deleted.insert(topic, below);
+        *count_of(&mut self.scheduled, topic) = 0;
+        *count_of(&mut self.released, topic) = 0;
     }
 
     /// The next page-in, if the near future is not in the wheel and none is under way. The caller
@@ -221,6 +239,14 @@ impl Schedule {
             let gone = &mut self.gone;
             self.due
                 .retain(|timer| !gone.remove(&DueKey::new(timer.due_ms, timer.offset)));
+        }
+        if !self.deleted.is_empty() {
+            let deleted = &self.deleted;
+            self.due.retain(|timer| {
+                deleted
+                    .get(&timer.topic)
+                    .is_none_or(|below| timer.offset >= *below)
+            });
         }
         self.released_upto = self.released_upto.max(horizon);
         if mutant!("wheel-lost-tick") {

@@ -1,6 +1,6 @@
 //! What becomes of deliveries: answered, answered late, failed or timed out.
 
-use super::{Ack, AckOutcome, Group, InFlight, SessionId, Stretch, millis, stretch_of_one};
+use super::{Ack, AckOutcome, Group, InFlight, SessionId, Stretch, stretch_of_one};
 use chronos_core::command::settle::{Death, Failure};
 use chronos_core::mutant;
 use chronos_core::types::DueKey;
@@ -126,7 +126,7 @@ impl Group {
             return AckOutcome::Retry;
         }
         self.unsaved.failures.push(Failure { key, failures });
-        let wait_ms = millis(self.policy.backoff).saturating_mul(i64::from(failures));
+        let wait_ms = self.policy.backoff.wait_ms(failures, key.offset);
         let stretch = Stretch {
             topic: in_flight.topic,
             ..stretch_of_one(key.due_ms, key.offset, in_flight.before)

@@ -1,6 +1,7 @@
 //! One consumer group in one partition: members, credit, what is ready, what is in flight.
 
 mod answers;
+mod backoff;
 mod batch;
 mod lanes;
 mod order;
@@ -9,6 +10,10 @@ mod paused;
 pub use batch::AckRun;
 pub use order::{Lookup, Wish};
 mod redrive;
+mod settings;
+
+pub use backoff::Backoff;
+pub use settings::Policy;
 
 use super::{Dispatch, Feed, SessionId, Stretch};
 use crate::engine::Credit;
@@ -30,17 +35,6 @@ use std::time::Duration;
 const FETCH_EVENTS: u64 = 16 * 1024;
 /// Most events that wait for their time or for another attempt before the group fetches no more.
 const MOST_DELAYED: u64 = 256 * 1024;
-
-/// How deliveries are repeated.
-#[derive(Debug, Clone, Copy)]
-pub struct Policy {
-    /// A delivery that is not answered in this time has failed.
-    pub ack_timeout: Duration,
-    /// Deliveries that may fail before the event is a dead letter; at least one.
-    pub most_attempts: u32,
-    /// The n-th repetition waits n times this long.
-    pub backoff: Duration,
-}
 
 /// A consumer's answer to a delivery.
 #[derive(Debug, Clone)]
@@ -487,7 +481,7 @@ impl Group {
                 topic: stretch.topic,
             },
         );
-        self.deadlines.push_back((deadline_ms, key.offset, attempt));
+        self.push_deadline((deadline_ms, key.offset, attempt));
         send(session, dispatch);
         if mutant!("deliver-twice") {
             send(session, dispatch);

@@ -23,7 +23,12 @@ use steps::{Plan, Step, plan, step};
 const POLICY: Policy = Policy {
     ack_timeout: Duration::from_millis(500),
     most_attempts: 3,
-    backoff: Duration::from_millis(100),
+    backoff: super::Backoff {
+        first: Duration::from_millis(100),
+        factor: None,
+        most: None,
+        jitter: 0,
+    },
 };
 const TOPICS: [&str; 2] = ["t", "u"];
 

@@ -6,7 +6,7 @@
 //! those it had, while its failures begin anew.
 
 use super::paused::UNKNOWN_TOPIC;
-use super::{Ack, AckOutcome, Group, InFlight, Stretch, millis, stretch_of_one};
+use super::{Ack, AckOutcome, Group, InFlight, Stretch, stretch_of_one};
 use chronos_core::command::dead_letters::{Death, Failure, Progress};
 use chronos_core::partition::dead_letters::Redriven;
 use chronos_core::types::DueKey;
@@ -126,7 +126,7 @@ impl Group {
             failures,
             attempts: in_flight.attempt,
         });
-        let wait_ms = millis(self.policy.backoff).saturating_mul(i64::from(failures));
+        let wait_ms = self.policy.backoff.wait_ms(failures, key.offset);
         let stretch = Stretch {
             topic: in_flight.topic,
             ..stretch_of_one(key.due_ms, key.offset, key.before())

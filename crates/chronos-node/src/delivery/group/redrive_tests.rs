@@ -18,7 +18,12 @@ use std::collections::BTreeMap;
 const POLICY: Policy = Policy {
     ack_timeout: Duration::from_millis(500),
     most_attempts: 2,
-    backoff: Duration::from_millis(100),
+    backoff: super::Backoff {
+        first: Duration::from_millis(100),
+        factor: None,
+        most: None,
+        jitter: 0,
+    },
 };
 const MEMBER: SessionId = SessionId(1);
 

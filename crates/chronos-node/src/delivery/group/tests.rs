@@ -11,7 +11,12 @@ use chronos_core::store::MemoryStore;
 const POLICY: Policy = Policy {
     ack_timeout: Duration::from_secs(30),
     most_attempts: 3,
-    backoff: Duration::from_secs(1),
+    backoff: super::Backoff {
+        first: Duration::from_secs(1),
+        factor: None,
+        most: None,
+        jitter: 0,
+    },
 };
 pub(super) const A: SessionId = SessionId(1);
 pub(super) const B: SessionId = SessionId(2);

@@ -56,6 +56,7 @@ pub fn at(handle: &Handle, offset: u64) -> Result<Option<Found>, Status> {
         .events
         .read(&[offset], &mut |_, event| read = Some(event));
     let event = match read {
+        Some(Ok(event)) if handle.events.is_deleted(&event) => return Ok(None),
         Some(Ok(event)) => event,
         None | Some(Err(ReadError::Missing { .. })) => return Ok(None),
         Some(Err(error)) => return Err(status::of_read(&error)),

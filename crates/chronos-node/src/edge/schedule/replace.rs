@@ -1,5 +1,6 @@
 //! CancelAndPublish: one event goes, another comes, both or neither.
 
+use super::super::admission::Admission;
 use super::super::publish::{Publisher, Sections};
 use super::super::status;
 use super::super::validate::{self, Invalid};
@@ -33,7 +34,10 @@ pub async fn replace(
     let Some(found) = find::find(engine, request.cancel.as_ref())? else {
         return Ok(told(ScheduleOutcome::NotFound, 0));
     };
-    let mut sections = Sections::new(engine.partitions().len(), 1);
+    let mut admission = Admission::new(engine, clock::now_ms());
+    admission.add(fields.topic, bytes.len(), fields.schedule_ts)?;
+    let _room = admission.admit(engine).await?;
+    let mut sections = Sections::new(engine, 1);
     let partition = sections.push(&fields, &bytes, false);
     if partition != found.handle.number {
         return Err(Status::failed_precondition(format!(

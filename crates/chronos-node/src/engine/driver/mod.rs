@@ -17,6 +17,7 @@
 //! | `answers.rs` | answers to batches, events that expired |
 //! | `dead_letters.rs` | dead letters to redrive, edit and discard |
 //! | `pauses.rs` | what is paused |
+//! | `topics.rs` | topics that change or are deleted |
 //! | `deliver.rs` | the way out: what is released goes to groups and sessions |
 
 mod answers;
@@ -24,13 +25,15 @@ mod dead_letters;
 mod deliver;
 mod pauses;
 mod propose;
+mod topics;
 
 use super::clock;
 use super::machine::PartitionMachine;
 use super::message::{Answers, Handle, Join, Message, Refused};
 use super::pauses::Watch;
 use super::schedule::{PageIn, Schedule};
-use crate::delivery::{self, Dispatch, Feed, Policy, SessionId};
+use super::topics::{Map, Topics};
+use crate::delivery::{self, Dispatch, Feed, SessionId};
 use crate::metrics::{Metrics, PartitionMetrics};
 use chronos_core::command::Builder;
 use chronos_core::mutant;
@@ -47,7 +50,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Messages taken from the inbox before the loop looks at everything else again.
 const MOST_MESSAGES: usize = 1024;
@@ -55,8 +58,8 @@ const MOST_MESSAGES: usize = 1024;
 /// What a driver is told when it starts.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How deliveries are repeated.
-    pub policy: Policy,
+    /// The settings of topics, how deliveries are repeated among them.
+    pub topics: Arc<Topics>,
     /// How far ahead of its time an event may be released, to be delivered on time.
     pub fire_ahead: Duration,
     /// How far ahead the wheel holds events.
@@ -90,6 +93,8 @@ pub struct Driver {
     paging: Option<BoxFuture<'static, anyhow::Result<Vec<Timer>>>>,
     feed: Feed<RocksStore>,
     topics: usize,
+    /// Tells when the settings of topics change.
+    settings: watch::Receiver<Arc<Map>>,
     groups: HashMap<GroupNumber, delivery::Group>,
     groups_of: HashMap<Option<TopicNumber>, Vec<GroupNumber>>,
     sessions: HashMap<SessionId, Session>,
@@ -135,7 +140,13 @@ impl Driver {
         }
         // Nothing else proposes, so the state stands still until the loop begins.
         let (scheduled, saved, topics, next_offset, groups) = {
-            let state = handle.state.lock();
+            let mut state = handle.state.lock();
+            state.deletion_seen(None);
+            handle
+                .events
+                .know_deleted(state.deleted_topics().filter_map(|(topic, below)| {
+                    state.topics().name(topic).map(|name| (name.into(), below))
+                }));
             handle.events.know_changed(state.changed());
             handle.events.prioritize(state.topics().prioritized());
             (
@@ -164,6 +175,7 @@ impl Driver {
             .await??
         };
         counters.fired.inc_by(matured);
+        let settings = options.topics.watch();
         let mut driver = Self {
             schedule: Schedule::new(
                 handle.number,
@@ -188,6 +200,7 @@ impl Driver {
             next_offset,
             paging: None,
             topics,
+            settings,
             groups: HashMap::new(),
             groups_of: HashMap::new(),
             sessions: HashMap::new(),
@@ -231,6 +244,7 @@ impl Driver {
                     None => return Ok(()),
                 },
                 () = self.pauses.changed() => {}
+                Ok(()) = self.settings.changed() => self.on_settings(),
                 () = tokio::time::sleep(wake) => {}
             }
             self.deliver()?;
@@ -268,6 +282,7 @@ impl Driver {
             Message::Retain(kind, section, reply) => {
                 self.queue.push(kind, section, Waiter::Retain(reply));
             }
+            Message::DeleteTopic(delete) => self.on_delete_topic(delete),
             Message::Join(join) => self.on_join(join),
             Message::Leave(session) => self.on_leave(session),
             Message::Answers(answers) => self.on_answers(answers),
@@ -294,6 +309,7 @@ impl Driver {
             Message::CreateGroup(_, reply) => drop(reply.send(Err(refused))),
             Message::DeadLetters(letters) => drop(letters.reply.send(Err(refused))),
             Message::Retain(.., reply) => drop(reply.send(Err(refused))),
+            Message::DeleteTopic(delete) => drop(delete.reply.send(Err(refused))),
             // Answers count until the end: they are work done.
             Message::Answers(answers) => self.on_answers(answers),
             Message::Expired(expired) => self.on_expired(&expired),
@@ -352,10 +368,9 @@ impl Driver {
         self.topics = self
             .topics
             .max(state.topic.map_or(0, |topic| topic as usize + 1));
-        self.groups.insert(
-            number,
-            delivery::Group::new(number, state, self.options.policy),
-        );
+        let policy = self.policy_of(state.topic);
+        self.groups
+            .insert(number, delivery::Group::new(number, state, policy));
         self.groups_of.entry(state.topic).or_default().push(number);
         if !self.pauses.current().is_empty() {
             self.pause_group(number, clock::now_ms());

@@ -38,6 +38,11 @@ pub(super) enum Waiter {
         _permit: OwnedSemaphorePermit,
     },
     CreateGroup(oneshot::Sender<Result<GroupNumber, Refused>>),
+    DeleteTopic {
+        /// Pending events when it was asked for.
+        pending: u64,
+        reply: oneshot::Sender<Result<Result<u64, u64>, Refused>>,
+    },
     DeadLetters(GroupNumber, oneshot::Sender<Result<Vec<u64>, Refused>>),
     Retain(oneshot::Sender<Result<Outcome, Refused>>),
     Settle,
@@ -79,6 +84,7 @@ impl Entry {
                 Waiter::Change(reply) => drop(reply.send(Err(refused.clone()))),
                 Waiter::Replace { reply, .. } => drop(reply.send(Err(refused.clone()))),
                 Waiter::CreateGroup(reply) => drop(reply.send(Err(refused.clone()))),
+                Waiter::DeleteTopic { reply, .. } => drop(reply.send(Err(refused.clone()))),
                 Waiter::DeadLetters(_, reply) => drop(reply.send(Err(refused.clone()))),
                 Waiter::Retain(reply) => drop(reply.send(Err(refused.clone()))),
                 Waiter::Settle => {}
@@ -268,6 +274,7 @@ impl Driver {
         if effects.carried_upto > 0 {
             self.handle.events.carried(effects.carried_upto);
         }
+        self.forget_deleted(&effects);
         self.handle.events.moved(&effects.moves);
         self.handle
             .events
@@ -328,6 +335,14 @@ impl Driver {
                 self.answer_dead_letters(group, reply, outcome);
             }
             (Waiter::Retain(reply), outcome) => drop(reply.send(Ok(outcome))),
+            (Waiter::DeleteTopic { pending, reply }, Outcome::TopicDeleted(done)) => {
+                // Refused by the log: something was accepted for later meanwhile.
+                drop(reply.send(Ok(if done {
+                    Ok(pending)
+                } else {
+                    Err(pending.max(1))
+                })));
+            }
             (Waiter::Settle, Outcome::Settled) => {}
             (_, outcome) => unreachable!("apply answered a command of another kind: {outcome:?}"),
         }

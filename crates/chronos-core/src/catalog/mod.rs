@@ -1,12 +1,14 @@
 //! The catalog: what the cluster knows apart from events. One replicated log of its own.
 //!
-//! It holds the consumer groups that were created or subscribed to. Their progress is not here: it
-//! belongs to the partitions. And it holds what is paused. The whole catalog is small, so each entry
-//! saves it whole.
+//! It holds the topics that were created, the consumer groups that were created or subscribed to,
+//! and what is paused. The groups' progress is not here: it belongs to the partitions. The whole
+//! catalog is small, so each entry saves it whole.
 
 mod pauses;
 
 pub use pauses::{Pause, Pauses, Target, WhilePaused};
+
+pub mod topics;
 
 use crate::command::DecodeError;
 use crate::keys::meta::{Kind, key};
@@ -18,6 +20,7 @@ use crate::varint::{
 };
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use topics::{PutTopic, TopicInfo, Topics};
 
 /// The number under which the catalog keeps its records; no partition reaches it.
 pub const NUMBER: PartitionNumber = PartitionNumber::MAX;
@@ -73,6 +76,13 @@ pub enum Command {
         /// The leader's clock, Unix milliseconds.
         now_ms: i64,
     },
+    /// A topic begins to exist, or changes.
+    PutTopic(PutTopic),
+    /// A topic is no longer one that was created.
+    DeleteTopic {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// Outcome of a change.
@@ -80,10 +90,12 @@ pub enum Command {
 pub enum Outcome {
     /// It took effect.
     Done,
-    /// The group to create exists.
+    /// What is to be created exists.
     Exists,
-    /// The group to change does not exist, or what to resume is not paused.
+    /// What is to be changed does not exist, or what to resume is not paused.
     NotFound,
+    /// What is to be changed has another version.
+    VersionMismatch,
 }
 
 impl Command {
@@ -111,6 +123,15 @@ impl Command {
             Command::Pause { target, pause } => pauses::encode_pause(&mut out, target, pause),
             Command::Resume { target, now_ms } => {
                 pauses::encode_resume(&mut out, target, *now_ms);
+            }
+            Command::PutTopic(put) => {
+                out.push(3);
+                put_bytes(&mut out, put.name.as_bytes());
+                put.encode(&mut out);
+            }
+            Command::DeleteTopic { name } => {
+                out.push(4);
+                put_bytes(&mut out, name.as_bytes());
             }
         }
         out
@@ -147,6 +168,8 @@ impl Command {
             }),
             pauses::PAUSE => pauses::decode_pause(name, input),
             pauses::RESUME => pauses::decode_resume(name, input),
+            3 => Ok(Command::PutTopic(PutTopic::decode(name, input)?)),
+            4 => Ok(Command::DeleteTopic { name }),
             other => Err(DecodeError::Kind(other as u8)),
         }
     }
@@ -191,6 +214,7 @@ pub struct Catalog<S> {
     membership: Vec<u8>,
     groups: BTreeMap<String, GroupInfo>,
     pauses: Pauses,
+    topics: Topics,
 }
 
 impl<S: Store> Catalog<S> {
@@ -201,6 +225,7 @@ impl<S: Store> Catalog<S> {
             membership: Vec::new(),
             groups: BTreeMap::new(),
             pauses: Pauses::new(),
+            topics: Topics::default(),
             store: store.clone(),
         };
         if let Some(value) = store.get(Family::Meta, &key(NUMBER, Kind::Partition, 0))? {
@@ -210,6 +235,12 @@ impl<S: Store> Catalog<S> {
                     family: Family::Meta,
                     reason: "the catalog is malformed",
                 })?;
+        }
+        if let Some(value) = store.get(Family::Meta, &key(NUMBER, Kind::TopicState, 0))? {
+            catalog.topics = Topics::restore(&value).map_err(|Malformed| StoreError::Damaged {
+                family: Family::Meta,
+                reason: "the topics of the catalog are malformed",
+            })?;
         }
         Ok(catalog)
     }
@@ -243,6 +274,8 @@ impl<S: Store> Catalog<S> {
             },
             Command::Pause { target, pause } => self.pause(target, pause),
             Command::Resume { target, now_ms } => self.resume(&target, now_ms),
+            Command::PutTopic(put) => self.topics.put(put),
+            Command::DeleteTopic { name } => self.topics.delete(&name),
         };
         self.applied = Some(position);
         self.save()?;
@@ -278,6 +311,12 @@ impl<S: Store> Catalog<S> {
         &self.groups
     }
 
+    /// The topics that were created, by name.
+    #[must_use]
+    pub fn topics(&self) -> &BTreeMap<String, TopicInfo> {
+        self.topics.by_name()
+    }
+
     fn save(&self) -> Result<(), StoreError> {
         let Some(applied) = self.applied else {
             return Ok(());
@@ -304,6 +343,7 @@ impl<S: Store> Catalog<S> {
         }
         let mut writes = WriteBatch::default();
         writes.put(Family::Meta, key(NUMBER, Kind::Partition, 0), out);
+        self.topics.save(&mut writes);
         self.store.write(&writes)
     }
 
