@@ -1,7 +1,8 @@
 //! `DeleteTopic`: everything that was published to a topic is gone from this partition.
 
 use super::DecodeError;
-use crate::varint::{put_bytes, put_u64, take_string, take_u64};
+use crate::varint::{put_bytes, put_u64, take_bytes, take_string, take_u64};
+use roaring::RoaringTreemap;
 
 /// A topic to delete. Its name keeps its number: what is published later is a new topic of the name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct DeleteTopic {
     /// Refuse when more events than this were ever accepted for later: some of them are pending,
     /// because the leader counted none when there were so many. `None` deletes what is pending too.
     pub if_scheduled: Option<u64>,
+    /// Offsets of its events, as far as the leader knows them: nobody keeps these for their age.
+    pub offsets: RoaringTreemap,
 }
 
 impl DeleteTopic {
@@ -26,6 +29,11 @@ impl DeleteTopic {
                 put_u64(&mut out, scheduled);
             }
         }
+        let mut offsets = Vec::new();
+        self.offsets
+            .serialize_into(&mut offsets)
+            .expect("writing to memory does not fail");
+        put_bytes(&mut out, &offsets);
         out
     }
 
@@ -38,7 +46,13 @@ impl DeleteTopic {
             1 => Some(take_u64(input)?),
             _ => return Err(DecodeError::Malformed("unknown condition of a deletion")),
         };
-        Ok(Self { name, if_scheduled })
+        let offsets = RoaringTreemap::deserialize_from(take_bytes(input)?)
+            .map_err(|_| DecodeError::Malformed("the offsets of a deletion cannot be read"))?;
+        Ok(Self {
+            name,
+            if_scheduled,
+            offsets,
+        })
     }
 }
 
@@ -49,8 +63,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn comes_back(name: String, if_scheduled: Option<u64>) {
-            let command = DeleteTopic { name, if_scheduled };
+        fn comes_back(name: String, if_scheduled: Option<u64>, offsets: Vec<u64>) {
+            let offsets = offsets.into_iter().collect();
+            let command = DeleteTopic { name, if_scheduled, offsets };
             let payload = command.encode();
             for cut in 0..payload.len() {
                 prop_assert!(DeleteTopic::decode(&payload[..cut]).is_err());

@@ -1,7 +1,8 @@
 //! `Meta`: the small state of a partition as of its last checkpoint.
 //!
 //! Key: partition (4) · kind (1) · number (4). Kind 0 is the partition itself, 1 a topic, 2 a group, 3 a topic's
-//! counts, 4 its flags, 5 a group's dead letters, 6 what was carried, 7 what was deleted of a topic;
+//! counts, 4 its flags, 5 a group's dead letters, 6 what was carried, 7 what was deleted of a topic, 8 which
+//! events that was;
 //! the values are written and read by `partition::checkpoint`.
 
 use crate::types::PartitionNumber;
@@ -27,6 +28,8 @@ pub enum Kind {
     Carried = 6,
     /// What was deleted of a topic, and how large its events are. Of the catalog: the topics.
     TopicState = 7,
+    /// Events that were deleted with their topics and may still be in the log.
+    Deleted = 8,
 }
 
 /// The key of a record.
@@ -53,6 +56,7 @@ pub fn decode_key(key: &[u8]) -> Result<(Kind, u32), Malformed> {
         5 => Kind::Letters,
         6 => Kind::Carried,
         7 => Kind::TopicState,
+        8 => Kind::Deleted,
         _ => return Err(Malformed),
     };
     Ok((
@@ -66,7 +70,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const KINDS: [Kind; 7] = [
+    const KINDS: [Kind; 9] = [
         Kind::Partition,
         Kind::Topic,
         Kind::Group,
@@ -75,6 +79,7 @@ mod tests {
         Kind::Letters,
         Kind::Carried,
         Kind::TopicState,
+        Kind::Deleted,
     ];
 
     #[test]

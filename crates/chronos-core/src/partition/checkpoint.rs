@@ -19,6 +19,7 @@ use crate::store::{Family, Store, StoreError, WriteBatch};
 use crate::types::{DueKey, PartitionNumber};
 use crate::varint::{Malformed, put_bytes, put_i64, put_u64, take_bytes, take_i64, take_u64};
 use hashbrown::{HashMap, HashSet};
+use roaring::RoaringTreemap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -151,6 +152,13 @@ impl<S: Store> Partition<S> {
             let key = key(self.number, Kind::TopicState, topic);
             writes.put(Family::Meta, key, state.encode());
         }
+        if std::mem::take(&mut self.deleted_changed) {
+            let mut record = Vec::new();
+            self.deleted
+                .serialize_into(&mut record)
+                .expect("writing to memory does not fail");
+            writes.put(Family::Meta, key(self.number, Kind::Deleted, 0), record);
+        }
         let far_from_ms = self.horizon.due_ms.saturating_add(FAR_MS);
         let ids = self.dedup.freeze(far_from_ms);
         Some(Checkpoint {
@@ -227,6 +235,8 @@ pub(super) fn restore<S: Store>(
         saved_counts: Vec::new(),
         carried_upto: 0,
         forgetting: Forgetting::default(),
+        deleted: RoaringTreemap::new(),
+        deleted_changed: false,
         changed: changed_offsets(&store, number)?,
         last_change: last_change(&store, number)?,
         saved_index: None,
@@ -236,7 +246,7 @@ pub(super) fn restore<S: Store>(
     let mut result = Ok(());
     let (from, to) = (
         key(number, Kind::Partition, 0),
-        key(number, Kind::TopicState, u32::MAX),
+        key(number, Kind::Deleted, u32::MAX),
     );
     store.scan(Family::Meta, &from, &to, &mut |key, value| match partition
         .restore_record(key, value)
@@ -286,6 +296,10 @@ impl<S: Store> Partition<S> {
             }
             (Kind::Carried, _) => {
                 self.carried_upto = take_u64(&mut &*value)?;
+                Ok(())
+            }
+            (Kind::Deleted, _) => {
+                self.deleted = RoaringTreemap::deserialize_from(value).map_err(|_| Malformed)?;
                 Ok(())
             }
             (Kind::TopicState, number) => self.topic_states.restore(number, value),

@@ -33,6 +33,8 @@ impl<S: Store> Partition<S> {
         if command.if_scheduled.is_some_and(|seen| scheduled > seen) {
             return Outcome::TopicDeleted(false);
         }
+        self.deleted |= &command.offsets;
+        self.deleted_changed = true;
         for family in BY_TOPIC {
             let (from, to) = range(self.number, topic);
             writes.writes.push(Write::DeleteRange(family, from, to));

@@ -43,6 +43,8 @@ pub struct Keep {
     /// Below this offset, events that are over are not kept however late they fired: the log is
     /// too large.
     pub not_below: u64,
+    /// Events that are not kept either once they are over: their topic is too large.
+    pub surplus: RoaringTreemap,
     /// From this offset on, everything is kept.
     pub all_from: u64,
 }
@@ -55,6 +57,7 @@ impl Keep {
             since_ms,
             by_topic: BTreeMap::new(),
             not_below: 0,
+            surplus: RoaringTreemap::new(),
             all_from: u64::MAX,
         }
     }
@@ -83,6 +86,8 @@ pub struct View {
     /// Offset that the next event gets: this and what follows is not judged.
     pub next_offset: u64,
     carried_upto: u64,
+    /// Deleted with their topics.
+    deleted: RoaringTreemap,
     groups: Vec<Waiting>,
 }
 
@@ -102,6 +107,7 @@ impl<S: Store> Partition<S> {
             applied_index: self.applied.map(|applied| applied.index),
             next_offset: self.next_offset,
             carried_upto: self.carried_upto,
+            deleted: self.deleted.clone(),
             groups: (self.groups.iter())
                 .filter(|group| group.is_waited_for)
                 .map(waiting)
@@ -138,6 +144,8 @@ impl View {
                 self.read(store, topic, from, to, add)?;
             }
         }
+        live -= &keep.surplus;
+        live -= &self.deleted;
         for topic in 0..self.topics {
             let since_ms = self.bounded(keep.of(topic));
             let from = before_ms(since_ms);
@@ -148,7 +156,9 @@ impl View {
                 from,
                 DueKey::MAX,
                 &mut |due| {
-                    if due > self.horizon || due.offset >= keep.not_below {
+                    let is_kept =
+                        due.offset >= keep.not_below && !keep.surplus.contains(due.offset);
+                    if due > self.horizon || is_kept {
                         live.insert(due.offset);
                     }
                 },
@@ -182,12 +192,16 @@ impl View {
             let Some((version, _)) = version_at(store, self.partition, offset, u64::MAX)? else {
                 continue;
             };
+            if self.deleted.contains(offset) {
+                continue;
+            }
             let since_ms = self.bounded(keep.of(version.topic));
+            let may_stay = offset >= keep.not_below && !keep.surplus.contains(offset);
             let is_kept = match version.state {
-                State::Cancelled => version.changed_ms >= since_ms && offset >= keep.not_below,
+                State::Cancelled => version.changed_ms >= since_ms && may_stay,
                 State::Scheduled | State::Fired => {
                     DueKey::new(version.due_ms, offset) > self.horizon
-                        || version.due_ms >= since_ms && offset >= keep.not_below
+                        || version.due_ms >= since_ms && may_stay
                 }
             };
             if is_kept {
@@ -289,6 +303,44 @@ impl View {
             runs.into_iter().for_each(&mut *visit);
         }
         Ok(())
+    }
+
+    /// Events of a topic that fired since a time, but for the newest `most`: what is too much of it.
+    pub fn surplus(
+        &self,
+        store: &impl Store,
+        topic: TopicNumber,
+        since_ms: i64,
+        most: u64,
+    ) -> Result<RoaringTreemap, StoreError> {
+        let mut fired = RoaringTreemap::new();
+        let after = before_ms(self.bounded(since_ms));
+        self.read(store, topic, after, self.horizon, &mut |run| {
+            fired.insert_range(offsets_of(&run));
+        })?;
+        if let Some(first_kept) = fired
+            .len()
+            .checked_sub(most)
+            .and_then(|over| fired.select(over))
+        {
+            fired.remove_range(first_kept..);
+        } else if fired.len() <= most {
+            fired.clear();
+        }
+        Ok(fired)
+    }
+
+    /// Every event of a topic that fired or is to fire.
+    pub fn events_of(
+        &self,
+        store: &impl Store,
+        topic: TopicNumber,
+    ) -> Result<RoaringTreemap, StoreError> {
+        let mut events = RoaringTreemap::new();
+        self.read(store, topic, DueKey::MIN, DueKey::MAX, &mut |run| {
+            events.insert_range(offsets_of(&run));
+        })?;
+        Ok(events)
     }
 
     /// Up to where the due order of each topic may be forgotten.

@@ -121,6 +121,10 @@ pub struct Partition<S> {
     /// Every event that was ever carried has an offset below this.
     carried_upto: u64,
     forgetting: moved::Forgetting,
+    /// Events that were deleted with their topics and may still be in the log.
+    deleted: RoaringTreemap,
+    /// Whether the last checkpoint has other ones.
+    deleted_changed: bool,
     /// Events that were ever cancelled, moved or fired by hand. May hold more than is applied.
     changed: RoaringTreemap,
     /// Log index of the last entry that the index knows to have changed an event. Applying the log

@@ -27,6 +27,10 @@ impl<S: Store> Partition<S> {
             let [from, to] = [range.start, range.end].map(|offset| batch::key(self.number, offset));
             writes.delete_range(Family::Batch, from, to);
         }
+        for range in &moved.removed {
+            // The events of the last entry reach beyond its first offset: they stay remembered.
+            self.deleted_changed |= self.deleted.remove_range(range.clone()) > 0;
+        }
         let mut first_slot = 0;
         for stretch in &moved.stretches {
             let record = batch::Batch {

@@ -125,6 +125,19 @@ impl Default for Delivery {
     }
 }
 
+/// Topics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Topics {
+    /// Whether a topic begins to exist when it is published or subscribed to.
+    pub auto_create: bool,
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        Self { auto_create: true }
+    }
+}
+
 /// Keeping events that are over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Retention {

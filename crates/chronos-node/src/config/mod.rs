@@ -33,7 +33,7 @@ use std::collections::BTreeMap;
 pub use address::{Address, NotAnAddress};
 pub use components::{
     Dedup, Delivery, Limits, Listen, Log, LogFormat, Node, Partitions, Raft, Retention, Scheduler,
-    Store, Wal,
+    Store, Topics, Wal,
 };
 pub use error::UsageError;
 pub use former::{FORMER, Former, Standing, Takes};
@@ -57,6 +57,8 @@ pub struct Config {
     pub scheduler: Scheduler,
     /// Delivery.
     pub delivery: Delivery,
+    /// Topics.
+    pub topics: Topics,
     /// Retention.
     pub retention: Retention,
     /// Deduplication.

@@ -13,12 +13,13 @@ pub struct Component {
 }
 
 /// The components, in order.
-pub const COMPONENTS: [Component; 12] = [
+pub const COMPONENTS: [Component; 13] = [
     component("node", "Node"),
     component("listen", "Listening"),
     component("wal", "Write-ahead log"),
     component("scheduler", "Scheduler"),
     component("delivery", "Delivery"),
+    component("topics", "Topics"),
     component("retention", "Retention"),
     component("dedup", "Deduplication"),
     component("partitions", "Partitions"),
@@ -39,7 +40,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// The settings.
-pub const SETTINGS: [Setting; 30] = [
+pub const SETTINGS: [Setting; 31] = [
     Setting {
         name: "node-id",
         table: "node",
@@ -220,6 +221,13 @@ pub const SETTINGS: [Setting; 30] = [
             max: 50_000,
         },
         doc: "Unanswered events that a subscription may hold when its request names no max_buffer_size. A request may name up to 50000. Without credit events wait.",
+    },
+    Setting {
+        name: "auto-create-topics",
+        table: "topics",
+        key: "auto_create",
+        field: Field::Switch(|config| &mut config.topics.auto_create),
+        doc: "Whether a topic begins to exist when somebody publishes or subscribes to it. When off, a publish or subscription that names a topic which was not created is refused.",
     },
     Setting {
         name: "retention-max-age-hours",

@@ -25,6 +25,7 @@ struct Share {
 /// The events of a request, by topic.
 pub struct Admission {
     map: Arc<Map>,
+    auto_create: bool,
     now_ms: i64,
     shares: BTreeMap<Vec<u8>, Share>,
 }
@@ -34,6 +35,7 @@ impl Admission {
     pub fn new(engine: &Engine, now_ms: i64) -> Self {
         Self {
             map: engine.topics().map(),
+            auto_create: engine.topics().auto_create,
             now_ms,
             shares: BTreeMap::new(),
         }
@@ -42,7 +44,10 @@ impl Admission {
     /// Adds an event.
     pub fn add(&mut self, topic: &str, bytes: usize, schedule_ms: i64) -> Result<(), Status> {
         let Some(known) = self.map.get(topic.as_bytes()) else {
-            return Ok(());
+            return match self.auto_create {
+                true => Ok(()),
+                false => Err(status::no_such_topic(topic)),
+            };
         };
         if let Some(most) = known.get(Field::MaxHorizonMs)
             && schedule_ms.saturating_sub(self.now_ms) > i64::try_from(most).unwrap_or(i64::MAX)

@@ -58,6 +58,9 @@ impl Groups {
         if self.0.group(&request.group_id).is_some() {
             return Ok(false);
         }
+        if !request.topic.is_empty() && !self.0.topics().may_use(request.topic.as_bytes()) {
+            return Err(status::no_such_topic(&request.topic));
+        }
         let topic = (!request.topic.is_empty()).then(|| request.topic.clone());
         let named = |number: &u32| partitions.is_empty() || partitions.contains(number);
         for handle in self

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::engine::{self, Engine, Handle, Message, Refused, clock, topics};
 use crate::metrics::Metrics;
 use bytes::Bytes;
+use chronos_core::catalog::topics::Field;
 use chronos_core::command::change::Action;
 use chronos_core::command::publish::{Builder, NewEvent, Options};
 use chronos_core::keys::change::State;
@@ -109,13 +110,13 @@ impl Publisher {
         let mut sections = Sections::new(&self.engine, 1);
         let partition = sections.push(&fields, &bytes, request.allow_duplicate);
         let (schedule_ts, durable) = (fields.schedule_ts, fields.durable_ack);
-        let section = sections
+        let (window_ms, section) = sections
             .into_iter()
             .next()
-            .map(|(_, section)| section)
+            .map(|((_, window_ms), section)| (window_ms, section))
             .unwrap_or_default();
         let published = self
-            .send(partition, section, durable)
+            .send((partition, window_ms), section, durable)
             .await
             .map_err(|failed| failed.status())?;
         if published.accepted == 0 {
@@ -209,9 +210,9 @@ impl Publisher {
         self.metrics
             .dropped_past
             .inc_by(response.dropped_count as u64);
-        let sent = sections.into_iter().map(|(partition, section)| {
+        let sent = sections.into_iter().map(|(share, section)| {
             let events = section.count();
-            async move { (events, self.send(partition, section, durable).await) }
+            async move { (events, self.send(share, section, durable).await) }
         });
         let (mut first, mut last) = (i64::MAX, -1);
         for (events, outcome) in futures::future::join_all(sent).await {
@@ -243,7 +244,7 @@ impl Publisher {
     /// Hands events to a partition and waits for the outcome.
     async fn send(
         &self,
-        partition: PartitionNumber,
+        (partition, window_ms): Share,
         section: Builder,
         durable: bool,
     ) -> Result<Published, Failed> {
@@ -252,7 +253,7 @@ impl Publisher {
         };
         let permit = self.room_for(section.len()).await?;
         let events = section.count();
-        let section = section.finish(self.dedup_ttl_ms);
+        let section = section.finish_with(self.dedup_ttl_ms, window_ms);
         let published = handle
             .ask(|reply| {
                 Message::Publish(engine::Publish {
@@ -314,12 +315,15 @@ impl Failed {
     }
 }
 
+/// A partition, and how long its topic remembers message ids, ms, if not as long as the node.
+pub(super) type Share = (PartitionNumber, Option<u64>);
+
 /// The events of a request, sorted by partition.
 pub(super) struct Sections {
     topics: Arc<topics::Map>,
     partitions: u32,
     events: usize,
-    builders: BTreeMap<PartitionNumber, Builder>,
+    builders: BTreeMap<Share, Builder>,
 }
 
 impl Sections {
@@ -338,21 +342,22 @@ impl Sections {
         bytes: &Bytes,
         allow_duplicate: bool,
     ) -> PartitionNumber {
-        let partition = match self.partitions {
-            1 => 0,
-            count => {
-                let (topic, key) = (fields.topic.as_bytes(), fields.routing_key().as_bytes());
-                match self.topics.get(topic) {
-                    Some(known) => known.partition(topic, key, count),
-                    None => route(key, count),
-                }
-            }
+        let (topic, key) = (fields.topic.as_bytes(), fields.routing_key().as_bytes());
+        let known = match self.topics.is_empty() {
+            true => None,
+            false => self.topics.get(topic),
         };
+        let partition = match (self.partitions, known) {
+            (1, _) => 0,
+            (count, Some(known)) => known.partition(topic, key, count),
+            (count, None) => route(key, count),
+        };
+        let window_ms = known.and_then(|known| known.get(Field::DedupWindowMs));
         let part = |range: &std::ops::Range<usize>| (range.start as u32, range.len() as u8);
         let share = self.events / self.partitions as usize + 1;
         let builder = self
             .builders
-            .entry(partition)
+            .entry((partition, window_ms))
             .or_insert_with(|| Builder::new(share, share * bytes.len()));
         let event = NewEvent {
             schedule_ms: fields.schedule_ts,
@@ -370,7 +375,7 @@ impl Sections {
         partition
     }
 
-    pub(super) fn into_iter(self) -> impl Iterator<Item = (PartitionNumber, Builder)> {
+    pub(super) fn into_iter(self) -> impl Iterator<Item = (Share, Builder)> {
         self.builders.into_iter()
     }
 }

@@ -5,6 +5,14 @@
 use crate::engine::{ReadError, Refused};
 use tonic::Status;
 
+/// A topic that was not created, where none is created by being used.
+pub fn no_such_topic(topic: &str) -> Status {
+    Status::not_found(format!(
+        "topic {topic} does not exist: create it with `chronosctl topic create {topic}`, or start \
+         the node with -auto-create-topics"
+    ))
+}
+
 /// What a request to a partition failed with.
 pub fn of_refused(refused: &Refused) -> Status {
     match refused {

@@ -76,6 +76,9 @@ impl Subscriber {
         requests: Streaming<SubscribeRequest>,
     ) -> Result<Deliveries, Status> {
         let request = check(request)?;
+        if !request.topic.is_empty() && !self.engine.topics().may_use(request.topic.as_bytes()) {
+            return Err(status::no_such_topic(&request.topic));
+        }
         let batching = Batching::of(&request)?;
         let wish = Wish {
             key_order: request.key_order,

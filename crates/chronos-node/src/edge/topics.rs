@@ -3,11 +3,12 @@
 use super::status;
 use super::validate::TOPIC_BYTES;
 use crate::delivery::Policy;
-use crate::engine::{DeleteTopic, Engine, Message, clock};
+use crate::engine::{DeleteTopic, Engine, Handle, Message, ReadError, clock};
 use chronos_core::catalog::topics::{Field, Mode, PutTopic, Settings};
 use chronos_core::catalog::{Command, Outcome};
 use chronos_proto::cronos_db as pb;
 use chronos_proto::server::topic_service_server::TopicService;
+use roaring::RoaringTreemap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -39,21 +40,23 @@ fn changes(
         ))),
         value => Ok(value.map(|value| (value * 1e3).round() as u64)),
     };
-    let rest = [
-        ("retention_age_ms", wanted.retention_age_ms),
-        ("retention_bytes", wanted.retention_bytes),
-        ("dedup_window_ms", wanted.dedup_window_ms),
-    ];
-    if let Some((name, _)) = rest.into_iter().find(|(_, value)| value.is_some()) {
-        return Err(Status::unimplemented(format!(
-            "{name} is not available in this version"
-        )));
-    }
     let count = wanted.partitions.map(i64::from);
     let made = [
         (
             Field::Partitions,
             bounded("partitions", count, partitions.into())?,
+        ),
+        (
+            Field::RetentionAgeMs,
+            bounded("retention_age_ms", wanted.retention_age_ms, MOST)?,
+        ),
+        (
+            Field::RetentionBytes,
+            bounded("retention_bytes", wanted.retention_bytes, MOST)?,
+        ),
+        (
+            Field::DedupWindowMs,
+            bounded("dedup_window_ms", wanted.dedup_window_ms, MOST)?,
         ),
         (
             Field::AckTimeoutMs,
@@ -105,6 +108,9 @@ fn changes(
 
 fn cleared(name: &str) -> Result<Field, Status> {
     match name {
+        "retention_age_ms" => Ok(Field::RetentionAgeMs),
+        "retention_bytes" => Ok(Field::RetentionBytes),
+        "dedup_window_ms" => Ok(Field::DedupWindowMs),
         "ack_timeout_ms" => Ok(Field::AckTimeoutMs),
         "max_retries" => Ok(Field::MaxRetries),
         "backoff_first_ms" => Ok(Field::BackoffFirstMs),
@@ -127,6 +133,9 @@ fn as_set(settings: &Settings) -> pb::TopicSettings {
     let share = |field| settings.get(field).map(|value| value as f64 / 1e3);
     pb::TopicSettings {
         partitions: of(Field::Partitions).map(|count| count as i32),
+        retention_age_ms: of(Field::RetentionAgeMs),
+        retention_bytes: of(Field::RetentionBytes),
+        dedup_window_ms: of(Field::DedupWindowMs),
         ack_timeout_ms: of(Field::AckTimeoutMs),
         max_retries: of(Field::MaxRetries).map(|most| most as i32),
         backoff_first_ms: of(Field::BackoffFirstMs),
@@ -138,7 +147,6 @@ fn as_set(settings: &Settings) -> pb::TopicSettings {
         bytes_per_second: of(Field::BytesPerSecond),
         max_pending_events: of(Field::MaxPendingEvents),
         max_pending_bytes: of(Field::MaxPendingBytes),
-        ..pb::TopicSettings::default()
     }
 }
 
@@ -220,6 +228,28 @@ impl Topics {
                 "topic {name} has another version"
             ))),
         }
+    }
+}
+
+/// Every event of a topic in a partition.
+async fn events_of(
+    engine: &Engine,
+    handle: &Handle,
+    topic: &str,
+) -> Result<RoaringTreemap, Status> {
+    let (view, number) = {
+        let state = handle.state.lock();
+        (state.view(), state.topics().get(topic.as_bytes()))
+    };
+    let Some(number) = number else {
+        return Ok(RoaringTreemap::new());
+    };
+    let store = engine.store().clone();
+    let read = tokio::task::spawn_blocking(move || view.events_of(&store, number)).await;
+    match read {
+        Ok(Ok(events)) => Ok(events),
+        Ok(Err(error)) => Err(status::of_read(&ReadError::Index(error))),
+        Err(error) => Err(Status::internal(error.to_string())),
     }
 }
 
@@ -342,8 +372,16 @@ impl TopicService for Topics {
         let mut deleted = 0;
         for handle in self.0.partitions() {
             let name = name.clone();
+            let offsets = events_of(&self.0, handle, &name).await?;
             let outcome = handle
-                .ask(|reply| Message::DeleteTopic(DeleteTopic { name, force, reply }))
+                .ask(|reply| {
+                    Message::DeleteTopic(DeleteTopic {
+                        name,
+                        force,
+                        offsets,
+                        reply,
+                    })
+                })
                 .await
                 .map_err(|refused| status::of_refused(&refused))?;
             deleted += outcome.map_err(refused)? as i64;

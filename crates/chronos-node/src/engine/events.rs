@@ -229,13 +229,12 @@ impl Events {
                 Ok(found) => {
                     let read =
                         self.read_neighbours(&found, first, neighbours, &mut |offset, event| {
-                            visit(
-                                offset,
-                                match any_changed {
-                                    true => event.and_then(|event| self.as_changed(event)),
-                                    false => event,
-                                },
-                            );
+                            let event = event.and_then(|event| match self.is_deleted(&event) {
+                                true => Err(self.missing(offset)),
+                                false if any_changed => self.as_changed(event),
+                                false => Ok(event),
+                            });
+                            visit(offset, event);
                         });
                     batch = Some(found);
                     read

@@ -13,6 +13,7 @@ use chronos_core::partition::{Changed, Outcome, Published};
 use chronos_core::types::{DueKey, GroupNumber, PartitionNumber};
 use chronos_wal::Wal;
 use parking_lot::Mutex;
+use roaring::RoaringTreemap;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -84,6 +85,8 @@ pub struct DeleteTopic {
     pub name: String,
     /// Also while events are pending.
     pub force: bool,
+    /// Its events, as far as they are known.
+    pub offsets: RoaringTreemap,
     /// Gets how many pending events were deleted, or how many kept it from being deleted.
     pub reply: oneshot::Sender<Result<Result<u64, u64>, Refused>>,
 }
@@ -184,6 +187,8 @@ pub struct Standing {
 pub struct Handle {
     /// Its number.
     pub number: PartitionNumber,
+    /// How many partitions there are.
+    pub partitions: u32,
     /// The driver's inbox.
     pub inbox: mpsc::Sender<Message>,
     /// The state machine, for reading.

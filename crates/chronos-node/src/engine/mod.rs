@@ -195,6 +195,7 @@ impl Engine {
                 store.clone(),
                 policy,
                 counters,
+                Arc::clone(&topics),
             );
             let of_partition = Arc::new(of_partition);
             tasks.spawn(watched(Arc::clone(&of_partition).run(), failed.clone()));
@@ -400,6 +401,7 @@ impl Opening<'_> {
         let (sender, inbox) = mpsc::channel(INBOX);
         let handle = Handle {
             number,
+            partitions: self.config.partitions.count,
             inbox: sender,
             events: Arc::new(Events::new(number, self.store.clone(), wal.clone())),
             state,

@@ -43,6 +43,16 @@ impl Topic {
         self.settings.get(field)
     }
 
+    /// How many of a node's partitions its events are spread over.
+    pub fn spread(&self, partitions: u32) -> u32 {
+        let spread = self.get(Field::Partitions);
+        spread.map_or(partitions, |spread| {
+            u32::try_from(spread)
+                .unwrap_or(u32::MAX)
+                .clamp(1, partitions)
+        })
+    }
+
     /// The partition of an event with this routing key.
     pub fn partition(&self, topic: &[u8], key: &[u8], partitions: u32) -> PartitionNumber {
         match self.get(Field::Partitions) {
@@ -67,6 +77,8 @@ pub struct Topics {
     map: watch::Sender<Arc<Map>>,
     /// How deliveries of other topics are repeated.
     pub policy: Policy,
+    /// Whether topics that were not created may be used.
+    pub auto_create: bool,
 }
 
 impl Topics {
@@ -74,6 +86,7 @@ impl Topics {
     pub fn new(config: &Config) -> Self {
         Self {
             map: watch::Sender::new(Arc::default()),
+            auto_create: config.topics.auto_create,
             policy: Policy {
                 ack_timeout: config.delivery.ack_timeout,
                 most_attempts: config.delivery.max_retries.max(1),
@@ -98,6 +111,11 @@ impl Topics {
     /// A topic, if it was created.
     pub fn get(&self, name: &[u8]) -> Option<Arc<Topic>> {
         self.map.borrow().get(name).cloned()
+    }
+
+    /// Whether a topic may be published or subscribed to.
+    pub fn may_use(&self, name: &[u8]) -> bool {
+        self.auto_create || self.map.borrow().contains_key(name)
     }
 
     /// How deliveries of a topic are repeated.

@@ -3,6 +3,7 @@
 use crate::command::change::{Change, Item, Replace};
 use crate::command::create_group::{CreateGroup, Start};
 use crate::command::dead_letters::DeadLetters;
+use crate::command::delete_topic::DeleteTopic;
 use crate::command::publish::{Builder as Events, NewEvent};
 use crate::command::settle::Settle;
 use crate::command::{Builder, Kind};
@@ -28,6 +29,7 @@ pub(super) enum Command {
     CreateGroup(CreateGroup),
     DeadLetters(DeadLetters),
     Change(Vec<Item>),
+    DeleteTopic(DeleteTopic),
     Replace {
         item: Item,
         events: Vec<Event>,
@@ -56,6 +58,7 @@ impl Commands {
                 Command::Settle(settle) => builder.push(Kind::Settle, &settle.encode()),
                 Command::CreateGroup(create) => builder.push(Kind::CreateGroup, &create.encode()),
                 Command::DeadLetters(command) => builder.push(Kind::DeadLetters, &command.encode()),
+                Command::DeleteTopic(delete) => builder.push(Kind::DeleteTopic, &delete.encode()),
                 Command::Change(items) => {
                     let items = items.clone();
                     builder.push(Kind::Change, &Change { items }.encode())

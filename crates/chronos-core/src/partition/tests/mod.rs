@@ -7,6 +7,7 @@
 //! | `flags.rs` | what is remembered of topics |
 //! | `dead_letters.rs` | random lives of dead letters, with crashes |
 //! | `retention.rs` | random logs that lose their beginning |
+//! | `deletion.rs` | random logs in which topics are deleted |
 //! | `model.rs` | random logs, checkpoints and crashes against the oracle |
 //! | `steps.rs` | what is random in them |
 //! | `oracle.rs` | the rules once more, in plain maps |
@@ -18,6 +19,7 @@ use super::invariants;
 
 mod compare;
 mod dead_letters;
+mod deletion;
 mod entry;
 mod flags;
 mod model;

@@ -176,7 +176,9 @@ impl Oracle {
                     Outcome::Settled
                 }
                 Command::CreateGroup(create) => self.create_group(create, horizon_before),
-                Command::DeadLetters(_) => unreachable!("dead letters have a model of their own"),
+                Command::DeadLetters(_) | Command::DeleteTopic(_) => {
+                    unreachable!("they have models of their own")
+                }
             })
             .collect();
         self.horizon = match self.events.len() as u64 {

@@ -46,7 +46,7 @@ pub async fn replace(
             found.handle.number
         )));
     }
-    let Some((_, section)) = sections.into_iter().next() else {
+    let Some(((_, window_ms), section)) = sections.into_iter().next() else {
         return Err(Status::internal("a publish of one event has no section"));
     };
     let permit = publisher
@@ -54,7 +54,10 @@ pub async fn replace(
         .await
         .map_err(|failed| failed.status())?;
     let item = found.item(Action::Cancel, if_version);
-    let section = change::Replace::encode(&item, &section.finish(publisher.dedup_ttl_ms));
+    let section = change::Replace::encode(
+        &item,
+        &section.finish_with(publisher.dedup_ttl_ms, window_ms),
+    );
     let (changed, published) = found
         .handle
         .ask(|reply| {

@@ -47,6 +47,7 @@ impl Driver {
         let command = command::delete_topic::DeleteTopic {
             name: delete.name,
             if_scheduled: (!delete.force).then_some(scheduled),
+            offsets: delete.offsets,
         };
         let waiter = Waiter::DeleteTopic {
             pending,

@@ -15,14 +15,17 @@
 //! |---|---|
 //! | `mod.rs` | one run, from judging to removing, and the task that runs it from time to time |
 //! | `plan.rs` | what the segments hold, and which of them go |
+//! | `by_topic.rs` | topics with rules of their own |
 //! | `source.rs` | reading events as they are stored |
 
+mod by_topic;
 mod plan;
 mod source;
 
 use super::clock;
 use super::machine::PartitionMachine;
 use super::message::{Handle, Message, Refused};
+use super::topics::{self, Topics};
 use crate::metrics::PartitionMetrics;
 use bytes::Bytes;
 use chronos_core::command::Kind;
@@ -146,6 +149,7 @@ pub struct Retention {
     store: RocksStore,
     policy: Policy,
     counters: PartitionMetrics,
+    topics: Arc<Topics>,
     /// One run at a time.
     running: tokio::sync::Mutex<()>,
 }
@@ -158,6 +162,7 @@ impl Retention {
         store: RocksStore,
         policy: Policy,
         counters: PartitionMetrics,
+        topics: Arc<Topics>,
     ) -> Self {
         Self {
             handle,
@@ -165,6 +170,7 @@ impl Retention {
             store,
             policy,
             counters,
+            topics,
             running: tokio::sync::Mutex::default(),
         }
     }
@@ -201,7 +207,8 @@ impl Retention {
         let _running = self.running.lock().await;
         let judging = {
             let (handle, store, policy) = (self.handle.clone(), self.store.clone(), self.policy);
-            move || judge(&handle, &store, &policy, &request)
+            let topics = self.topics.map();
+            move || judge(&handle, &store, &policy, &topics, &request)
         };
         let Some(judged) = blocking(judging).await? else {
             return Ok(Reclaimed::default());
@@ -377,6 +384,7 @@ fn judge(
     handle: &Handle,
     store: &RocksStore,
     policy: &Policy,
+    topics: &topics::Map,
     request: &Request,
 ) -> Result<Option<Judged>, RetentionError> {
     let view = handle.state.lock().view();
@@ -397,6 +405,9 @@ fn judge(
     let most_bytes = request.most_bytes.unwrap_or(policy.most_bytes);
     if most_bytes > 0 {
         keep.not_below = segments.first_offset_within(most_bytes, store, &view)?;
+    }
+    if request.kept_for.is_none() && request.most_bytes.is_none() {
+        by_topic::apply(handle, store, topics, &view, &mut keep)?;
     }
     let mut live = view.scan(store, &keep)?;
     // After the scan: whatever was moved during it is among them.
