@@ -4,18 +4,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use chronos_proto::cronos_db::topic_service_client::TopicServiceClient;
 use chronos_proto::cronos_db::{
-    CompactRequest, CompactResponse, Event, GetWalStatusRequest, ListPendingRequest, PendingFilter,
-    ReplayRequest, RetentionRequest, SubscribeRequest, WalStatus,
+    CompactRequest, CompactResponse, CreateTopicRequest, DeleteTopicRequest, Event,
+    GetWalStatusRequest, ListPendingRequest, PendingFilter, ReplayRequest, RetentionRequest,
+    SubscribeRequest, TopicSettings, WalStatus,
 };
 use chronos_tests::checker::{Report, Rule};
 use chronos_tests::client::{Client, event_at, event_of, ids, subscription};
 use chronos_tests::history::{Settings, wall_ms};
-use chronos_tests::patience::soon;
+use chronos_tests::patience::{eventually, soon};
 use chronos_tests::random::Random;
-use chronos_tests::server::Options;
+use chronos_tests::server::{Options, Server};
 use chronos_tests::workload::{Behaviour, Consumer, ConsumerPlan, PublishPlan, Run, publish};
 use tonic::Status;
+use tonic::transport::Channel;
 
 use crate::serve;
 
@@ -96,6 +99,7 @@ async fn replayed(client: &Client, topic: &str) -> Vec<Event> {
         topic: topic.into(),
         partition_id: 0,
         start_offset: 0,
+        count: 100_000,
         ..ReplayRequest::default()
     };
     let events = client.replay(request).await.unwrap();
@@ -374,6 +378,102 @@ async fn limits_of_one_run() {
         let refused = run(limits).await.unwrap_err();
         assert!(refused.message().contains(field), "{refused}");
     }
+}
+
+type Topics = TopicServiceClient<Channel>;
+
+async fn create_topic(server: &Server, name: &str, settings: TopicSettings) -> Topics {
+    let mut topics = TopicServiceClient::new(server.channel().unwrap());
+    let request = CreateTopicRequest {
+        name: name.into(),
+        settings: Some(settings),
+    };
+    topics.create_topic(request).await.unwrap();
+    topics
+}
+
+/// Without being asked: the log of a topic that keeps nothing stays small, and what other topics keep
+/// and what is scheduled stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_with_a_time_of_its_own_frees_its_space_by_itself() {
+    let (server, client) = serve(ARGS).await;
+    let settings = TopicSettings {
+        retention_age_ms: Some(1),
+        ..TopicSettings::default()
+    };
+    create_topic(&server, "brief", settings).await;
+    publish_now(&client, "kept", 0, 200).await;
+    let far = event_at("far", "brief", wall_ms() + 100 * YEAR_MS);
+    client.publish(far).await.unwrap();
+    publish_now(&client, "brief", 0, 10_000).await;
+    let live = 201 * 700;
+    eventually("the log is small", || async {
+        let log = log_of(&client).await;
+        (log.total_size_bytes <= 2 * live + 2 * SEGMENT_BYTES).then_some(())
+    })
+    .await;
+    assert_eq!(replayed(&client, "kept").await.len(), 200);
+    assert_eq!(pending_ids(&client, "brief").await, ["far"]);
+    assert!(
+        server
+            .metric("chronos_retention_carried_events_total")
+            .await
+            .unwrap()
+            > 0.0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_is_kept_up_to_its_size() {
+    let (server, client) = serve(ARGS).await;
+    let settings = TopicSettings {
+        retention_bytes: Some(1 << 20),
+        ..TopicSettings::default()
+    };
+    create_topic(&server, "sized", settings).await;
+    publish_now(&client, "kept", 0, 200).await;
+    publish_now(&client, "sized", 0, 10_000).await;
+    let done = compact(&client, false).await.unwrap();
+    assert!(done.success && done.segments_compacted > 5, "{done:?}");
+    let left = replayed(&client, "sized").await.len();
+    // Of about 600 bytes each; what is being written is not looked at.
+    assert!((1_400..3_500).contains(&left), "{left}");
+    assert_eq!(replayed(&client, "kept").await.len(), 200);
+}
+
+/// The space of a deleted topic is free at once, not when its events are old.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_topic_frees_its_space() {
+    let (mut server, client) = serve(ARGS).await;
+    let mut topics = create_topic(&server, "gone", TopicSettings::default()).await;
+    publish_now(&client, "gone", 0, 5_000).await;
+    let later = (0..500).map(|n| {
+        let at_ms = wall_ms() + YEAR_MS;
+        with_payload(event_at(&format!("later-{n}"), "gone", at_ms), 500)
+    });
+    client.publish_batch(later.collect()).await.unwrap();
+    publish_now(&client, "kept", 0, 500).await;
+    let delete = |force| DeleteTopicRequest {
+        name: "gone".into(),
+        force,
+    };
+    let refused = topics.delete_topic(delete(false)).await.unwrap_err();
+    assert!(refused.message().contains("500 events"), "{refused}");
+    let deleted = topics.delete_topic(delete(true)).await.unwrap();
+    assert_eq!(deleted.into_inner().deleted_pending, 500);
+    server.kill().await.unwrap();
+    server.restart().await.unwrap();
+    let client = Client::new(server.channel().unwrap());
+    assert!(replayed(&client, "gone").await.is_empty());
+    let done = compact(&client, false).await.unwrap();
+    assert!(done.success && done.segments_compacted > 5, "{done:?}");
+    let log = log_of(&client).await;
+    assert!(
+        log.total_size_bytes <= 2 * 500 * 700 + 2 * SEGMENT_BYTES,
+        "{log:?}"
+    );
+    assert_eq!(replayed(&client, "kept").await.len(), 500);
+    assert!(pending_ids(&client, "gone").await.is_empty());
 }
 
 /// Compactions one after the other while events are published, delivered and replayed, and while the

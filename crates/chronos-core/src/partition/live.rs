@@ -305,6 +305,14 @@ impl View {
         Ok(())
     }
 
+    /// Whether everything from [`View::kept_from`] on is live: no topic has a shorter rule than the
+    /// node, and none was deleted.
+    #[must_use]
+    pub fn keeps_all_young(&self, keep: &Keep) -> bool {
+        let is_longer = |since_ms: &i64| *since_ms <= keep.since_ms;
+        self.deleted.is_empty() && keep.surplus.is_empty() && keep.by_topic.values().all(is_longer)
+    }
+
     /// Events of a topic that fired since a time, but for the newest `most`: what is too much of it.
     pub fn surplus(
         &self,

@@ -37,6 +37,8 @@ enum Step {
         /// The same for one topic.
         of_topic: Option<(u32, i64)>,
         not_below: Option<Index>,
+        /// Whether every third event is too much of its topic.
+        surplus: bool,
         /// Steps after which the leader falls, with or without the last move.
         falls_after: Option<(usize, bool)>,
     },
@@ -151,6 +153,7 @@ impl World {
                 kept_ms,
                 of_topic,
                 not_below,
+                surplus,
                 falls_after,
             } => {
                 let since_ms = self
@@ -167,6 +170,10 @@ impl World {
                 }
                 if let Some(offset) = not_below {
                     keep.not_below = offset.index(self.oracle.events.len() + 1) as u64;
+                }
+                if *surplus {
+                    let events = self.oracle.events.len() as u64;
+                    keep.surplus = (0..events).step_by(3).collect();
                 }
                 if !self.oracle.events.is_empty() {
                     let upto = upto.index(self.log.len()) as u64;
@@ -315,7 +322,7 @@ impl World {
         let horizon = self.oracle.horizon;
         let topic = self.oracle.topic_number(&known.event.topic);
         let since_ms = (keep.by_topic.get(&topic)).map_or(keep.since_ms, |since_ms| *since_ms);
-        let is_kept = offset >= keep.not_below;
+        let is_kept = offset >= keep.not_below && !keep.surplus.contains(offset);
         let of_group = |group: &super::oracle::Group| {
             let topic = group.command.topic.as_ref();
             group.command.is_waited_for && topic.is_none_or(|topic| *topic == known.event.topic)
@@ -348,7 +355,7 @@ impl World {
                 assert!(is_live, "{offset} is needed: {known:?}");
                 continue;
             }
-            let stays = offset >= young_from.max(keep.not_below);
+            let stays = offset >= young_from.max(keep.not_below) && !keep.surplus.contains(offset);
             assert!(
                 !live.contains(offset) || stays,
                 "{offset} is over: {known:?}"
@@ -446,14 +453,16 @@ fn step() -> impl Strategy<Value = Step> {
         kept_ms.clone(),
         prop::option::weighted(0.3, (0_u32..3, kept_ms)),
         prop::option::weighted(0.2, any::<Index>()),
+        prop::bool::weighted(0.2),
         prop::option::weighted(0.2, (0_usize..2, any::<bool>())),
     )
         .prop_map(
-            |(upto, kept_ms, of_topic, not_below, falls_after)| Step::Reclaim {
+            |(upto, kept_ms, of_topic, not_below, surplus, falls_after)| Step::Reclaim {
                 upto,
                 kept_ms,
                 of_topic,
                 not_below,
+                surplus,
                 falls_after,
             },
         );

@@ -158,8 +158,10 @@ fn contents(
     source: &mut Source<'_>,
 ) -> Result<Vec<Content>, RetentionError> {
     let mut contents = vec![Content::default(); segments.all.len()];
-    let kept_from = view.kept_from(store, keep)?;
-    let young_from = kept_from.max(view.carried_upto());
+    let young_from = match view.keeps_all_young(keep) {
+        true => view.kept_from(store, keep)?.max(view.carried_upto()),
+        false => u64::MAX,
+    };
     // The first segment of which a part is young is looked into to its end.
     let mut boundary = None;
     let mut failed = None;
