@@ -53,6 +53,7 @@ mod retry;
 mod routing;
 mod schedules;
 mod subscription;
+mod topics;
 mod topology;
 mod unique;
 
@@ -79,6 +80,10 @@ pub mod schedule {
 pub mod pause {
     pub use chronos_proto::cronos_db::pause_target::Target;
     pub use chronos_proto::cronos_db::{PauseInfo, PauseRequest, PauseTarget, WhilePaused};
+}
+/// Settings of topics, as in `proto/cronos_db/topics.proto`.
+pub mod topic {
+    pub use chronos_proto::cronos_db::{AlterTopicRequest, Topic, TopicPartition, TopicSettings};
 }
 pub use client::Client;
 pub use error::Error;

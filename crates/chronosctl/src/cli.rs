@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    completion, dlq, group, health, partition, pause, publish, replay, schedule, subscribe,
+    completion, dlq, group, health, partition, pause, publish, replay, schedule, subscribe, topic,
 };
 use crate::load;
 use crate::printer::Format;
@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Dlq(dlq::Args),
     /// Look at consumer groups and manage them.
     Group(group::Args),
+    /// Create, alter, describe, list and delete topics.
+    Topic(topic::Args),
     /// Pause topics and consumer groups, and list what is paused.
     Pause(pause::Args),
     /// Let paused topics and consumer groups go on.

@@ -69,6 +69,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Schedule(args) => commands::schedule::run(args, &cli.connect, &printer).await,
         Command::Dlq(args) => commands::dlq::run(args, &cli.connect, &printer).await,
         Command::Group(args) => commands::group::run(args, &cli.connect, &printer).await,
+        Command::Topic(args) => commands::topic::run(args, &cli.connect, &printer).await,
         Command::Pause(args) => commands::pause::run(args, &cli.connect, &printer).await,
         Command::Resume(args) => commands::pause::resume(args, &cli.connect, &printer).await,
         Command::Partition(args) => commands::partition::run(args, &cli.connect, &printer).await,

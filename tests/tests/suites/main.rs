@@ -11,6 +11,7 @@
 //! | `replay` | replays by offset, schedule and fire time, and republishing |
 //! | `retention` | the log's beginning goes; what somebody needs does not |
 //! | `recovery` | kill -9, restarts, graceful stops, refused directories |
+//! | `topics` | settings of topics, quotas, deletion |
 //! | `schedule` | cancel, move, fire, list and count what is scheduled |
 //! | `predecessor` | one test for each known failure of the predecessor that concerns one node |
 //! | `mutants` | known failures switched on, and the checker catching each |
@@ -29,6 +30,7 @@ mod recovery;
 mod replay;
 mod retention;
 mod schedule;
+mod topics;
 mod wire;
 
 use chronos_tests::client::Client;

@@ -10,6 +10,7 @@ pub(crate) mod publish;
 pub(crate) mod replay;
 pub(crate) mod schedule;
 pub(crate) mod subscribe;
+pub(crate) mod topic;
 
 use chronos_client::{Client, Error, Options};
 
