@@ -411,6 +411,7 @@ impl<S: Store> Partition<S> {
 
     /// Forgets every id that is only in memory: the failure that the mutant
     /// `forget-dedup-on-restart` re-creates.
+    #[cfg(feature = "mutants")]
     pub fn forget_ids(&mut self) {
         self.dedup = Dedup::default();
     }

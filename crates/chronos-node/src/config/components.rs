@@ -162,15 +162,12 @@ impl Default for Retention {
 pub struct Dedup {
     /// How long an id is remembered.
     pub ttl: Duration,
-    /// Memory for the ids seen last, for all partitions of the node together.
-    pub recent_cache_bytes: u64,
 }
 
 impl Default for Dedup {
     fn default() -> Self {
         Self {
             ttl: Duration::from_secs(168 * 3600),
-            recent_cache_bytes: 64 << 20,
         }
     }
 }

@@ -121,7 +121,7 @@ mod tests {
             "[node]\nid = \"a\"\nruntime_threads = 0x4\n",
             "[listen]\ngrpc = \"127.0.0.1:1\"\nreflection = false\n",
             "[wal]\nsegment_size = \"1MiB\"\nfsync_mode = \"periodic\"\nflush_interval_ms = 50\n",
-            "[delivery]\nack_timeout = \"1m30s\"\n[dedup]\nrecent_cache = 1_048_576\n",
+            "[delivery]\nack_timeout = \"1m30s\"\n[store]\nblock_cache = 1_048_576\n",
         ))
         .unwrap();
         assert_eq!(config.node.id, "a");
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(config.wal.fsync_mode.to_string(), "periodic");
         assert_eq!(config.wal.flush_interval.as_millis(), 50);
         assert_eq!(config.delivery.ack_timeout.as_secs(), 90);
-        assert_eq!(config.dedup.recent_cache_bytes, 1 << 20);
+        assert_eq!(config.store.block_cache_bytes, 1 << 20);
     }
 
     #[test]

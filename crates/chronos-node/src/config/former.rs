@@ -166,7 +166,7 @@ pub const FORMER: [Former; 67] = [
         "bloom-capacity",
         Number,
         &["100000000"],
-        NoEffect("message ids are filtered by blocks of the index; see -recent-cache-bytes"),
+        NoEffect("the filter of message ids grows with their number"),
     ),
     flag("replication-batch", Number, &["100"], REPLICATION),
     flag("replication-timeout", Duration, &["10s"], REPLICATION),

@@ -40,7 +40,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// The settings.
-pub const SETTINGS: [Setting; 31] = [
+pub const SETTINGS: [Setting; 30] = [
     Setting {
         name: "node-id",
         table: "node",
@@ -264,17 +264,6 @@ pub const SETTINGS: [Setting; 31] = [
             max: 87_600,
         },
         doc: "How long a message id is remembered, so that a second publish of it is refused as a duplicate.",
-    },
-    Setting {
-        name: "recent-cache-bytes",
-        table: "dedup",
-        key: "recent_cache",
-        field: Field::Bytes {
-            at: |config| &mut config.dedup.recent_cache_bytes,
-            min: 64 << 10,
-            max: TIB,
-        },
-        doc: "Memory for the message ids seen last, for all partitions together. A duplicate found here needs no read of the index.",
     },
     Setting {
         name: "partition-count",

@@ -36,7 +36,6 @@ use super::topics::{Map, Topics};
 use crate::delivery::{self, Dispatch, Feed, SessionId};
 use crate::metrics::{Metrics, PartitionMetrics};
 use chronos_core::command::Builder;
-use chronos_core::mutant;
 use chronos_core::partition::{Effects, released};
 use chronos_core::types::{GroupNumber, TopicNumber};
 use chronos_core::wheel::Timer;
@@ -135,7 +134,8 @@ impl Driver {
             .propose(Builder::new(0).finish(now_ms, 0, term))
             .await?;
         let horizon = first.horizon;
-        if mutant!("forget-dedup-on-restart") {
+        #[cfg(feature = "mutants")]
+        if chronos_core::mutant!("forget-dedup-on-restart") {
             handle.state.lock().forget_ids();
         }
         // Nothing else proposes, so the state stands still until the loop begins.
