@@ -367,6 +367,26 @@ async fn horizon_and_deduplication_are_the_topics() {
     let refused = client.publish(later("far", "t")).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().contains("max_horizon_ms"), "{refused}");
+    client
+        .publish(event_at("here", "t", wall_ms() + 60_000))
+        .await
+        .unwrap();
+    let move_on = chronos_proto::cronos_db::RescheduleRequest {
+        event: Some(chronos_proto::cronos_db::EventRef {
+            topic: "t".into(),
+            message_id: "here".into(),
+            ..Default::default()
+        }),
+        schedule_ts: wall_ms() + HOUR_MS,
+        ..Default::default()
+    };
+    let refused = client
+        .schedules
+        .clone()
+        .reschedule(move_on)
+        .await
+        .unwrap_err();
+    assert!(refused.message().contains("max_horizon_ms"), "{refused}");
     // An id is known for a millisecond after its event, and as long as the event is pending.
     assert!(client.publish(event("id", "t")).await.unwrap().success);
     eventually("the id is forgotten", || async {

@@ -4,7 +4,7 @@ use super::status;
 use crate::engine::topics::{Map, Reserved, Topic};
 use crate::engine::{Engine, Exceeded, clock};
 use chronos_core::catalog::topics::Field;
-use std::collections::BTreeMap;
+use hashbrown::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::Status;
@@ -15,6 +15,7 @@ const WHILE_PENDING: Duration = Duration::from_secs(1);
 /// What a request brings to one topic.
 #[derive(Debug, Default)]
 struct Share {
+    name: String,
     topic: Option<Arc<Topic>>,
     events: u64,
     bytes: u64,
@@ -22,12 +23,40 @@ struct Share {
     later_bytes: u64,
 }
 
+/// Refuses a time that is further ahead than the topic allows.
+fn within_horizon(known: &Topic, topic: &str, schedule_ms: i64, now_ms: i64) -> Result<(), Status> {
+    let most = known.get(Field::MaxHorizonMs);
+    let ahead_ms = schedule_ms.saturating_sub(now_ms);
+    match most.and_then(|most| i64::try_from(most).ok()) {
+        Some(most) if ahead_ms > most => Err(Status::invalid_argument(format!(
+            "schedule_ts {schedule_ms} is more than {most} ms ahead, which is max_horizon_ms of \
+             topic {topic}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to move an event of a topic further ahead than the topic allows.
+pub fn may_move_to(engine: &Engine, topic: &[u8], schedule_ms: i64) -> Result<(), Status> {
+    match engine.topics().get(topic) {
+        Some(known) => {
+            let name = String::from_utf8_lossy(topic);
+            within_horizon(&known, &name, schedule_ms, clock::now_ms())
+        }
+        None => Ok(()),
+    }
+}
+
 /// The events of a request, by topic.
 pub struct Admission {
     map: Arc<Map>,
     auto_create: bool,
     now_ms: i64,
-    shares: BTreeMap<Vec<u8>, Share>,
+    shares: Vec<Share>,
+    /// Where the share of a topic is.
+    index: HashMap<String, usize>,
+    /// Where the share of the event before is.
+    last: Option<usize>,
 }
 
 impl Admission {
@@ -37,28 +66,43 @@ impl Admission {
             map: engine.topics().map(),
             auto_create: engine.topics().auto_create,
             now_ms,
-            shares: BTreeMap::new(),
+            shares: Vec::new(),
+            index: HashMap::new(),
+            last: None,
         }
     }
 
     /// Adds an event.
     pub fn add(&mut self, topic: &str, bytes: usize, schedule_ms: i64) -> Result<(), Status> {
-        let Some(known) = self.map.get(topic.as_bytes()) else {
-            return match self.auto_create {
-                true => Ok(()),
-                false => Err(status::no_such_topic(topic)),
-            };
-        };
-        if let Some(most) = known.get(Field::MaxHorizonMs)
-            && schedule_ms.saturating_sub(self.now_ms) > i64::try_from(most).unwrap_or(i64::MAX)
-        {
-            return Err(Status::invalid_argument(format!(
-                "schedule_ts {schedule_ms} is more than {most} ms ahead, which is max_horizon_ms of \
-                 topic {topic}"
-            )));
+        if self.map.is_empty() && self.auto_create {
+            return Ok(());
         }
-        let share = self.shares.entry(topic.as_bytes().to_vec()).or_default();
-        share.topic = Some(Arc::clone(known));
+        let at = match self.last.filter(|at| self.shares[*at].name == topic) {
+            Some(at) => at,
+            None => match self.index.get(topic) {
+                Some(at) => *at,
+                None => {
+                    let known = self.map.get(topic.as_bytes());
+                    if known.is_none() && !self.auto_create {
+                        return Err(status::no_such_topic(topic));
+                    }
+                    self.shares.push(Share {
+                        name: topic.to_owned(),
+                        topic: known.cloned(),
+                        ..Share::default()
+                    });
+                    self.index.insert(topic.to_owned(), self.shares.len() - 1);
+                    self.shares.len() - 1
+                }
+            },
+        };
+        // Most events of a request have the topic of the one before.
+        self.last = Some(at);
+        let share = &mut self.shares[at];
+        let Some(known) = &share.topic else {
+            return Ok(());
+        };
+        within_horizon(known, topic, schedule_ms, self.now_ms)?;
         share.events += 1;
         share.bytes += bytes as u64;
         if schedule_ms > self.now_ms {
@@ -72,9 +116,10 @@ impl Admission {
     /// they are answered.
     pub async fn admit(self, engine: &Engine) -> Result<Vec<Reserved>, Status> {
         let mut reserved = Vec::new();
-        for (name, share) in &self.shares {
-            let Some(topic) = &share.topic else { continue };
-            let name = String::from_utf8_lossy(name);
+        for share in &self.shares {
+            let (name, Some(topic)) = (&share.name, &share.topic) else {
+                continue;
+            };
             let limits = (
                 topic.get(Field::MaxPendingEvents),
                 topic.get(Field::MaxPendingBytes),
@@ -100,12 +145,14 @@ impl Admission {
                 (limits.1, bytes, "max_pending_bytes"),
             ] {
                 if let Some(limit) = limit.filter(|limit| all > *limit) {
-                    return Err(status::quota(&name, what, limit, WHILE_PENDING));
+                    return Err(status::quota(name, what, limit, WHILE_PENDING));
                 }
             }
         }
-        for (name, share) in &self.shares {
-            let Some(topic) = &share.topic else { continue };
+        for share in &self.shares {
+            let (name, Some(topic)) = (&share.name, &share.topic) else {
+                continue;
+            };
             let limits = (
                 topic.get(Field::EventsPerSecond),
                 topic.get(Field::BytesPerSecond),
@@ -121,9 +168,8 @@ impl Admission {
                     Exceeded::Events => ("events_per_second", limits.0),
                     Exceeded::Bytes => ("bytes_per_second", limits.1),
                 };
-                let name = String::from_utf8_lossy(name);
                 let wait = Duration::from_micros(wait_us);
-                return Err(status::quota(&name, what, limit.unwrap_or(0), wait));
+                return Err(status::quota(name, what, limit.unwrap_or(0), wait));
             }
         }
         Ok(reserved)

@@ -62,15 +62,18 @@ fn refuses_another_format() {
     let (folder, store) = fresh();
     drop(store);
     let path = folder.path().join("index");
-    add_family(&path, "format-3");
+    let (ours, theirs) = (layout::FORMAT, layout::FORMAT + 1);
+    add_family(&path, &format!("{}{theirs}", layout::FORMAT_PREFIX));
     let error = RocksStore::open(&path, &Options::default()).err().unwrap();
-    assert!(matches!(&error, OpenError::Format { found, supported: 2, .. } if found == "3"));
-    assert!(
-        error
-            .to_string()
-            .contains("has format 3; this version reads format 2"),
-        "{error}"
-    );
+    let OpenError::Format {
+        found, supported, ..
+    } = &error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!((found, *supported), (&theirs.to_string(), ours));
+    let told = format!("has format {theirs}; this version reads format {ours}");
+    assert!(error.to_string().contains(&told), "{error}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod matching;
 mod pending;
 mod replace;
 
+use super::admission::may_move_to;
 use super::publish::Publisher;
 use super::status;
 use super::validate::LAST_SCHEDULE_MS;
@@ -70,6 +71,9 @@ impl Schedules {
         let Some(found) = find::find(&self.engine, event)? else {
             return Ok(not_found());
         };
+        if let Action::Reschedule(at_ms) = action {
+            may_move_to(&self.engine, found.event.topic(), at_ms)?;
+        }
         let changed = found.change(action, if_version).await?;
         Ok(answer(&found, &changed, with_payload))
     }
@@ -212,6 +216,9 @@ impl ScheduleService for Schedules {
                 ));
             }
         };
+        if let What::MoveTo(at_ms) = what {
+            may_move_to(&self.engine, filter.topic.as_bytes(), at_ms)?;
+        }
         let limit = limit(request.limit)?;
         matching::change(&self.engine, &filter, what, request.dry_run, limit)
             .await
