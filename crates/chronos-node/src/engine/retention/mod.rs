@@ -409,6 +409,9 @@ fn judge(
     if request.kept_for.is_none() && request.most_bytes.is_none() {
         by_topic::apply(handle, store, topics, &view, &mut keep)?;
     }
+    if keep.not_below == 0 && view.keeps_all_young(&keep) && is_young(handle, store, &keep)? {
+        return Ok(None);
+    }
     let mut live = view.scan(store, &keep)?;
     // After the scan: whatever was moved during it is among them.
     let changed = handle.state.lock().changed().clone();
@@ -431,6 +434,17 @@ fn judge(
         live,
         plan,
     }))
+}
+
+/// Whether all of the log was accepted since events are kept: then nothing of it may go, and there is
+/// no need to read the index.
+fn is_young(handle: &Handle, store: &RocksStore, keep: &Keep) -> Result<bool, StoreError> {
+    let mut is_young = true;
+    visit_places(store, handle.number, 0..u64::MAX, &mut |batch| {
+        is_young = batch.now_ms >= keep.since_ms;
+        ControlFlow::Break(())
+    })?;
+    Ok(is_young)
 }
 
 async fn blocking<T: Send + 'static>(
