@@ -45,9 +45,11 @@ impl Generation {
     }
 
     fn block(&self, hash: IdHash) -> usize {
-        // The high half picks the block by multiplication, the low half the bits.
-        let high = (hash >> 64) as u64;
-        ((u128::from(high) * self.blocks.len() as u128) >> 64) as usize
+        // Of the low half the upper bits pick the block by multiplication, the lower ones the bits
+        // in it. Not the high half: ids may come in the order of their hashes, as they do from the
+        // store, and those of one generation would crowd into a few blocks.
+        let low = hash as u64;
+        ((u128::from(low) * self.blocks.len() as u128) >> 64) as usize
     }
 
     fn insert(&mut self, hash: IdHash) {
@@ -137,6 +139,20 @@ mod tests {
             .count();
         assert!(alarms < 2_000, "{alarms} false alarms in 100000");
         assert!(filter.bytes() < 700_000, "{} bytes", filter.bytes());
+    }
+
+    #[test]
+    fn ids_that_come_in_the_order_of_their_hashes_spread_over_the_blocks() {
+        let mut ids: Vec<_> = (0..200_000u32).map(|n| hash(&n.to_le_bytes())).collect();
+        ids.sort_unstable();
+        let mut filter = Filter::default();
+        for id in ids {
+            filter.insert(id, 0);
+        }
+        let alarms = (200_000..300_000u32)
+            .filter(|n| filter.may_contain(hash(&n.to_le_bytes())))
+            .count();
+        assert!(alarms < 2_000, "{alarms} false alarms in 100000");
     }
 
     #[test]

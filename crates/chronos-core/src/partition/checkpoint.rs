@@ -12,8 +12,8 @@ use super::dead_letters::Letters;
 use super::moved::Forgetting;
 use super::topic_state::TopicStates;
 use super::{Group, LogPosition, Partition, Topics};
-use crate::dedup::{Dedup, Window, forgotten_far_ids, sorted_pairs};
-use crate::keys::dedup::FAR_MS;
+use crate::dedup::{Dedup, Window, forgotten_far_ids, in_order, sorted_pairs};
+use crate::keys::dedup::{Accepted, FAR_MS, IdHash};
 use crate::keys::meta::{Kind, decode_key, key};
 use crate::store::{Family, Store, StoreError, WriteBatch};
 use crate::types::{DueKey, PartitionNumber};
@@ -21,10 +21,7 @@ use crate::varint::{Malformed, put_bytes, put_i64, put_u64, take_bytes, take_i64
 use hashbrown::{HashMap, HashSet};
 use roaring::RoaringTreemap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
-
-/// Ids that [`Partition::absorb_checkpoint`] takes at a time: well below a millisecond.
-const ABSORBED_AT_ONCE: usize = 4_096;
+use std::sync::{Arc, OnceLock};
 
 /// Version of the partition's record.
 const VERSION: u64 = 2;
@@ -34,7 +31,9 @@ const VERSION: u64 = 2;
 pub struct Checkpoint {
     partition: PartitionNumber,
     writes: WriteBatch,
-    ids: Arc<Window>,
+    window: Arc<Window>,
+    /// Its ids in the order of their keys, once they were asked for.
+    ids: OnceLock<Vec<(IdHash, Accepted)>>,
     /// Ids that begin to age after this are far ones, Unix milliseconds.
     far_from_ms: i64,
     /// Ids that began to age up to this time are forgotten, Unix milliseconds.
@@ -45,12 +44,19 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Writes it. Durable once the store is flushed.
     pub fn write(&self, store: &impl Store) -> Result<(), StoreError> {
-        if !self.ids.is_empty() {
-            let (near, far) = sorted_pairs(self.partition, &self.ids, self.far_from_ms);
+        if !self.window.is_empty() {
+            let ids = self.ids();
+            let (near, far) = sorted_pairs(self.partition, &self.window, ids, self.far_from_ms);
             store.ingest(Family::Dedup, &near)?;
             store.ingest(Family::FarId, &far)?;
         }
         store.write(&self.writes)
+    }
+
+    /// The ids that it sets aside, for [`Partition::absorb_checkpoint`].
+    #[must_use]
+    pub fn ids(&self) -> &[(IdHash, Accepted)] {
+        self.ids.get_or_init(|| in_order(&self.window))
     }
 
     /// Removes far ids that were forgotten at this checkpoint, out of at most `most` that are looked
@@ -160,11 +166,12 @@ impl<S: Store> Partition<S> {
             writes.put(Family::Meta, key(self.number, Kind::Deleted, 0), record);
         }
         let far_from_ms = self.horizon.due_ms.saturating_add(FAR_MS);
-        let ids = self.dedup.freeze(far_from_ms);
+        let window = self.dedup.freeze(far_from_ms);
         Some(Checkpoint {
             partition: self.number,
             writes,
-            ids,
+            window,
+            ids: OnceLock::new(),
             far_from_ms,
             forgotten_ms: self.forgotten_ms,
             applied_index: applied.index,
@@ -190,11 +197,10 @@ impl<S: Store> Partition<S> {
         }
     }
 
-    /// Does a small part of what [`Partition::finish_checkpoint`] does, once the checkpoint is
-    /// durable. Returns whether more is left: half a million ids at once would hold up whoever
-    /// applies.
-    pub fn absorb_checkpoint(&mut self) -> bool {
-        self.dedup.absorb(ABSORBED_AT_ONCE)
+    /// Does a part of what [`Partition::finish_checkpoint`] does, for some of the checkpoint's ids,
+    /// once the checkpoint is durable: half a million at once would hold up whoever applies.
+    pub fn absorb_checkpoint(&mut self, ids: &[(IdHash, Accepted)]) {
+        self.dedup.absorb(ids);
     }
 
     /// The checkpoint is durable.

@@ -5,7 +5,7 @@ use chronos_core::store::Store;
 use chronos_core::types::PartitionNumber;
 use chronos_store::RocksStore;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often the partitions are looked at.
 const EVERY: Duration = Duration::from_millis(250);
@@ -16,8 +16,14 @@ const MOST_UNSAVED_IDS: usize = 400_000;
 /// Log entries applied since the last checkpoint that make one due at once.
 const MOST_UNSAVED_ENTRIES: u64 = 100_000;
 
-/// Far ids looked at after each checkpoint to see whether they are forgotten. With one a minute, a
-/// hundred million are gone through in a day.
+/// Ids that go to the filter while the partition is held: well below a millisecond.
+const ABSORBED_AT_ONCE: usize = 4_096;
+
+/// How often a part of the far ids is looked at after a checkpoint: not after each, of which there
+/// are several a second under load.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Far ids of a partition looked at then to see whether they are forgotten. A hundred million are
+/// gone through in a day.
 const SWEPT_AT_ONCE: usize = 100_000;
 
 /// The partitions to save and what was saved of each.
@@ -26,6 +32,8 @@ pub struct Checkpointer {
     partitions: Vec<(Handle, Option<u64>)>,
     /// Where sweeping the far ids of each partition goes on.
     sweeps: BTreeMap<PartitionNumber, Vec<u8>>,
+    /// When a part of them was swept last.
+    swept: Option<Instant>,
 }
 
 impl Checkpointer {
@@ -42,6 +50,7 @@ impl Checkpointer {
             store,
             partitions,
             sweeps: BTreeMap::new(),
+            swept: None,
         }
     }
 
@@ -54,6 +63,7 @@ impl Checkpointer {
                 .map(|handle| (handle, None))
                 .collect(),
             sweeps: BTreeMap::new(),
+            swept: None,
         }
     }
 
@@ -103,12 +113,21 @@ impl Checkpointer {
             checkpoint.write(&self.store)?;
         }
         self.store.flush()?;
+        let sweep = self.swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY);
+        if sweep {
+            self.swept = Some(Instant::now());
+        }
         for (at, checkpoint) in begun {
             let (handle, saved) = &mut self.partitions[at];
-            while handle.state.lock().absorb_checkpoint() {}
+            for ids in checkpoint.ids().chunks(ABSORBED_AT_ONCE) {
+                handle.state.lock().absorb_checkpoint(ids);
+            }
             handle.state.lock().finish_checkpoint();
             *saved = Some(checkpoint.applied_index());
             handle.saves.reached(checkpoint.applied_index());
+            if !sweep {
+                continue;
+            }
             let from = self.sweeps.remove(&handle.number);
             if let Some(next) = checkpoint.sweep_far_ids(&self.store, from, SWEPT_AT_ONCE)? {
                 self.sweeps.insert(handle.number, next);
