@@ -212,6 +212,23 @@ impl<M: Machine> Group<M> {
         }
     }
 
+    /// Resolves when this node does not lead in `term` any more, or when the group stops.
+    pub fn lost(&self, term: u64) -> impl Future<Output = ()> + Send + 'static + use<M> {
+        // These change with the leader and the membership only, so waiting costs nothing.
+        let mut changes = self.0.raft.server_metrics();
+        async move {
+            loop {
+                let leads = {
+                    let metrics = changes.borrow_watched();
+                    metrics.state == ServerState::Leader && metrics.vote.leader_id.term == term
+                };
+                if !leads || changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
     /// Gives up the entries up to `upto`: they may be removed from the log once this returns. The
     /// machine's state up to there must be durable, or the group does not open again.
     ///
