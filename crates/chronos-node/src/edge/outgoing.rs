@@ -7,6 +7,7 @@ use super::subscribe::{give_back, stored};
 use crate::delivery::{Dispatch, SessionId};
 use crate::engine::{Expired, Handle, Message, ReadError, StoredEvent, clock};
 use bytes::BytesMut;
+use chronos_core::mutant;
 use chronos_core::types::GroupNumber;
 use chronos_proto::cronos_db::SubscribeRequest;
 use chronos_proto::raw::{self, scan_event};
@@ -194,6 +195,9 @@ impl Outgoing<'_> {
 
 /// Whether the time until which an event may be delivered has passed.
 fn is_over(event: &StoredEvent, now_ms: i64) -> bool {
+    if mutant!("expiry-ignored") || mutant!("expires-at-once") {
+        return mutant!("expires-at-once");
+    }
     scan_event(&event.body).is_ok_and(|fields| fields.expires_at != 0 && fields.expires_at < now_ms)
 }
 
