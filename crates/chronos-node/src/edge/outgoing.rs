@@ -6,6 +6,7 @@ use super::delivery_id::DeliveryId;
 use super::subscribe::{give_back, stored};
 use crate::delivery::{Dispatch, SessionId};
 use crate::engine::{Expired, Handle, Message, ReadError, StoredEvent, clock};
+use crate::metrics::PartitionMetrics;
 use bytes::BytesMut;
 use chronos_core::mutant;
 use chronos_core::types::GroupNumber;
@@ -68,6 +69,8 @@ pub struct Outgoing<'a> {
     pub session: SessionId,
     /// After how many ms without an answer a delivery is repeated.
     pub ack_timeout_ms: i32,
+    /// Counts what is sent.
+    pub metrics: &'a PartitionMetrics,
     /// Where ids are written.
     pub ids: &'a mut BytesMut,
 }
@@ -162,6 +165,7 @@ impl Outgoing<'_> {
         if !expired.is_empty() {
             self.settle_expired(expired);
         }
+        self.metrics.delivered.inc_by(events.len() as u64);
         Read { now_ms, events }
     }
 
