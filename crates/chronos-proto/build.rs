@@ -2,7 +2,7 @@
 //! hot messages are the hand-written ones of `chronos_proto::raw`.
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::{env, fs};
 
 use prost::Message;
@@ -16,7 +16,8 @@ const RAW_MESSAGES: [&str; 4] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let proto_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    // Read when this runs: a cached build script may be of another checkout.
+    let proto_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo:rerun-if-changed={}", proto_dir.display());
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
 

@@ -209,7 +209,9 @@ impl ScheduleService for Schedules {
         let filter = filter(request.filter)?;
         let what = match (request.shift_ms, request.schedule_ts) {
             (0, at_ms) => What::MoveTo(checked_time(at_ms)?),
-            (by_ms, 0) if by_ms.abs() <= LAST_SCHEDULE_MS => What::Shift(by_ms),
+            (by_ms, 0) if (-LAST_SCHEDULE_MS..=LAST_SCHEDULE_MS).contains(&by_ms) => {
+                What::Shift(by_ms)
+            }
             _ => {
                 return Err(Status::invalid_argument(
                     "give either shift_ms or schedule_ts, within the years up to 9999",
