@@ -57,7 +57,7 @@ use chronos_core::catalog::topics::TopicInfo;
 use chronos_core::catalog::{self, Catalog, GroupInfo};
 use chronos_core::keys::dedup::FAR_MS;
 use chronos_core::types::PartitionNumber;
-use chronos_raft::Group;
+use chronos_raft::{First, Group};
 use chronos_store::RocksStore;
 use chronos_wal::Flusher;
 use machine::{CatalogMachine, SharedCatalog};
@@ -144,7 +144,8 @@ impl Engine {
         let catalog = Arc::new(Mutex::new(Catalog::open(store.clone())?));
         let wal = opening.wal("catalog", u64::from(catalog::NUMBER))?;
         let machine = CatalogMachine::new(Arc::clone(&catalog), telling, Arc::clone(&topics));
-        let catalog_raft = Group::open(opening.raft("catalog"), wal, machine)
+        let raft_options = opening.raft("catalog", catalog::NUMBER);
+        let catalog_raft = Group::open(raft_options, wal, machine, First::only(THIS_NODE))
             .await
             .context("cannot open the catalog")?;
 

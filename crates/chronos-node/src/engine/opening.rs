@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use chronos_core::partition::Partition;
 use chronos_core::types::PartitionNumber;
-use chronos_raft::{Group, GroupOptions};
+use chronos_raft::{First, Group, GroupOptions};
 use chronos_store::RocksStore;
 use chronos_wal::{Flusher, RealFiles, Wal};
 use parking_lot::Mutex;
@@ -63,10 +63,14 @@ impl Opening {
         Ok(wal)
     }
 
-    pub fn raft(&self, name: &str) -> GroupOptions {
+    pub fn raft(&self, name: &str, group: u32) -> GroupOptions {
         let dir = self.dir.join("partitions").join(name).join("raft");
         let mut options = GroupOptions::new(self.me, name, dir);
+        options.group = group;
         options.heartbeat = self.config.raft.heartbeat;
+        // A follower that missed five heartbeats and a half begins to look for another leader.
+        let (min, max) = (options.heartbeat * 28 / 5, options.heartbeat * 34 / 5);
+        options.election_timeout = (min, max);
         options
     }
 
@@ -80,7 +84,13 @@ impl Opening {
         let state = Arc::new(Mutex::new(Partition::open(number, self.store.clone())?));
         let saved = state.lock().applied().map(|applied| applied.index);
         let machine = PartitionMachine::new(Arc::clone(&state), Arc::clone(&self.metrics));
-        let raft = Group::open(self.raft(&name), wal.clone(), machine).await?;
+        let raft = Group::open(
+            self.raft(&name, number),
+            wal.clone(),
+            machine,
+            First::only(self.me),
+        )
+        .await?;
         let (sender, inbox) = mpsc::channel::<Message>(INBOX);
         let handle = Handle {
             number,

@@ -1,10 +1,13 @@
-//! Groups of one voter over a real log in a temporary folder.
+//! Groups of one voter over a real log in a temporary folder, and of several in simulated time.
 
+mod cluster;
 mod disk;
 mod faults;
 mod journal;
+mod net;
 mod order;
 mod purge;
+mod replication;
 mod restart;
 
 use std::time::Duration;
