@@ -176,32 +176,16 @@ impl Pump {
                 return;
             }
             tokio::time::sleep(BACKOFF).await;
-            self.drop_queued();
+            self.drop_queued(&why);
         }
     }
 
-    /// Requests that waited for a connection that could not be made are as good as lost, and those who
-    /// asked are told now. A request that came since the failure is sent.
-    fn drop_queued(&mut self) {
-        let waiting = self.waiting.0.lock();
-        let mut kept = Vec::new();
+    /// Requests that came while there was no connection fail too: who asked will ask again.
+    fn drop_queued(&mut self, why: &str) {
         while let Ok(queued) = self.requests.try_recv() {
-            match waiting.contains_key(&queued.frame.call) {
-                true => kept.push(queued),
-                false => {
-                    self.queued_bytes.fetch_sub(queued.bytes, Ordering::Relaxed);
-                }
-            }
-        }
-        drop(waiting);
-        for queued in kept {
             self.queued_bytes.fetch_sub(queued.bytes, Ordering::Relaxed);
-            let frame = Frame {
-                error: format!("{} cannot be reached", self.address),
-                ..queued.frame
-            };
-            self.waiting.answer(frame);
         }
+        self.waiting.fail_all(why);
     }
 
     /// One connection from its making to its end. Says why it ended, and whether there may be another.

@@ -25,7 +25,10 @@ impl Peers {
     /// its old address fails when that does.
     pub fn locate(&self, node: u64, address: &str) {
         let mut links = self.0.write();
-        if links.get(&node).is_none_or(|link| link.address() != address) {
+        if links
+            .get(&node)
+            .is_none_or(|link| link.address() != address)
+        {
             links.insert(node, Link::new(address));
         }
     }
