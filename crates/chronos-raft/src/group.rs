@@ -414,7 +414,7 @@ fn check_together<M: Machine>(
         Some(last) if last.term > vote_term => {
             return Err(OpenError::VoteBehindLog { vote_term, last });
         }
-        None if vote_term > 0 && *first != First::Wait => {
+        None if vote_term > 0 && (*first != First::Wait || store.had_entries()) => {
             return Err(OpenError::LogLost { vote_term });
         }
         _ => {}
