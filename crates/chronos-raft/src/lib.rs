@@ -48,6 +48,7 @@ mod members;
 mod membership;
 mod network;
 mod observer;
+mod open;
 mod options;
 mod presence;
 mod record;

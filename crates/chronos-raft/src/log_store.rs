@@ -60,6 +60,8 @@ struct State {
     last: Option<LogId>,
     committed: Option<LogId>,
     committed_saved: Option<LogId>,
+    /// Whether there was a note of a committed entry, of whatever log.
+    had_note: bool,
 }
 
 /// Something is not as the log store has to find it.
@@ -117,6 +119,7 @@ impl LogStore {
                 last: floor,
                 committed: None,
                 committed_saved: None,
+                had_note: false,
             }),
             _presence: presence,
         };
@@ -127,15 +130,16 @@ impl LogStore {
         {
             return Err(LogError::StartsLate { first, floor });
         }
-        let committed = match committed {
+        let still = match committed {
             Some(noted) => shared.still_committed(noted, last)?,
             None => None,
         };
         {
             let mut state = shared.state.lock();
             state.last = last;
-            state.committed = committed;
-            state.committed_saved = committed;
+            state.committed = still;
+            state.committed_saved = still;
+            state.had_note = committed.is_some();
         }
         Ok(Self(Arc::new(shared)))
     }
@@ -151,6 +155,11 @@ impl LogStore {
 
     pub(crate) fn last(&self) -> Option<LogId> {
         self.0.state.lock().last
+    }
+
+    /// Whether the log ever had entries, as far as is known.
+    pub(crate) fn had_entries(&self) -> bool {
+        self.0.state.lock().had_note
     }
 
     /// Verifies that the entry with this id is in the log, or is the last purged one.
@@ -337,6 +346,12 @@ impl Shared {
         Ok(())
     }
 
+    /// The first note also says that there was a log, so it is not made before there is one that a
+    /// power loss does not take.
+    fn may_note_first(&self, id: LogId) -> bool {
+        self.wal.durable_index() >= Some(id.index)
+    }
+
     fn note_committed(&self, committed: Option<LogId>) -> Result<(), LogError> {
         let Some(id) = committed else {
             return Ok(());
@@ -344,8 +359,11 @@ impl Shared {
         {
             let mut state = self.state.lock();
             state.committed = Some(id);
-            let saved = state.committed_saved.map_or(0, |saved| saved.index);
-            if id.index < saved + COMMITTED_INTERVAL {
+            let is_due = match state.committed_saved {
+                Some(saved) => id.index >= saved.index + COMMITTED_INTERVAL,
+                None => self.may_note_first(id),
+            };
+            if !is_due {
                 return Ok(());
             }
             state.committed_saved = Some(id);
@@ -356,11 +374,17 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let state = self.state.get_mut();
-        if state.committed == state.committed_saved {
+        let (committed, saved) = {
+            let state = self.state.get_mut();
+            (state.committed, state.committed_saved)
+        };
+        let Some(id) = committed.filter(|_| committed != saved) else {
+            return;
+        };
+        if saved.is_none() && !self.may_note_first(id) {
             return;
         }
-        if let Some(Err(error)) = state.committed.map(|id| self.files.save_committed(id)) {
+        if let Err(error) = self.files.save_committed(id) {
             tracing::warn!(%error, "the note of the last committed entry is not saved");
         }
     }

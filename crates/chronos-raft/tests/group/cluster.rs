@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use chronos_raft::{Disk, First, Group, GroupOptions, LogId, OpenError, SeedWanted};
@@ -23,35 +24,49 @@ pub(crate) struct Cluster {
     pub(crate) fsync: FsyncMode,
     pub(crate) segment_bytes: u64,
     seed: u64,
-    flusher: Arc<Flusher>,
     nodes: BTreeMap<u64, Node>,
 }
 
 /// A node's files, and the group if it runs.
 struct Node {
     files: FaultyFiles,
+    flusher: Arc<Flusher>,
+    is_stalled: Arc<AtomicBool>,
     running: Option<(Group<Journal>, Wal, Notes)>,
+}
+
+impl Node {
+    fn new(seed: u64) -> Self {
+        let flusher = Arc::new(Flusher::manual());
+        let is_stalled = Arc::new(AtomicBool::new(false));
+        tokio::spawn(work(Arc::downgrade(&flusher), Arc::clone(&is_stalled)));
+        Self {
+            files: FaultyFiles::new(seed),
+            flusher,
+            is_stalled,
+            running: None,
+        }
+    }
+}
+
+/// Writes and syncs what waits, every millisecond.
+async fn work(flusher: Weak<Flusher>, is_stalled: Arc<AtomicBool>) {
+    while let Some(flusher) = flusher.upgrade() {
+        while !is_stalled.load(Ordering::Relaxed) && flusher.run_one() {}
+        drop(flusher);
+        tokio::time::sleep(DISK_STEP).await;
+    }
 }
 
 impl Cluster {
     /// No node yet.
     pub(crate) fn new(seed: u64) -> Self {
-        let flusher = Arc::new(Flusher::manual());
-        let disks = Arc::downgrade(&flusher);
-        tokio::spawn(async move {
-            while let Some(flusher) = disks.upgrade() {
-                while flusher.run_one() {}
-                drop(flusher);
-                tokio::time::sleep(DISK_STEP).await;
-            }
-        });
         Self {
             net: Net::default(),
             seeds: Arc::default(),
             fsync: FsyncMode::Batch,
             segment_bytes: 1 << 20,
             seed,
-            flusher,
             nodes: BTreeMap::new(),
         }
     }
@@ -99,15 +114,14 @@ impl Cluster {
         first: First,
         (machine, notes): (Journal, Notes),
     ) -> Result<(), OpenError> {
-        self.nodes.entry(id).or_insert_with(|| Node {
-            files: FaultyFiles::new(self.seed + id),
-            running: None,
-        });
+        self.nodes
+            .entry(id)
+            .or_insert_with(|| Node::new(self.seed + id));
         let mut options = Options::new("/log", 1);
         options.fsync = self.fsync;
         options.segment_bytes = self.segment_bytes;
         let files = Arc::new(self.files(id));
-        let (wal, _) = Wal::open(files, options, &self.flusher).unwrap();
+        let (wal, _) = Wal::open(files, options, &self.nodes[&id].flusher).unwrap();
         let group = Group::open(self.options(id), wal.clone(), machine, first).await?;
         self.net.connect(id, group.clone());
         let node = self.nodes.get_mut(&id).unwrap();
@@ -135,6 +149,12 @@ impl Cluster {
         files.cut_power_at(1);
         self.stop(id).await;
         files.power_loss(self.seed);
+    }
+
+    /// Has a node's disk take its time, without end, or go on.
+    pub(crate) fn stall_disk(&self, id: u64, is_stalled: bool) {
+        let node = &self.nodes[&id];
+        node.is_stalled.store(is_stalled, Ordering::Relaxed);
     }
 
     pub(crate) fn group(&self, id: u64) -> Group<Journal> {
