@@ -61,5 +61,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     }
     services.compile_fds(files)?;
+
+    // Not among the descriptors, because reflection is for clients.
+    let internal_dir = out_dir.join("internal");
+    fs::create_dir_all(&internal_dir)?;
+    let mut compiler = protox::Compiler::new([&proto_dir])?;
+    compiler.open_files(["chronos_internal/peers.proto"])?;
+    tonic_prost_build::configure()
+        .out_dir(&internal_dir)
+        .bytes(".")
+        .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

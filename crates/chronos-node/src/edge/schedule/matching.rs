@@ -64,7 +64,7 @@ pub async fn change(
     limit: u64,
 ) -> Result<ChangeMatchingResponse, Status> {
     let mut counts = ChangeMatchingResponse::default();
-    for handle in engine.partitions() {
+    for handle in &engine.partitions() {
         let left = limit.saturating_sub(counts.matched as u64);
         let Some(scan) = Scan::new(engine, handle, filter, what, left) else {
             continue;

@@ -248,7 +248,7 @@ impl ScheduleService for Schedules {
         let engine = Arc::clone(&self.engine);
         let with_payload = request.with_payload;
         blocking(move || {
-            let page = pending::page(engine.partitions(), engine.store(), &filter, after, size)?;
+            let page = pending::page(&engine.partitions(), engine.store(), &filter, after, size)?;
             let mut events = Vec::with_capacity(page.places.len());
             for place in &page.places {
                 let Some(handle) = engine.partition(place.partition) else {
@@ -261,7 +261,7 @@ impl ScheduleService for Schedules {
                         Ok(event) => match handle.events.version(event.offset) {
                             Ok(version) => {
                                 events.push(scheduled(
-                                    handle,
+                                    &handle,
                                     &event,
                                     version,
                                     false,
