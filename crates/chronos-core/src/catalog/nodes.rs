@@ -133,19 +133,23 @@ pub(super) fn put(nodes: &mut Nodes, put: PutNode) -> Outcome {
     Outcome::Node(id)
 }
 
+/// Whether somebody else could take what a node holds.
+fn has_another_active(nodes: &Nodes, id: NodeId) -> bool {
+    let is_another = |node: &Node| node.id != id && node.state == NodeState::Active;
+    nodes.values().any(is_another)
+}
+
 pub(super) fn set_draining(
     nodes: &mut Nodes,
     id: NodeId,
     is_draining: bool,
     now_ms: i64,
 ) -> Outcome {
-    let is_another = |node: &Node| node.id != id && node.state == NodeState::Active;
-    let has_another = nodes.values().any(is_another);
+    let is_last = !has_another_active(nodes, id);
     match nodes.get_mut(&id) {
         None => Outcome::NotFound,
         Some(node) if node.state == NodeState::Gone => Outcome::Gone,
-        // Nobody could take what it holds.
-        Some(_) if is_draining && !has_another => Outcome::Invalid,
+        Some(_) if is_draining && is_last => Outcome::Invalid,
         Some(node) => {
             let state = match is_draining {
                 true => NodeState::Draining,
@@ -158,12 +162,11 @@ pub(super) fn set_draining(
 }
 
 pub(super) fn remove(nodes: &mut Nodes, id: NodeId, now_ms: i64) -> Outcome {
-    let is_another = |node: &Node| node.id != id && node.state != NodeState::Gone;
-    let has_another = nodes.values().any(is_another);
+    let is_last = !has_another_active(nodes, id);
     match nodes.get_mut(&id) {
         None => Outcome::NotFound,
         Some(node) if node.state == NodeState::Gone => Outcome::Gone,
-        Some(_) if !has_another => Outcome::Invalid,
+        Some(_) if is_last => Outcome::Invalid,
         Some(node) => {
             node.enter(NodeState::Gone, now_ms);
             Outcome::Done
@@ -328,6 +331,7 @@ mod tests {
         join(&mut nodes, "b", 20, 3);
         assert_eq!(set_draining(&mut nodes, 1, true, 4), Outcome::Done);
         assert_eq!(set_draining(&mut nodes, 2, true, 5), Outcome::Invalid);
+        assert_eq!(remove(&mut nodes, 2, 5), Outcome::Invalid);
         assert_eq!(set_draining(&mut nodes, 1, true, 6), Outcome::Done);
         assert_eq!(state(&nodes, 1), (NodeState::Draining, 4));
         assert_eq!(set_draining(&mut nodes, 1, false, 7), Outcome::Done);
