@@ -231,6 +231,14 @@ impl Topics {
             Outcome::VersionMismatch => Err(Status::failed_precondition(format!(
                 "topic {name} has another version"
             ))),
+            of_cluster @ (Outcome::Node(_)
+            | Outcome::Gone
+            | Outcome::Taken
+            | Outcome::InUse
+            | Outcome::Busy
+            | Outcome::Invalid) => Err(Status::internal(format!(
+                "a change of topic {name} had the outcome {of_cluster:?}"
+            ))),
         }
     }
 }
