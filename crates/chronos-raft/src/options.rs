@@ -98,6 +98,13 @@ impl GroupOptions {
         }
     }
 
+    /// Sets the heartbeat, and election timeouts that go with it: a voter may miss three or four
+    /// heartbeats before others could be elected, and five or six before it campaigns.
+    pub fn set_heartbeat(&mut self, heartbeat: Duration) {
+        self.heartbeat = heartbeat;
+        self.election_timeout = (heartbeat * 28 / 5, heartbeat * 34 / 5);
+    }
+
     /// For how long a voter that heard of a leader gives its vote to nobody else.
     pub(crate) fn vote_hold(&self) -> Duration {
         self.election_timeout.1 / 2
@@ -168,5 +175,33 @@ impl fmt::Debug for GroupOptions {
             .field("election_timeout", &self.election_timeout)
             .field("seed", &self.seed)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn election_timeouts_go_with_every_heartbeat() {
+        let mut options = GroupOptions::new(1, "test", "/group");
+        let by_default = options.election_timeout;
+        options.set_heartbeat(options.heartbeat);
+        assert_eq!(options.election_timeout, by_default);
+        for ms in [10, 33, 250, 500, 60_000] {
+            let heartbeat = Duration::from_millis(ms);
+            options.set_heartbeat(heartbeat);
+            let config = options.raft_config().unwrap();
+            assert!(options.lease() >= heartbeat * 3, "{ms}");
+            // openraft adds the two: how long votes are held, and when to campaign after that.
+            let (min, max) = options.election_timeout;
+            let held = Duration::from_millis(config.election_timeout_max);
+            assert!(options.lease() < held, "{ms}");
+            let earliest = held + Duration::from_millis(config.election_timeout_min);
+            assert!(earliest.abs_diff(min) <= Duration::from_millis(2), "{ms}");
+            assert!((held * 2).abs_diff(max) <= Duration::from_millis(2), "{ms}");
+        }
+        options.heartbeat = Duration::from_secs(600);
+        assert!(matches!(options.raft_config(), Err(OpenError::Options(_))));
     }
 }
