@@ -41,8 +41,10 @@ impl Machine for Nothing {
 }
 
 /// All groups of all nodes, by node and group.
+type Groups = HashMap<(u64, u32), Group<Nothing>>;
+
 #[derive(Clone, Default)]
-struct Calls(Arc<Mutex<HashMap<(u64, u32), Group<Nothing>>>>);
+struct Calls(Arc<Mutex<Groups>>);
 
 impl Transport for Calls {
     fn call(
