@@ -13,6 +13,7 @@ use openraft::raft::ClientWriteResult;
 use openraft::{Raft, RaftMetrics};
 use tokio::sync::oneshot;
 
+use crate::clock::Silence;
 use crate::disk::Disk;
 use crate::error::{ProposeError, Stopped};
 use crate::leadership::Leadership;
@@ -41,6 +42,7 @@ pub(crate) struct Inner<M: Machine> {
     pub(crate) log: LogView,
     pub(crate) lease: Lease,
     pub(crate) quiet: Quiet,
+    pub(crate) silence: Arc<Silence>,
     pub(crate) on_seed_wanted: Arc<dyn Fn(SeedWanted) + Send + Sync>,
     /// How long a successor may take.
     pub(crate) transfer_bound: Duration,

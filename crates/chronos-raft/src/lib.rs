@@ -36,6 +36,7 @@
 //! This is the only crate that names openraft, and no type of openraft is in its interface.
 
 mod applied_mark;
+mod clock;
 mod disk;
 mod error;
 mod group;

@@ -9,6 +9,7 @@ use openraft::errors::Fatal;
 use tokio::sync::watch;
 
 use crate::applied_mark::AppliedMark;
+use crate::clock::{Clock, Silence};
 use crate::error::OpenError;
 use crate::group::{Group, Inner, plain};
 use crate::leadership::{Lead, Leadership};
@@ -70,7 +71,8 @@ impl<M: Machine> Group<M> {
             )));
         }
 
-        let has_voted = store.vote().is_some();
+        // A node that never voted owes its vote to nobody.
+        let restarts = store.vote().is_some();
         let log = store.view();
         let network = Network {
             transport: Arc::clone(&options.transport),
@@ -83,17 +85,16 @@ impl<M: Machine> Group<M> {
             .await
             .map_err(|fatal| OpenError::Stopped(plain(&fatal)))?;
         let (lead, leadership) = watch::channel(Lead::default());
+        let silence = Arc::new(Silence::new(options.vote_hold(), restarts));
+        let clock = Clock::new(options.heartbeat, options.campaign_wait(), seed, restarts);
         let group = Self(Arc::new(Inner {
             node_id,
             group: options.group,
             metrics: raft.metrics(),
             log,
             lease: Lease::new(node_id, options.lease()),
-            quiet: if has_voted {
-                Quiet::new(options.vote_hold(), seed)
-            } else {
-                Quiet::none()
-            },
+            quiet: Quiet::new(options.vote_hold(), restarts),
+            silence: Arc::clone(&silence),
             transfer_bound: options.election_timeout.1 * 2,
             leadership: Leadership::new(leadership),
             absence,
@@ -104,7 +105,7 @@ impl<M: Machine> Group<M> {
             wal: tokio::sync::Mutex::new(Some(wal)),
             raft,
         }));
-        group.observe(lead, presence);
+        group.observe(lead, clock, silence, presence);
         let started = match first {
             First::Voters(voters) if is_new => group.initialize(voters).await,
             First::Wait if is_new => Ok(()),
@@ -118,14 +119,21 @@ impl<M: Machine> Group<M> {
         Ok(group)
     }
 
-    fn observe(&self, lead: watch::Sender<Lead>, presence: Presence) {
+    fn observe(
+        &self,
+        lead: watch::Sender<Lead>,
+        clock: Clock,
+        silence: Arc<Silence>,
+        presence: Presence,
+    ) {
         let observer = Observer {
             group: Arc::downgrade(&self.0),
             node_id: self.0.node_id,
             metrics: self.0.metrics.clone(),
             server: self.0.raft.server_metrics(),
             lead,
-            quiet_until: self.0.quiet.campaigns_from(),
+            clock,
+            silence,
             _presence: presence,
         };
         tokio::spawn(observer.run());

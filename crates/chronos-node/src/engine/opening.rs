@@ -67,10 +67,7 @@ impl Opening {
         let dir = self.dir.join("partitions").join(name).join("raft");
         let mut options = GroupOptions::new(self.me, name, dir);
         options.group = group;
-        options.heartbeat = self.config.raft.heartbeat;
-        // A follower that missed five heartbeats and a half begins to look for another leader.
-        let (min, max) = (options.heartbeat * 28 / 5, options.heartbeat * 34 / 5);
-        options.election_timeout = (min, max);
+        options.set_heartbeat(self.config.raft.heartbeat);
         options
     }
 
