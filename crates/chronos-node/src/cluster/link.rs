@@ -35,11 +35,8 @@ const BACKOFF: Duration = Duration::from_millis(100);
 /// Bytes the peer may send before this side has read them.
 const WINDOW: u32 = 16 << 20;
 
-/// A connection to one address. Clones share it. It ends when the last is dropped.
-#[derive(Clone)]
-pub struct Link(Arc<Shared>);
-
-struct Shared {
+/// A connection to one address. It ends when this is dropped.
+pub struct Link {
     address: String,
     queue: mpsc::UnboundedSender<Queued>,
     queued_bytes: Arc<AtomicUsize>,
@@ -61,7 +58,7 @@ impl Link {
     /// to send. Has to be called on a runtime, which runs its task.
     pub fn new(address: &str) -> Self {
         let (queue, requests) = mpsc::unbounded_channel();
-        let shared = Shared {
+        let link = Self {
             address: address.to_owned(),
             queue,
             queued_bytes: Arc::default(),
@@ -71,16 +68,16 @@ impl Link {
         let pump = Pump {
             address: address.to_owned(),
             requests,
-            queued_bytes: Arc::clone(&shared.queued_bytes),
-            waiting: Arc::clone(&shared.waiting),
+            queued_bytes: Arc::clone(&link.queued_bytes),
+            waiting: Arc::clone(&link.waiting),
         };
         tokio::spawn(pump.run());
-        Self(Arc::new(shared))
+        link
     }
 
     /// Where it leads.
     pub fn address(&self) -> &str {
-        &self.0.address
+        &self.address
     }
 
     /// Sends a request of a group and waits for the answer. The request is in the queue when this
@@ -92,8 +89,8 @@ impl Link {
     ) -> impl Future<Output = Result<Bytes, Unreachable>> + Send + 'static {
         let (deadline, bytes) = (request.deadline, request.len());
         let entered = self.enter(group, request, bytes);
-        let waiting = Arc::clone(&self.0.waiting);
-        let address = self.0.address.clone();
+        let waiting = Arc::clone(&self.waiting);
+        let address = self.address.clone();
         async move {
             let (call, answer) = entered?;
             match tokio::time::timeout(deadline, answer).await {
@@ -115,17 +112,16 @@ impl Link {
         request: Request,
         bytes: usize,
     ) -> Result<(u64, oneshot::Receiver<Result<Bytes, Unreachable>>), Unreachable> {
-        let shared = &self.0;
-        if shared.queued_bytes.load(Ordering::Relaxed) + bytes > QUEUE_BYTES {
+        if self.queued_bytes.load(Ordering::Relaxed) + bytes > QUEUE_BYTES {
             return Err(Unreachable(format!(
                 "{} takes requests more slowly than they come",
-                shared.address
+                self.address
             )));
         }
-        let call = shared.next_call.fetch_add(1, Ordering::Relaxed);
+        let call = self.next_call.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
-        shared.waiting.0.lock().insert(call, sender);
-        shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.waiting.0.lock().insert(call, sender);
+        self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         let frame = Frame {
             call,
             group,
@@ -133,7 +129,7 @@ impl Link {
             error: String::new(),
         };
         // The task ends only when the sender is gone.
-        let _ = shared.queue.send(Queued { frame, bytes });
+        let _ = self.queue.send(Queued { frame, bytes });
         Ok((call, answer))
     }
 }
@@ -169,12 +165,9 @@ struct Pump {
 impl Pump {
     async fn run(mut self) {
         while let Some(first) = self.requests.recv().await {
-            let (why, goes_on) = self.exchange(first).await;
+            let why = self.exchange(first).await;
             tracing::debug!(peer = self.address, why, "the connection to a peer ended");
             self.waiting.fail_all(&why);
-            if !goes_on {
-                return;
-            }
             tokio::time::sleep(BACKOFF).await;
             self.drop_queued(&why);
         }
@@ -188,13 +181,13 @@ impl Pump {
         self.waiting.fail_all(why);
     }
 
-    /// One connection from its making to its end. Says why it ended, and whether there may be another.
-    async fn exchange(&mut self, first: Queued) -> (String, bool) {
+    /// One connection from its making to its end. Says why it ended.
+    async fn exchange(&mut self, first: Queued) -> String {
         let channel = match self.connect().await {
             Ok(channel) => channel,
             Err(error) => {
                 self.queued_bytes.fetch_sub(first.bytes, Ordering::Relaxed);
-                return (format!("{} cannot be reached: {error}", self.address), true);
+                return format!("{} cannot be reached: {error}", self.address);
             }
         };
         let mut client = PeersClient::new(channel)
@@ -207,49 +200,38 @@ impl Pump {
         });
         let frames = self.collect(first);
         if sender.send(frames).await.is_err() {
-            return (format!("the connection to {} ended", self.address), true);
+            return self.ended();
         }
-        let answers = match client.exchange(outgoing).await {
-            Ok(response) => response.into_inner(),
-            Err(status) => return (format!("{}: {}", self.address, status.message()), true),
-        };
-        self.pump(sender, answers).await
+        match client.exchange(outgoing).await {
+            Ok(response) => self.pump(sender, response.into_inner()).await,
+            Err(status) => format!("{}: {}", self.address, status.message()),
+        }
     }
 
     async fn pump(
         &mut self,
         sender: mpsc::Sender<Frames>,
         mut answers: Streaming<Frames>,
-    ) -> (String, bool) {
+    ) -> String {
         loop {
             tokio::select! {
                 answer = answers.message() => match answer {
                     Ok(Some(frames)) => {
                         frames.frames.into_iter().for_each(|frame| self.waiting.answer(frame));
                     }
-                    Ok(None) => return (format!("{} closed the connection", self.address), true),
-                    Err(status) => return (format!("{}: {}", self.address, status.message()), true),
+                    Ok(None) => return format!("{} closed the connection", self.address),
+                    Err(status) => return format!("{}: {}", self.address, status.message()),
                 },
-                place = sender.reserve(), if !self.requests.is_empty() => match place {
-                    Ok(place) => {
-                        if let Ok(first) = self.requests.try_recv() {
-                            let frames = self.collect(first);
-                            place.send(frames);
-                        }
-                    }
-                    Err(_) => return (format!("the connection to {} ended", self.address), true),
-                },
-                first = self.requests.recv(), if self.requests.is_empty() => match first {
-                    Some(first) => {
-                        let frames = self.collect(first);
-                        if sender.send(frames).await.is_err() {
-                            return (format!("the connection to {} ended", self.address), true);
-                        }
-                    }
-                    None => return ("the link is no longer used".to_owned(), false),
+                next = next_with_place(&sender, &mut self.requests) => match next {
+                    Some((place, first)) => place.send(self.collect(first)),
+                    None => return self.ended(),
                 },
             }
         }
+    }
+
+    fn ended(&self) -> String {
+        format!("the connection to {} ended", self.address)
     }
 
     /// Puts what waits into one message, up to its size.
@@ -280,4 +262,14 @@ impl Pump {
             .connect()
             .await
     }
+}
+
+/// The next request, once the connection has taken the message before. Nothing is lost when the future
+/// is dropped. `None` when the connection has ended or the link is no longer used.
+async fn next_with_place<'a>(
+    sender: &'a mpsc::Sender<Frames>,
+    requests: &mut mpsc::UnboundedReceiver<Queued>,
+) -> Option<(mpsc::Permit<'a, Frames>, Queued)> {
+    let place = sender.reserve().await.ok()?;
+    Some((place, requests.recv().await?))
 }
