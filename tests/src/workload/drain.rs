@@ -15,9 +15,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(200);
 
 impl Run {
-    /// Waits until each group has settled every event that is due by now or before `until_ms`; or
-    /// until, those being due, no delivery and no ack came for longer than a redelivery takes.
-    /// Then writes down that the groups were drained.
+    /// Waits until each group has settled every event that is due by now or before `until_ms`, and
+    /// every dead letter that was redriven to it; or until, those being due, no delivery and no ack
+    /// came for longer than a redelivery takes. Then writes down that the groups were drained.
     pub async fn drain(&self, until_ms: i64, longest_backoff_ms: u64) {
         let quiet_after =
             Duration::from_millis(self.settings.ack_timeout_ms + longest_backoff_ms + 1_500);
@@ -69,6 +69,7 @@ fn groups(records: &[Record]) -> BTreeSet<String> {
 
 fn unsettled(records: &[Record]) -> bool {
     let index = checker::Index::new(records);
-    let lost = checker::RULES.iter().find(|(rule, _)| *rule == Rule::Lost);
-    lost.is_some_and(|(_, check)| !check(&index).is_empty())
+    let owed = |rule: &Rule| matches!(rule, Rule::Lost | Rule::Redriven);
+    let mut rules = checker::RULES.iter().filter(|(rule, _)| owed(rule));
+    rules.any(|(_, check)| !check(&index).is_empty())
 }
