@@ -139,6 +139,15 @@ impl Options {
         self
     }
 
+    /// Switches a known failure on, if one is named.
+    #[must_use]
+    pub fn mutant(self, name: Option<&str>) -> Self {
+        match name {
+            Some(name) => self.variable("CHRONOS_MUTANT", name),
+            None => self,
+        }
+    }
+
     /// Uses this data directory in place of a temporary one.
     #[must_use]
     pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {

@@ -485,7 +485,7 @@ async fn under_fire(mutant: Option<&str>, seed: u64, removed: &Arc<AtomicU64>) -
         max_attempts: 20,
         ..Settings::default()
     };
-    let mut options = Options::new().args([
+    let options = Options::new().args([
         "-partition-count=1",
         "-segment-size=65536",
         "-ack-timeout=2s",
@@ -493,10 +493,8 @@ async fn under_fire(mutant: Option<&str>, seed: u64, removed: &Arc<AtomicU64>) -
         "-max-retries=20",
         "-near-window-ms=1000",
     ]);
-    if let Some(mutant) = mutant {
-        options = options.variable("CHRONOS_MUTANT", mutant);
-    }
     let mut server = options
+        .mutant(mutant)
         .start()
         .await
         .unwrap_or_else(|error| panic!("{error}"));

@@ -34,7 +34,11 @@ async fn each_is_caught<W: Future<Output = (Run, Report)>>(
                 let broken = report.broken_rules();
                 let caught = expected.iter().find(|rule| broken.contains(rule)).copied();
                 let unexpected = broken.iter().any(|rule| !expected.contains(rule));
-                if unexpected && let Some(path) = run.keep() {
+                if caught.is_none()
+                    && let Some(path) = run.keep()
+                {
+                    println!("{mutant} was not caught: {path}");
+                } else if unexpected && let Some(path) = run.keep() {
                     println!("{mutant} also broke other rules: {path}");
                 }
                 let example = caught.and_then(|rule| {

@@ -89,12 +89,10 @@ async fn work(mutant: Option<&str>, seed: u64) -> (Run, Report) {
         max_attempts: MAX_ATTEMPTS,
         ..Settings::default()
     };
-    let mut options =
+    let options =
         Options::new().args(["-ack-timeout=2s", "-retry-backoff=100ms", "-max-retries=3"]);
-    if let Some(mutant) = mutant {
-        options = options.variable("CHRONOS_MUTANT", mutant);
-    }
     let mut server = options
+        .mutant(mutant)
         .start()
         .await
         .unwrap_or_else(|error| panic!("{error}"));

@@ -237,7 +237,7 @@ async fn calls_around_the_due_time_have_an_order_through_kills() {
 
 #[tokio::test]
 async fn a_server_that_delivers_what_was_cancelled_is_found_out() {
-    let options = Options::new().variable("CHRONOS_MUTANT", "cancel-not-indexed");
+    let options = Options::new().mutant(Some("cancel-not-indexed"));
     let server = options
         .start()
         .await
