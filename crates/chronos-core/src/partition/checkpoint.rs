@@ -79,6 +79,13 @@ impl Checkpoint {
         Ok(sweep.next)
     }
 
+    /// Ids that began to age up to this time are forgotten for good once the checkpoint is durable,
+    /// Unix milliseconds.
+    #[must_use]
+    pub fn forgotten_ms(&self) -> i64 {
+        self.forgotten_ms
+    }
+
     /// Index of the last entry it covers.
     #[must_use]
     pub fn applied_index(&self) -> u64 {

@@ -26,6 +26,7 @@
 //! | `checkpoint.rs` | saving and restoring the state in memory |
 //! | `carrying.rs` | taking live events to the end of the log |
 //! | `live.rs` | which events somebody may still need |
+//! | `places.rs` | where events stand in the log |
 //! | `moved.rs` | where carried events stand |
 //! | `discard.rs` | removing what the index knows and the log does not |
 //! | `effects.rs` | what comes out |
@@ -43,6 +44,7 @@ mod group;
 mod invariants;
 pub mod live;
 mod moved;
+pub mod places;
 mod publish;
 pub mod released;
 mod topic_state;

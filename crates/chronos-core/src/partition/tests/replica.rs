@@ -1,10 +1,13 @@
 //! A partition that is checkpointed and crashes, as a node runs it.
 
 use super::entry::Commands;
-use crate::partition::{Checkpoint, Effects, LogPosition, Partition};
-use crate::store::{MemoryStore, Store};
+use crate::keys::dedup::Record;
+use crate::partition::{Checkpoint, Effects, LogPosition, Partition, released};
+use crate::store::copy::{self, Import};
+use crate::store::{Family, MemoryStore, Store, WriteBatch};
 use crate::types::DueKey;
 use bytes::Bytes;
+use std::ops::ControlFlow;
 
 /// The number of the partition under test: not the first, so that keys of others would show.
 pub(super) const NUMBER: u32 = 3;
@@ -27,8 +30,9 @@ pub(super) enum Entry {
 enum Stage {
     None,
     Begun(Checkpoint),
-    Written,
-    Flushed,
+    /// With the time up to which it forgets ids.
+    Written(i64),
+    Flushed(i64),
 }
 
 /// A replica that applies the log from where it stands.
@@ -36,6 +40,8 @@ enum Stage {
 pub(super) struct Replica {
     pub(super) partition: Partition<MemoryStore>,
     stage: Stage,
+    /// Ids that began to age up to this time may leave the store.
+    forgotten_ms: i64,
 }
 
 impl Replica {
@@ -44,8 +50,10 @@ impl Replica {
     }
 
     fn open(store: MemoryStore) -> Self {
+        let partition = Partition::open(NUMBER, store).unwrap();
         Self {
-            partition: Partition::open(NUMBER, store).unwrap(),
+            forgotten_ms: partition.forgotten_ms,
+            partition,
             stage: Stage::None,
         }
     }
@@ -94,8 +102,12 @@ impl Replica {
         let store = self.partition.store().clone();
         self.stage = match std::mem::replace(&mut self.stage, Stage::None) {
             Stage::None => {
-                let released = self.partition.scheduled().to_vec();
                 let horizon = self.partition.horizon();
+                self.partition.deletion_seen(None);
+                let saved = self.partition.saved_released();
+                let topics = self.partition.topics().len();
+                let released =
+                    released::count_released(&store, NUMBER, saved, topics, horizon).unwrap();
                 match self.partition.begin_checkpoint(&released, horizon) {
                     None => Stage::None,
                     Some(checkpoint) => {
@@ -109,14 +121,15 @@ impl Replica {
                 let another = self.partition.begin_checkpoint(&[], DueKey::MIN);
                 assert!(another.is_none(), "one checkpoint at a time");
                 checkpoint.write(&store).unwrap();
-                Stage::Written
+                Stage::Written(checkpoint.forgotten_ms())
             }
-            Stage::Written => {
+            Stage::Written(forgotten_ms) => {
                 store.flush().unwrap();
-                Stage::Flushed
+                Stage::Flushed(forgotten_ms)
             }
-            Stage::Flushed => {
+            Stage::Flushed(forgotten_ms) => {
                 self.partition.finish_checkpoint();
+                self.forgotten_ms = forgotten_ms;
                 Stage::None
             }
         };
@@ -140,5 +153,43 @@ impl Replica {
     /// Loses what is not durable and opens what is left.
     pub(super) fn crash(&mut self) {
         *self = Self::open(self.partition.store().crash());
+    }
+
+    /// Every other id that may leave the store does, or the rest.
+    pub(super) fn drop_ids(&self, odd: bool) {
+        let store = self.partition.store();
+        let mut writes = WriteBatch::default();
+        for family in [Family::Dedup, Family::FarId] {
+            let mut at = 0;
+            let visit = &mut |key: &[u8], value: &[u8]| {
+                at += 1;
+                let at_ms = Record::decode(value).unwrap().last.at_ms;
+                if at_ms <= self.forgotten_ms && (at % 2 == 1) == odd {
+                    writes.delete(family, key);
+                }
+                ControlFlow::Continue(())
+            };
+            store.scan(family, &[], &[0xff; 64], visit).unwrap();
+        }
+        store.write(&writes).unwrap();
+        // A file that is gone does not come back.
+        store.flush().unwrap();
+    }
+
+    /// Gives up what it has for what another one has.
+    pub(super) fn copy_from(&mut self, other: &Self) {
+        let store = MemoryStore::new();
+        let mut import = Import::begin(store.clone(), NUMBER).unwrap();
+        copy::visit(
+            other.partition.store(),
+            NUMBER,
+            &mut |family, key, value| {
+                import.add(family, key, value).unwrap();
+                ControlFlow::Continue(())
+            },
+        )
+        .unwrap();
+        import.finish().unwrap();
+        *self = Self::open(store);
     }
 }
