@@ -134,6 +134,8 @@ pub struct Partition<S> {
     last_change: u64,
     /// Log index of the last durable checkpoint.
     saved_index: Option<u64>,
+    /// `forgotten_ms` of the last durable checkpoint.
+    saved_forgotten_ms: i64,
     /// Of the checkpoint under way: its `forgotten_ms` and log index.
     checkpointing: Option<(i64, u64)>,
 }
@@ -161,7 +163,7 @@ impl<S: Store> Partition<S> {
         let mut writes = WriteBatch::default();
         let target_ms = batch.now_ms.saturating_add(i64::from(batch.ahead_ms));
         let horizon_ms = self.least_due_ms().max(target_ms);
-        let mut accepting = Accepting::new(horizon_ms, self.next_offset);
+        let mut accepting = Accepting::new(horizon_ms, self.next_offset, self.forgotten_ms);
         let mut changing = Changing::default();
         for section in batch.sections() {
             let section = section?;
@@ -403,6 +405,18 @@ impl<S: Store> Partition<S> {
             .iter()
             .map(|group| group.letters.dead.len())
             .sum()
+    }
+
+    /// Message ids that began to age up to this time are forgotten, Unix milliseconds.
+    #[must_use]
+    pub fn forgotten_ms(&self) -> i64 {
+        self.forgotten_ms
+    }
+
+    /// The same as of the last durable checkpoint: no restart needs a record of such an id again.
+    #[must_use]
+    pub fn saved_forgotten_ms(&self) -> i64 {
+        self.saved_forgotten_ms
     }
 
     /// Ids that are only in memory and wait for a checkpoint.

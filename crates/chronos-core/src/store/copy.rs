@@ -5,10 +5,10 @@
 //! applied again. The checkpoint comes last, so a copy that was cut short has none, and opens as
 //! empty.
 
-use super::{Family, Store, StoreError, Write, WriteBatch};
+use super::{Family, FamilyVisitor, Store, StoreError, Write, WriteBatch};
 use crate::keys::bounds;
+use crate::keys::dedup::{Accepted, Record, stamp, stamp_of};
 use crate::types::PartitionNumber;
-use std::ops::ControlFlow;
 
 /// The families in the order in which they are copied.
 pub const ORDER: [Family; Family::ALL.len()] = [
@@ -33,7 +33,7 @@ const BYTES_AT_ONCE: usize = 1 << 20;
 pub fn visit(
     store: &impl Store,
     partition: PartitionNumber,
-    visit: &mut dyn FnMut(Family, &[u8], &[u8]) -> ControlFlow<()>,
+    visit: &mut FamilyVisitor<'_>,
 ) -> Result<(), StoreError> {
     let (from, to) = bounds(partition);
     store.scan_together(&ORDER, &from, &to, visit)
@@ -111,6 +111,8 @@ impl<S: Store> Import<S> {
         self.last = key.to_vec();
         self.bytes += key.len() + value.len();
         let is_full = match family {
+            // Files are cut anew, and so are their stamps.
+            Family::Dedup if stamp_of(key).is_some() => false,
             Family::Dedup | Family::FarId => {
                 self.ids.push((key.to_vec(), value.to_vec()));
                 self.ids.len() >= IDS_AT_ONCE
@@ -130,10 +132,23 @@ impl<S: Store> Import<S> {
     fn write(&mut self) -> Result<(), StoreError> {
         self.bytes = 0;
         if !self.ids.is_empty() {
+            if self.family == Family::Dedup {
+                self.ids.insert(0, self.stamp());
+            }
             self.store.ingest(self.family, &self.ids)?;
             self.ids.clear();
         }
         self.store.write(&std::mem::take(&mut self.writes))
+    }
+
+    /// The stamp of the ids that are to be a file.
+    fn stamp(&self) -> (Vec<u8>, Vec<u8>) {
+        let at_ms = |(_, value): &(Vec<u8>, Vec<u8>)| {
+            Record::decode(value).map_or(i64::MAX, |record| record.last.at_ms)
+        };
+        let newest_ms = self.ids.iter().map(at_ms).max().unwrap_or(i64::MAX);
+        let key = stamp(self.partition, newest_ms);
+        (key.to_vec(), Accepted::NEVER.encode().to_vec())
     }
 
     /// Ends. Everything is durable when it returns.
@@ -148,6 +163,7 @@ mod tests {
     use super::*;
     use crate::keys::meta::{Kind, key as meta_key};
     use crate::store::{MemoryStore, Pair};
+    use std::ops::ControlFlow;
 
     /// A record of each family for partitions 1 to 3.
     fn full() -> MemoryStore {
@@ -191,7 +207,8 @@ mod tests {
         })
         .unwrap();
         import.finish().unwrap();
-        let copied = everything(&to.crash());
+        let mut copied = everything(&to.crash());
+        copied.retain(|(_, (key, _))| stamp_of(key).is_none());
         let of = |number: u8| move |(_, (key, _)): &&(Family, Pair)| key[3] == number;
         assert_eq!(copied.iter().filter(of(2)).count(), 2 * Family::ALL.len());
         assert_eq!(

@@ -19,7 +19,7 @@ const MOST_UNSAVED_ENTRIES: u64 = 100_000;
 /// Ids that go to the filter while the partition is held: well below a millisecond.
 const ABSORBED_AT_ONCE: usize = 4_096;
 
-/// How often a part of the far ids is looked at after a checkpoint: not after each, of which there
+/// How often forgotten ids are removed, and a part of the far ones is looked at, after a checkpoint: not after each, of which there
 /// are several a second under load.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Far ids of a partition looked at then to see whether they are forgotten. A hundred million are
@@ -132,6 +132,13 @@ impl Checkpointer {
             if let Some(next) = checkpoint.sweep_far_ids(&self.store, from, SWEPT_AT_ONCE)? {
                 self.sweeps.insert(handle.number, next);
             }
+        }
+        if sweep {
+            let forgotten: BTreeMap<PartitionNumber, i64> = (self.partitions.iter())
+                .map(|(handle, _)| (handle.number, handle.state.lock().saved_forgotten_ms()))
+                .collect();
+            self.store
+                .drop_forgotten_ids(|partition| forgotten.get(&partition).copied())?;
         }
         Ok(self)
     }

@@ -12,6 +12,7 @@
 //! | `pauses.rs` | what is paused, from the catalog to the drivers |
 //! | `machine.rs` | the state machines under the replication layer |
 //! | `checkpointer.rs` | saving state |
+//! | `forgetting.rs` | forgetting ids of partitions that nobody publishes to |
 //! | `credit.rs` | credit shared between partitions |
 //! | `retention/` | removing what nobody needs, carrying forward what somebody does |
 //! | `saves.rs` | asking for a checkpoint |
@@ -26,6 +27,7 @@ pub mod dead_letters;
 mod driver;
 mod events;
 mod expiry;
+mod forgetting;
 mod lookup;
 mod machine;
 mod message;
@@ -51,7 +53,6 @@ use anyhow::Context;
 use checkpointer::Checkpointer;
 use chronos_core::catalog::topics::TopicInfo;
 use chronos_core::catalog::{self, Catalog, GroupInfo};
-use chronos_core::keys::dedup::FAR_MS;
 use chronos_core::partition::Partition;
 use chronos_core::types::PartitionNumber;
 use chronos_raft::{Group, GroupOptions};
@@ -121,8 +122,6 @@ impl Engine {
             let options = chronos_store::Options {
                 block_cache_bytes: config.store.block_cache_bytes as usize,
                 write_buffer_bytes: config.store.write_buffer_bytes as usize,
-                // What is in the files may begin to age a day after it was written.
-                dedup_ttl: config.dedup.ttl + Duration::from_millis(FAR_MS as u64),
                 ..chronos_store::Options::default()
             };
             let path = dir.join("index");
@@ -181,6 +180,8 @@ impl Engine {
         tasks.spawn(watched(checkpointer.run(), failed.clone()));
         let expiry = expiry::run(partitions.clone(), config.delivery.dead_letter_ttl);
         tasks.spawn(watched(expiry, failed.clone()));
+        let forgetting = forgetting::run(partitions.clone(), config.dedup.ttl);
+        tasks.spawn(watched(forgetting, failed.clone()));
         let policy = retention::Policy {
             kept_for: config.retention.max_age,
             most_bytes: config.retention.max_size_gb << 30,

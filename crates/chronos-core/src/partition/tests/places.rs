@@ -33,7 +33,7 @@ fn carry_of(removed: std::ops::Range<u64>, first_offset: u64, log_index: u64) ->
         log_index,
         section_count: 1,
         carried_upto: removed.end,
-        removed: vec![removed],
+        removed: Vec::from([removed]),
         stretches: vec![Stretch {
             first_offset,
             count: 1,
@@ -77,11 +77,9 @@ fn the_floor_is_the_oldest_entry_that_an_event_stands_in() {
 fn with_nothing_left_there_is_no_floor() {
     let mut replica = Replica::new();
     publish(&mut replica, &["a"]);
-    let nothing = Moved {
-        removed: vec![0..1],
-        carried_upto: 1,
-        ..Moved::default()
-    };
+    let mut nothing = Moved::default();
+    nothing.removed.push(0..1);
+    nothing.carried_upto = 1;
     moved(&mut replica, &nothing);
     assert_eq!(floor(&replica), None);
 }

@@ -30,9 +30,8 @@ pub(super) enum Entry {
 enum Stage {
     None,
     Begun(Checkpoint),
-    /// With the time up to which it forgets ids.
-    Written(i64),
-    Flushed(i64),
+    Written,
+    Flushed,
 }
 
 /// A replica that applies the log from where it stands.
@@ -40,8 +39,6 @@ enum Stage {
 pub(super) struct Replica {
     pub(super) partition: Partition<MemoryStore>,
     stage: Stage,
-    /// Ids that began to age up to this time may leave the store.
-    forgotten_ms: i64,
 }
 
 impl Replica {
@@ -50,10 +47,8 @@ impl Replica {
     }
 
     fn open(store: MemoryStore) -> Self {
-        let partition = Partition::open(NUMBER, store).unwrap();
         Self {
-            forgotten_ms: partition.forgotten_ms,
-            partition,
+            partition: Partition::open(NUMBER, store).unwrap(),
             stage: Stage::None,
         }
     }
@@ -121,15 +116,14 @@ impl Replica {
                 let another = self.partition.begin_checkpoint(&[], DueKey::MIN);
                 assert!(another.is_none(), "one checkpoint at a time");
                 checkpoint.write(&store).unwrap();
-                Stage::Written(checkpoint.forgotten_ms())
+                Stage::Written
             }
-            Stage::Written(forgotten_ms) => {
+            Stage::Written => {
                 store.flush().unwrap();
-                Stage::Flushed(forgotten_ms)
+                Stage::Flushed
             }
-            Stage::Flushed(forgotten_ms) => {
+            Stage::Flushed => {
                 self.partition.finish_checkpoint();
-                self.forgotten_ms = forgotten_ms;
                 Stage::None
             }
         };
@@ -164,7 +158,7 @@ impl Replica {
             let visit = &mut |key: &[u8], value: &[u8]| {
                 at += 1;
                 let at_ms = Record::decode(value).unwrap().last.at_ms;
-                if at_ms <= self.forgotten_ms && (at % 2 == 1) == odd {
+                if at_ms <= self.partition.saved_forgotten_ms() && (at % 2 == 1) == odd {
                     writes.delete(family, key);
                 }
                 ControlFlow::Continue(())

@@ -6,6 +6,10 @@ use super::entry::{Command, Commands, Event, event, publish_of};
 use super::oracle::Oracle;
 use super::replica::{Entry, Replica};
 use super::steps::{Step as Base, all_ids, entry_of, step as base};
+use crate::command::change::{Action, Item};
+use crate::command::publish::{self, NewEvent};
+use crate::command::{Builder, Kind};
+use crate::keys::dedup::hash;
 use crate::partition::{Effects, Outcome};
 use proptest::prelude::*;
 
@@ -18,6 +22,8 @@ enum Act {
     WholeCheckpoint,
     Flush,
     Crash,
+    /// And what the index knows beyond the checkpoint is discarded, as if the log had lost it.
+    CrashAndDiscard,
     DropIds(bool),
     CopyFrom(usize),
 }
@@ -87,6 +93,13 @@ impl World {
             Act::WholeCheckpoint => self.replicas[at].checkpoint(),
             Act::Flush => self.replicas[at].flush(),
             Act::Crash => self.replicas[at].crash(),
+            Act::CrashAndDiscard => {
+                let partition = &mut self.replicas[at];
+                partition.crash();
+                let knows_more = partition.partition.knows_upto().unwrap().is_some();
+                assert_eq!(partition.partition.discard_unknown().unwrap(), knows_more);
+                assert_eq!(partition.partition.knows_upto().unwrap(), None);
+            }
             Act::DropIds(odd) => self.replicas[at].drop_ids(*odd),
             Act::CopyFrom(other) if *other != at => {
                 let mut replica = std::mem::replace(&mut self.replicas[at], Replica::new());
@@ -139,6 +152,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Act::WholeCheckpoint),
         1 => Just(Act::Flush),
         2 => Just(Act::Crash),
+        1 => Just(Act::CrashAndDiscard),
         2 => any::<bool>().prop_map(Act::DropIds),
         1 => (0..REPLICAS).prop_map(Act::CopyFrom),
     ];
@@ -177,6 +191,114 @@ fn entry(now_ms: i64, sections: Vec<Command>) -> Entry {
         term: 1,
         sections,
     })
+}
+
+/// An event of topic `t` whose id is remembered for a time of its own.
+fn with_window(id: &str, schedule_ms: i64, dedup_ttl_ms: u64, window_ms: u64) -> Entry {
+    let mut events = publish::Builder::new(1, 0);
+    events.push(NewEvent {
+        schedule_ms,
+        body: format!("{id}t").as_bytes(),
+        id: (0, id.len() as u8),
+        topic: (id.len() as u32, 1),
+        allow_duplicate: false,
+    });
+    let mut builder = Builder::new(0);
+    builder.push(
+        Kind::Publish,
+        &events.finish_with(dedup_ttl_ms, Some(window_ms)),
+    );
+    Entry::Raw {
+        body: builder.finish(1_000, 0, 1),
+        term: 1,
+    }
+}
+
+#[test]
+fn an_id_that_was_forgotten_is_not_remembered_where_its_record_happens_to_be_left() {
+    let (mut keeps, mut loses) = (Replica::new(), Replica::new());
+    let publish = |id: &str, now_ms| {
+        let events = vec![event(id, 0)];
+        let dedup_ttl_ms = 100;
+        entry(
+            now_ms,
+            vec![Command::Publish {
+                events,
+                dedup_ttl_ms,
+            }],
+        )
+    };
+    let put_off = Command::Change(vec![Item {
+        offset: 0,
+        topic: 0,
+        published_ms: 1_500,
+        id: hash(b"a"),
+        if_version: None,
+        action: Action::Reschedule(9_000),
+    }]);
+    // The nodes are not set alike: one remembers ids for 1000 ms, this one for 10; another for 100.
+    // So the id is forgotten before its event is due.
+    let log = [
+        with_window("a", 1_500, 1_000, 10),
+        publish("b", 1_010),
+        entry(1_020, vec![put_off]),
+        publish("a", 1_030),
+    ];
+    for (at, entry) in log.iter().enumerate() {
+        let effects = keeps.apply(entry);
+        assert_eq!(loses.apply(entry), effects, "entry {at}");
+        keeps.checkpoint();
+        loses.checkpoint();
+        loses.drop_ids(true);
+        loses.drop_ids(false);
+    }
+    let accepted = keeps.partition.next_offset();
+    assert_eq!(accepted, 3, "what is forgotten stays forgotten");
+}
+
+#[test]
+fn a_replica_whose_log_lost_its_end_takes_another_end() {
+    let put_off = |due_ms| {
+        Command::Change(vec![Item {
+            offset: 0,
+            topic: 0,
+            published_ms: 5_000,
+            id: hash(b"a"),
+            if_version: None,
+            action: Action::Reschedule(due_ms),
+        }])
+    };
+    let begin = [
+        entry(
+            100,
+            vec![publish_of(&[event("a", 5_000), event("b", 6_000)])],
+        ),
+        Entry::Blank,
+    ];
+    let lost = [
+        entry(110, vec![publish_of(&[event("c", 7_000), event("d", 0)])]),
+        entry(120, vec![put_off(8_000)]),
+    ];
+    let other = [
+        Entry::Blank,
+        entry(130, vec![publish_of(&[event("d", 7_500)])]),
+        entry(140, vec![put_off(9_000)]),
+        entry(150, vec![publish_of(&[event("c", 7_000)])]),
+    ];
+    let (mut replica, mut peer) = (Replica::new(), Replica::new());
+    begin.iter().for_each(|entry| drop(replica.apply(entry)));
+    replica.checkpoint();
+    lost.iter().for_each(|entry| drop(replica.apply(entry)));
+    replica.flush();
+    replica.crash();
+    assert_eq!(replica.partition.knows_upto().unwrap(), Some(3));
+    assert!(replica.partition.discard_unknown().unwrap());
+
+    begin.iter().for_each(|entry| drop(peer.apply(entry)));
+    for entry in &other {
+        assert_eq!(replica.apply(entry), peer.apply(entry));
+    }
+    compare::replicas(&replica.partition, &peer.partition);
 }
 
 #[test]
