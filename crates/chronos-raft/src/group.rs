@@ -1,28 +1,29 @@
 //! One Raft group on this node.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chronos_wal::Wal;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal};
 use openraft::raft::ClientWriteResult;
-use openraft::type_config::alias::WatchReceiverOf;
-use openraft::{Raft, RaftMetrics, ServerState};
+use openraft::{Raft, RaftMetrics};
 use tokio::sync::oneshot;
 
-use crate::applied_mark::AppliedMark;
-use crate::error::{OpenError, ProposeError, Stopped};
+use crate::clock::Silence;
+use crate::disk::Disk;
+use crate::error::{ProposeError, Stopped};
+use crate::leadership::Leadership;
+use crate::lease::{Lease, Quiet};
 use crate::line::Line;
-use crate::log_store::LogStore;
+use crate::log_store::LogView;
 use crate::machine::Machine;
-use crate::network::Network;
-use crate::options::GroupOptions;
-use crate::presence::{Absence, presence};
-use crate::state_file::StateFiles;
+use crate::observer::Metrics;
+use crate::presence::Absence;
+use crate::seed::SeedWanted;
 use crate::state_machine::Adapter;
 use crate::types::{Command, RaftLogId, Reply, Types};
 
@@ -30,122 +31,30 @@ use crate::types::{Command, RaftLogId, Reply, Types};
 ///
 /// When the last handle is dropped the group stops by itself, without waiting for anything; what
 /// was acknowledged is in the log all the same. [`Group::shutdown`] also waits for its tasks.
-pub struct Group<M: Machine>(Arc<Inner<M>>);
+pub struct Group<M: Machine>(pub(crate) Arc<Inner<M>>);
 
-struct Inner<M: Machine> {
-    name: String,
-    raft: Raft<Types<M::Response>, Adapter<M>>,
-    metrics: Metrics<M::Response>,
-    absence: Absence,
-    line: Line,
+pub(crate) struct Inner<M: Machine> {
+    pub(crate) name: String,
+    pub(crate) node_id: u64,
+    pub(crate) group: u32,
+    pub(crate) raft: Raft<Types<M::Response>, Adapter<M>>,
+    pub(crate) metrics: Metrics<M::Response>,
+    pub(crate) log: LogView,
+    pub(crate) lease: Lease,
+    pub(crate) quiet: Quiet,
+    pub(crate) silence: Arc<Silence>,
+    pub(crate) on_seed_wanted: Arc<dyn Fn(SeedWanted) + Send + Sync>,
+    /// How long a successor may take.
+    pub(crate) transfer_bound: Duration,
+    pub(crate) leadership: Leadership,
+    pub(crate) absence: Absence,
+    pub(crate) line: Line,
+    pub(crate) disk: Disk,
     /// Taken by the shutdown, which sees to it that nothing of the log is written any more.
-    wal: tokio::sync::Mutex<Option<Wal>>,
-}
-
-type Metrics<R> = WatchReceiverOf<Types<R>, RaftMetrics<Types<R>>>;
-
-/// Where a group stands. May be a few entries behind what was already answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Status {
-    /// The term this node is in; 0 before the first election.
-    pub term: u64,
-    /// Who leads in that term, if that is known.
-    pub leader: Option<u64>,
-    /// The last entry of this node's log; `None` for an empty log.
-    pub last_index: Option<u64>,
-    /// The last entry this node knows to be committed.
-    pub committed_index: Option<u64>,
-    /// The last entry the machine on this node applied.
-    pub applied_index: Option<u64>,
+    pub(crate) wal: tokio::sync::Mutex<Option<Wal>>,
 }
 
 impl<M: Machine> Group<M> {
-    /// Opens the group whose log is `wal`, and makes it one of this single voter if it is new.
-    ///
-    /// The machine is brought up to what is known to be committed before this returns; a single
-    /// voter then leads after its vote is on disk, within milliseconds. [`Group::lead`] waits
-    /// for that. Has to be called on a Tokio runtime, which also runs the group's tasks.
-    ///
-    /// # Errors
-    /// See [`OpenError`]: the log, the vote and the machine have to go together.
-    pub async fn open(options: GroupOptions, wal: Wal, machine: M) -> Result<Self, OpenError> {
-        let config = Arc::new(options.raft_config()?);
-        let (presence, absence) = presence();
-        let mark = AppliedMark::default();
-        let adapter = Adapter::new(machine, mark.clone(), presence.clone())?;
-        let open = {
-            let (files, dir, wal) = (options.files, options.dir, wal.clone());
-            move || LogStore::open(wal, StateFiles::open(files, dir)?, mark, presence)
-        };
-        let store = match tokio::task::spawn_blocking(open).await {
-            Ok(opened) => opened?,
-            Err(error) => return Err(OpenError::Stopped(error.to_string())),
-        };
-        check_together(&store, &adapter)?;
-
-        let is_new = store.last().is_none();
-        let node_id = options.node_id;
-        let raft = Raft::new(node_id, config, Network, store, adapter)
-            .await
-            .map_err(|fatal| OpenError::Stopped(plain(&fatal)))?;
-        let group = Self(Arc::new(Inner {
-            name: options.name,
-            metrics: raft.metrics(),
-            raft,
-            absence,
-            line: Line::new(),
-            wal: tokio::sync::Mutex::new(Some(wal)),
-        }));
-        let started = if is_new {
-            group.initialize(node_id).await
-        } else {
-            group.start(node_id).await
-        };
-        if let Err(error) = started {
-            // Nothing may be left of the group, so that the log can be opened again.
-            group.shutdown().await;
-            return Err(error);
-        }
-        Ok(group)
-    }
-
-    async fn initialize(&self, node_id: u64) -> Result<(), OpenError> {
-        tracing::info!(
-            group = self.0.name,
-            node_id,
-            "a new group starts with this node as its only voter"
-        );
-        self.0
-            .raft
-            .initialize(BTreeSet::from([node_id]))
-            .await
-            .map_err(|error| OpenError::Stopped(plain(&error)))
-    }
-
-    async fn start(&self, node_id: u64) -> Result<(), OpenError> {
-        let raft = &self.0.raft;
-        let stopped = |fatal: Fatal<Types<M::Response>>| OpenError::Stopped(plain(&fatal));
-        let (voters, members) = raft
-            .with_raft_state(|state| {
-                let membership = state.membership_state.effective().membership();
-                let voters: BTreeSet<u64> = membership.voter_ids().collect();
-                let members: Vec<u64> = membership.nodes().map(|(id, ())| *id).collect();
-                (voters, members)
-            })
-            .await
-            .map_err(stopped)?;
-        if !members.contains(&node_id) {
-            return Err(OpenError::NotAMember { node_id, members });
-        }
-        if voters.len() == 1 && voters.contains(&node_id) {
-            raft.trigger().elect(false).await.map_err(stopped)
-        } else {
-            // Whoever makes a group grow to several voters has to do the same on every node.
-            raft.runtime_config().tick(true);
-            Ok(())
-        }
-    }
-
     /// Proposes a command; the future resolves to the machine's response once it is applied.
     ///
     /// The command takes its place when this is called, not when the future is first polled: of
@@ -195,21 +104,41 @@ impl<M: Machine> Group<M> {
             .map_err(|Stopped(reason)| ProposeError::Stopped(reason))
     }
 
+    /// Follows who leads.
+    pub fn leadership(&self) -> Leadership {
+        self.0.leadership.clone()
+    }
+
     /// Waits until this node leads and has applied every entry of earlier terms, and returns its
     /// term. From then on until it loses the lead it knows every command that was acknowledged.
     ///
     /// # Errors
     /// When the group stops.
     pub async fn lead(&self) -> Result<u64, Stopped> {
-        let mut metrics = self.0.metrics.clone();
-        loop {
-            if let Some(term) = leading_term(&metrics.borrow_watched()) {
-                return Ok(term);
-            }
-            if metrics.changed().await.is_err() {
-                return Err(Stopped(stop_reason(&metrics.borrow_watched())));
-            }
+        match self.leadership().reach(|lead| lead.leads).await {
+            Some(lead) => Ok(lead.term),
+            None => Err(Stopped(stop_reason(&self.0.metrics.borrow_watched()))),
         }
+    }
+
+    /// Resolves when this node does not lead in `term`, which [`Group::lead`] returned, any more,
+    /// or the group stops.
+    pub fn lost(&self, term: u64) -> impl Future<Output = ()> + Send + 'static + use<M> {
+        let mut leadership = self.leadership();
+        async move {
+            leadership
+                .reach(|lead| !lead.leads || lead.term != term)
+                .await;
+        }
+    }
+
+    /// Whether this node leads and can rely on nobody else leading: a majority acknowledged it
+    /// within [`GroupOptions::lease`](crate::GroupOptions::lease), counted from when it was asked,
+    /// by the monotonic clock. A single voter needs nobody.
+    ///
+    /// What is done on the strength of this has to be done at once: it is true of the moment.
+    pub fn holds_lease(&self) -> bool {
+        self.0.lease.is_held(&self.0.metrics.borrow_watched())
     }
 
     /// Gives up the entries up to `upto`: they may be removed from the log once this returns. The
@@ -245,18 +174,6 @@ impl<M: Machine> Group<M> {
         }
     }
 
-    /// Where the group stands.
-    pub fn status(&self) -> Status {
-        let metrics = self.0.metrics.borrow_watched();
-        Status {
-            term: metrics.current_term,
-            leader: metrics.current_leader,
-            last_index: metrics.last_log_index,
-            committed_index: metrics.local_committed.as_ref().map(|id| id.index),
-            applied_index: metrics.last_applied.as_ref().map(|id| id.index),
-        }
-    }
-
     /// Resolves when the group has stopped, with the reason: it was shut down, its log or vote
     /// could not be written, or its machine failed. A stopped group does not come back.
     pub fn stopped(&self) -> impl Future<Output = String> + Send + 'static + use<M> {
@@ -283,7 +200,7 @@ impl<M: Machine> Group<M> {
         let Some(wal) = wal.take() else {
             return;
         };
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || wal.sync()).await {
+        if let Ok(Err(error)) = self.0.disk.run(move || wal.sync()).await {
             tracing::warn!(group = self.0.name, %error, "the end of the log may not be on disk");
         }
     }
@@ -322,16 +239,8 @@ fn response<R: Send + Sync + 'static>(
     }
 }
 
-/// The term this node leads in, once an entry of that very term is applied: the leader's first
-/// one comes after everything of earlier terms.
-fn leading_term<R: Send + Sync + 'static>(metrics: &RaftMetrics<Types<R>>) -> Option<u64> {
-    let applied = metrics.last_applied.as_ref()?;
-    (metrics.state == ServerState::Leader && *applied.leader_id == metrics.current_term)
-        .then_some(metrics.current_term)
-}
-
 /// Why the group whose metrics these are has ended.
-fn stop_reason<R: Send + Sync + 'static>(metrics: &RaftMetrics<Types<R>>) -> String {
+pub(crate) fn stop_reason<R: Send + Sync + 'static>(metrics: &RaftMetrics<Types<R>>) -> String {
     match &metrics.running_state {
         Ok(()) => "its task ended without a reason".to_owned(),
         Err(Fatal::Stopped) => "it was shut down".to_owned(),
@@ -340,34 +249,6 @@ fn stop_reason<R: Send + Sync + 'static>(metrics: &RaftMetrics<Types<R>>) -> Str
 }
 
 /// The text of an openraft error, without the name of the type that every one of ours has there.
-fn plain(error: &dyn fmt::Display) -> String {
+pub(crate) fn plain(error: &dyn fmt::Display) -> String {
     error.to_string().replace("std::io::error::Error: ", "")
-}
-
-/// Checks that the log, the vote and the machine are of the same group and the same time.
-fn check_together<M: Machine>(store: &LogStore, adapter: &Adapter<M>) -> Result<(), OpenError> {
-    let last = store.last();
-    let vote_term = store.vote().map_or(0, |vote| vote.leader_id.term);
-    match last {
-        Some(last) if last.term > vote_term => {
-            return Err(OpenError::VoteBehindLog { vote_term, last });
-        }
-        None if vote_term > 0 => return Err(OpenError::LogLost { vote_term }),
-        _ => {}
-    }
-    if let Some(floor) = store.floor()
-        && (adapter.applied()).is_none_or(|applied| applied.index < floor.index)
-    {
-        return Err(OpenError::MachineBehindLog {
-            applied: adapter.applied(),
-            floor,
-        });
-    }
-    let Some(applied) = adapter.applied() else {
-        return Ok(());
-    };
-    if last.is_none_or(|last| last.index < applied.index) {
-        return Err(OpenError::LogBehindMachine { applied, last });
-    }
-    Ok(store.expect(applied)?)
 }

@@ -24,6 +24,7 @@
 //! | `delete_topic.rs` | deleting what was published to a topic |
 //! | `topics.rs` | topic names and their numbers |
 //! | `checkpoint.rs` | saving and restoring the state in memory |
+//! | `counting.rs` | counting what was released, on a replica that does not lead |
 //! | `carrying.rs` | taking live events to the end of the log |
 //! | `live.rs` | which events somebody may still need |
 //! | `places.rs` | where events stand in the log |
@@ -34,6 +35,7 @@
 pub mod carrying;
 pub mod change;
 mod checkpoint;
+mod counting;
 pub mod dead_letters;
 mod delete_topic;
 mod discard;
@@ -51,6 +53,7 @@ mod topic_state;
 mod topics;
 
 pub use checkpoint::Checkpoint;
+pub use counting::Counting;
 pub use effects::{Changed, Effects, Move, Outcome, Published, Run, Verdict};
 pub use group::Group;
 pub use topic_state::TopicState;

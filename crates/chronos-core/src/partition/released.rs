@@ -414,24 +414,6 @@ pub fn count_scheduled(
     Ok(count)
 }
 
-/// How many scheduled events of each topic have due keys up to `upto`, given how many have them up to
-/// an earlier key. A replica that does not lead counts so, from its last checkpoint on, before
-/// [`Partition::begin_checkpoint`](super::Partition::begin_checkpoint).
-pub fn count_released(
-    store: &impl Store,
-    partition: PartitionNumber,
-    (released, counted): &(Vec<u64>, DueKey),
-    topics: usize,
-    upto: DueKey,
-) -> Result<Vec<u64>, StoreError> {
-    let mut released = released.clone();
-    released.resize(topics.max(released.len()), 0);
-    for (topic, released) in (0..).zip(&mut released) {
-        *released += count_scheduled(store, partition, topic, *counted, upto)?;
-    }
-    Ok(released)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

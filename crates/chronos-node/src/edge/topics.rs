@@ -194,7 +194,11 @@ impl Topics {
         let mut topic = self.brief(name).ok_or_else(missing)?;
         let info = self.0.topic(name).unwrap_or_default();
         let policy = self.0.topics().policy_with(&info.settings);
-        topic.effective = Some(effective(&info.settings, policy, self.0.partitions().len()));
+        topic.effective = Some(effective(
+            &info.settings,
+            policy,
+            self.0.partition_count() as usize,
+        ));
         for handle in self.0.partitions() {
             let counts = handle.count_pending().await;
             let counts = counts.map_err(|refused| status::of_refused(&refused))?;
@@ -273,7 +277,7 @@ impl TopicService for Topics {
                 "name must have 1 to {TOPIC_BYTES} bytes"
             )));
         }
-        let count = self.0.partitions().len() as u32;
+        let count = self.0.partition_count();
         let changes = changes(&request.settings.unwrap_or_default(), count)?;
         let spread = changes.iter().any(|(field, _)| *field == Field::Partitions);
         if spread && self.0.topic(&request.name).is_none() && self.is_named(&request.name) {
@@ -303,7 +307,7 @@ impl TopicService for Topics {
                 "partitions is fixed when the topic is created",
             ));
         }
-        let mut changes = changes(&settings, self.0.partitions().len() as u32)?;
+        let mut changes = changes(&settings, self.0.partition_count())?;
         for name in &request.clear {
             changes.push((cleared(name)?, None));
         }
@@ -380,7 +384,7 @@ impl TopicService for Topics {
         let mut deleted = 0;
         for handle in self.0.partitions() {
             let name = name.clone();
-            let offsets = events_of(&self.0, handle, &name).await?;
+            let offsets = events_of(&self.0, &handle, &name).await?;
             let outcome = handle
                 .ask(|reply| {
                     Message::DeleteTopic(DeleteTopic {

@@ -6,8 +6,10 @@
 //! a section without events is published now and then.
 
 use super::clock;
-use super::message::{Handle, Message};
+use super::message::Message;
+use super::replica::Replicas;
 use chronos_core::command::{Kind, publish};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often partitions are looked at, at the most and at the least; in between, sixteen times in the
@@ -15,13 +17,13 @@ use std::time::Duration;
 const EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(86_400));
 
 /// Lets partitions forget ids `ttl` after they began to age, for ever.
-pub async fn run(partitions: Vec<Handle>, ttl: Duration) -> anyhow::Result<()> {
+pub async fn run(replicas: Arc<Replicas>, ttl: Duration) -> anyhow::Result<()> {
     let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
     let mut ticks = tokio::time::interval((ttl / 16).clamp(EVERY.0, EVERY.1));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        for handle in &partitions {
+        for handle in replicas.led() {
             let forgets_from_ms = clock::now_ms().saturating_sub_unsigned(ttl_ms / 8 * 9);
             let is_behind = {
                 let state = handle.state.lock();

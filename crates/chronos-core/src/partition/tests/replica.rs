@@ -2,7 +2,7 @@
 
 use super::entry::Commands;
 use crate::keys::dedup::Record;
-use crate::partition::{Checkpoint, Effects, LogPosition, Partition, released};
+use crate::partition::{Checkpoint, Effects, LogPosition, Partition};
 use crate::store::copy::{self, Import};
 use crate::store::{Family, MemoryStore, Store, WriteBatch};
 use crate::types::DueKey;
@@ -97,13 +97,8 @@ impl Replica {
         let store = self.partition.store().clone();
         self.stage = match std::mem::replace(&mut self.stage, Stage::None) {
             Stage::None => {
-                let horizon = self.partition.horizon();
-                self.partition.deletion_seen(None);
-                let saved = self.partition.saved_released();
-                let topics = self.partition.topics().len();
-                let released =
-                    released::count_released(&store, NUMBER, saved, topics, horizon).unwrap();
-                match self.partition.begin_checkpoint(&released, horizon) {
+                let (released, upto) = self.partition.counting().count(&store).unwrap();
+                match self.partition.begin_checkpoint(&released, upto) {
                     None => Stage::None,
                     Some(checkpoint) => {
                         let applied = self.partition.applied().unwrap();

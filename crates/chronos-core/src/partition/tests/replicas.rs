@@ -7,6 +7,7 @@ use super::oracle::Oracle;
 use super::replica::{Entry, Replica};
 use super::steps::{Step as Base, all_ids, entry_of, step as base};
 use crate::command::change::{Action, Item};
+use crate::command::delete_topic::DeleteTopic;
 use crate::command::publish::{self, NewEvent};
 use crate::command::{Builder, Kind};
 use crate::keys::dedup::hash;
@@ -299,6 +300,36 @@ fn a_replica_whose_log_lost_its_end_takes_another_end() {
         assert_eq!(replica.apply(entry), peer.apply(entry));
     }
     compare::replicas(&replica.partition, &peer.partition);
+}
+
+#[test]
+fn a_replica_that_follows_counts_what_was_released_after_a_deletion() {
+    let mut replica = Replica::new();
+    let publish = |ids: [&str; 2], due_ms| publish_of(&ids.map(|id| event(id, due_ms)));
+    replica.apply(&entry(100, vec![publish(["a", "b"], 200)]));
+    replica.apply(&entry(300, vec![]));
+    replica.checkpoint();
+    assert_eq!(replica.partition.saved_released().0, [2]);
+    let delete = Command::DeleteTopic(DeleteTopic {
+        name: "t".into(),
+        if_scheduled: None,
+        offsets: (0..2).collect(),
+    });
+    replica.apply(&entry(400, vec![delete]));
+    replica.checkpoint();
+    assert_eq!(replica.partition.saved_released().0, [0]);
+    replica.apply(&entry(500, vec![publish(["c", "d"], 600)]));
+    replica.apply(&entry(700, vec![publish(["e", "f"], 9_000)]));
+    replica.checkpoint();
+    replica.crash();
+    let partition = &replica.partition;
+    assert_eq!(
+        (
+            partition.saved_released().0.as_slice(),
+            partition.scheduled()
+        ),
+        (&[2][..], &[4][..])
+    );
 }
 
 #[test]
