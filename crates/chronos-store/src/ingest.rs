@@ -6,7 +6,6 @@ use rocksdb::{IngestExternalFileOptions, SstFileWriter};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
 
 pub(crate) fn ingest<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     inner: &Inner,
@@ -61,12 +60,9 @@ fn add(inner: &Inner, family: Family, file: &Path) -> Result<(), String> {
             .db
             .ingest_external_file_cf_opts(column, &options, vec![file])
     };
-    if family == Family::Dedup {
-        let turn = inner.expiry.turn(inner)?;
-        add()?;
-        turn.end(SystemTime::now());
-    } else {
-        add()?;
-    }
-    Ok(())
+    let _turn = match family {
+        Family::Dedup => Some(inner.expiry.turn(inner)?),
+        _ => None,
+    };
+    Ok(add()?)
 }

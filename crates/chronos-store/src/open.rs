@@ -99,7 +99,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<RocksStore, OpenErr
             ingest_folder,
             ingest_number: AtomicU64::new(0),
             ingest_written_bytes: AtomicU64::new(0),
-            expiry: Expiry::new(options.dedup_ttl),
+            expiry: Expiry::default(),
             failure: Failure::default(),
         }),
     })

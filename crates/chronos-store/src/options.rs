@@ -1,7 +1,5 @@
 //! What an operator may choose.
 
-use std::time::Duration;
-
 /// Sizes and counts of a store. The defaults suit a machine with two cores and keep the store's
 /// memory below about 200 MiB.
 #[derive(Debug, Clone)]
@@ -12,9 +10,6 @@ pub struct Options {
     /// eighths of it a flush starts by itself; writes go on meanwhile, so the peak may be half as
     /// much again. More means fewer bytes rewritten by compactions. Default 64 MiB.
     pub write_buffer_bytes: usize,
-    /// How long message ids are remembered. A file of ids is dropped whole, and up to ten minutes
-    /// later than this. Default 7 days.
-    pub dedup_ttl: Duration,
     /// Files held open at once; a closed one is opened again when it is read. Default 512, half of
     /// the file descriptors that systems usually allow a process.
     pub max_open_files: u32,
@@ -27,7 +22,6 @@ impl Default for Options {
         Self {
             block_cache_bytes: 64 << 20,
             write_buffer_bytes: 64 << 20,
-            dedup_ttl: Duration::from_secs(7 * 24 * 60 * 60),
             max_open_files: 512,
             background_jobs: 2,
         }

@@ -6,7 +6,7 @@ use crate::open::{self, OpenError};
 use crate::options::Options;
 use crate::stats::Stats;
 use crate::{ingest, layout, stats};
-use chronos_core::store::{Family, Store, StoreError, Visitor, Write, WriteBatch};
+use chronos_core::store::{Family, FamilyVisitor, Store, StoreError, Visitor, Write, WriteBatch};
 use rocksdb::{ColumnFamily, DB, DBRawIterator, FlushOptions, ReadOptions, properties};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -103,6 +103,38 @@ impl Store for RocksStore {
             pairs.next();
         }
         pairs.status().map_err(engine)
+    }
+
+    fn scan_together(
+        &self,
+        families: &[Family],
+        from: &[u8],
+        to: &[u8],
+        visit: &mut FamilyVisitor<'_>,
+    ) -> Result<(), StoreError> {
+        if from >= to {
+            return Ok(());
+        }
+        // Held by all the scans: what they see is the store as it is now. Files that were ingested
+        // or compacted away meanwhile make no difference to it.
+        let snapshot = self.inner.db.snapshot();
+        for family in families {
+            let column = self.inner.column(*family).map_err(StoreError::Engine)?;
+            let mut options = ReadOptions::default();
+            options.set_iterate_lower_bound(from);
+            options.set_iterate_upper_bound(to);
+            options.fill_cache(false);
+            let mut pairs = snapshot.raw_iterator_cf_opt(column, options);
+            pairs.seek(from);
+            while let Some((key, value)) = pairs.item() {
+                if visit(*family, key, value).is_break() {
+                    return Ok(());
+                }
+                pairs.next();
+            }
+            pairs.status().map_err(engine)?;
+        }
+        Ok(())
     }
 
     fn last_at_or_before(

@@ -17,8 +17,8 @@
 //! RocksDB, no dumps of statistics, so an idle store does nothing.
 //!
 //! RocksDB's expiry would not work for Dedup: it judges a file by a creation time that files made
-//! for ingestion do not carry, and keeps them for ever. This crate drops them by the file's
-//! modification time instead, in `expiry`.
+//! for ingestion do not carry, and keeps them for ever. Besides, a clock must not decide: this crate
+//! drops them when the log has forgotten their ids, in `expiry`.
 //!
 //! What decided it, measured with `examples/index_load.rs` on two cores (10 M puts of single-event
 //! chunks, a flush every 100 k; then each bucket is read and removed; bytes written are relative

@@ -1,8 +1,10 @@
 //! Deduplication by message id: a window of recent ids in memory, then a filter, then the store.
 //!
 //! An id begins to age when its event falls due. Ids of events that are due within a day go to files
-//! that are dropped whole when they are old; the others go to a family from which they are removed one
-//! by one.
+//! that are dropped whole when all their ids are forgotten; the others go to a family from which they
+//! are removed one by one. Forgotten is what the log says it is: an id whose time is over does not
+//! count, whether its record is still there or not, so replicas decide alike whenever each of them
+//! gets rid of records.
 //!
 //! Ids are remembered with the offset of their event. The store may be ahead of the applied state,
 //! because ids go to it in bulk and durably; a record whose offset has not been given out yet comes
@@ -13,7 +15,7 @@
 mod filter;
 
 use crate::keys::bounds;
-use crate::keys::dedup::{Accepted, Encoded, IdHash, Record, decode_key, key};
+use crate::keys::dedup::{self, Accepted, Encoded, IdHash, Record, decode_key, key, stamp_of};
 use crate::store::{Family, Store, StoreError};
 use crate::types::PartitionNumber;
 use filter::Filter;
@@ -86,6 +88,7 @@ impl Dedup {
         ] {
             store.scan(family, &from, &to, &mut |key, value| {
                 match (decode_key(key), Record::decode(value)) {
+                    (Ok(_), _) if stamp_of(key).is_some() => {}
                     (Ok(hash), Ok(record)) => filter.insert(hash, record.last.at_ms),
                     _ => damaged = Some(family),
                 }
@@ -252,8 +255,26 @@ pub fn in_order(window: &Window) -> Vec<(IdHash, Accepted)> {
     ids
 }
 
-/// A window, and its ids [`in_order`], as sorted pairs for [`Store::ingest`]: near ids, and those
-/// that begin to age after `far_from_ms` (Unix ms) or may have done so before.
+/// Puts the stamp in front of sorted pairs that are to be a file of [`Family::Dedup`].
+pub(crate) fn stamp(partition: PartitionNumber, pairs: &mut Pairs) {
+    let at_ms = |(_, record): &([u8; 20], Encoded)| {
+        Record::decode(record.as_ref()).map_or(i64::MAX, |record| record.last.at_ms)
+    };
+    if let Some(newest_ms) = pairs.iter().map(at_ms).max() {
+        pairs.insert(0, stamp_pair(partition, newest_ms));
+    }
+}
+
+fn stamp_pair(partition: PartitionNumber, newest_ms: i64) -> ([u8; 20], Encoded) {
+    let never = Record {
+        last: Accepted::NEVER,
+        before: None,
+    };
+    (dedup::stamp(partition, newest_ms), never.encode())
+}
+
+/// A window, and its ids [`in_order`], as sorted pairs for [`Store::ingest`]: near ids behind their
+/// stamp, and those that begin to age after `far_from_ms` (Unix ms) or may have done so before.
 #[must_use]
 pub fn sorted_pairs(
     partition: PartitionNumber,
@@ -262,6 +283,9 @@ pub fn sorted_pairs(
     far_from_ms: i64,
 ) -> (Pairs, Pairs) {
     let (mut near, mut far) = (Pairs::new(), Pairs::new());
+    let is_near = |at_ms: &i64| *at_ms <= far_from_ms;
+    let newest_ms = ids.iter().map(|(_, of)| of.at_ms).filter(is_near).max();
+    near.extend(newest_ms.map(|newest_ms| stamp_pair(partition, newest_ms)));
     for (id, accepted) in ids {
         let record = Record {
             last: *accepted,

@@ -3,7 +3,12 @@
 //! Key: partition (4) · hash of the id (16, XXH3-128). Value: offset (8) · from when on it
 //! ages (8, Unix ms), and the same once more for the time before when the id was forgotten and accepted
 //! again. Ids themselves are not stored: two different ids collide with probability 2^-128.
+//!
+//! Each file of ids begins with a stamp, which says by when all of them have begun to age. Its key is
+//! that of an id whose hash is the time as a sortable number, below 2^64; its value is that of an id
+//! which was never accepted.
 
+use super::{from_sortable, sortable};
 use crate::types::PartitionNumber;
 use crate::varint::Malformed;
 
@@ -18,8 +23,7 @@ pub fn hash(message_id: &[u8]) -> IdHash {
 }
 
 /// Ids that begin to age later than this after a checkpoint go to a family of their own,
-/// milliseconds. The files of the other family may be dropped when they are older than this and the
-/// deduplication time together.
+/// milliseconds: a file of the other family is dropped when all its ids are forgotten.
 pub const FAR_MS: i64 = 86_400_000;
 
 /// The key of an id.
@@ -41,6 +45,20 @@ pub fn decode_key(key: &[u8]) -> Result<IdHash, Malformed> {
     ))
 }
 
+/// The key of the stamp of a file with ids that have begun to age by `newest_ms`, Unix milliseconds.
+#[must_use]
+pub fn stamp(partition: PartitionNumber, newest_ms: i64) -> [u8; 20] {
+    key(partition, u64::from_be_bytes(sortable(newest_ms)).into())
+}
+
+/// Partition and time of a stamp's key; `None` for any other key.
+#[must_use]
+pub fn stamp_of(key: &[u8]) -> Option<(PartitionNumber, i64)> {
+    let time = u64::try_from(decode_key(key).ok()?).ok()?;
+    let partition = PartitionNumber::from_be_bytes(super::field(key, 0)?);
+    Some((partition, from_sortable(time.to_be_bytes())))
+}
+
 /// What is remembered of an accepted id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
@@ -52,6 +70,12 @@ pub struct Accepted {
 }
 
 impl Accepted {
+    /// Of an id of which nothing is to be remembered: no partition gives out this offset.
+    pub const NEVER: Accepted = Accepted {
+        offset: u64::MAX,
+        at_ms: i64::MIN,
+    };
+
     /// The value to store.
     #[must_use]
     pub fn encode(self) -> [u8; 16] {
@@ -170,10 +194,23 @@ mod tests {
         assert_eq!((twice.as_of(7), twice.as_of(3)), (Some(at(3)), None));
     }
 
+    #[test]
+    fn stamps_are_told_from_ids_and_come_before_them() {
+        for newest_ms in [i64::MIN, -1, 0, 1_700_000_000_000, i64::MAX] {
+            let stamp = stamp(7, newest_ms);
+            assert_eq!(stamp_of(&stamp), Some((7, newest_ms)));
+            for id in [&b""[..], b"a", b"b"] {
+                assert!(stamp < key(7, hash(id)));
+                assert_eq!(stamp_of(&key(7, hash(id))), None);
+            }
+        }
+        assert_eq!(stamp_of(&[0; 19]), None);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_refused_or_read(key: Vec<u8>, value: Vec<u8>) {
-            let _ = decode_key(&key);
+            let _ = (decode_key(&key), stamp_of(&key));
             if let Ok(record) = Record::decode(&value) {
                 prop_assert_eq!(record.encode().as_ref().to_vec(), value);
             }

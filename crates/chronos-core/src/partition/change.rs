@@ -199,7 +199,7 @@ impl<S: Store> Partition<S> {
                 next.schedule_ms = schedule_ms;
                 next.due_ms = schedule_ms.max(self.least_moved_ms(item.offset, accepting));
                 if next.due_ms > current.due_ms {
-                    self.remember_longer(item, next.due_ms)?;
+                    self.remember_longer(item, next.due_ms, accepting.forgotten_ms)?;
                 }
                 Verdict::Rescheduled
             }
@@ -234,7 +234,12 @@ impl<S: Store> Partition<S> {
 
     /// An id is known until its event has fired and the dedup time after that: an event that is put
     /// off takes its id along.
-    fn remember_longer(&mut self, item: &Item, due_ms: i64) -> Result<(), StoreError> {
+    fn remember_longer(
+        &mut self,
+        item: &Item,
+        due_ms: i64,
+        forgotten_ms: i64,
+    ) -> Result<(), StoreError> {
         let known = match self.dedup.recent(item.id) {
             Some(known) => Some(known),
             None => self
@@ -243,8 +248,10 @@ impl<S: Store> Partition<S> {
                 .first()
                 .map(|(_, known)| *known),
         };
-        // The id may belong to a later event by now.
-        if let Some(known) = known.filter(|known| known.offset == item.offset) {
+        // The id may belong to a later event by now. Or it was forgotten before this entry, and stays
+        // so: other replicas may have lost its record.
+        let counts = |known: &Accepted| known.offset == item.offset && known.at_ms > forgotten_ms;
+        if let Some(known) = known.filter(counts) {
             let longer = Accepted {
                 at_ms: known.at_ms.max(due_ms),
                 ..known

@@ -209,6 +209,7 @@ impl<S: Store> Partition<S> {
         if let Some((forgotten_ms, applied_index)) = self.checkpointing.take() {
             self.dedup.thaw(forgotten_ms);
             self.saved_index = Some(applied_index);
+            self.saved_forgotten_ms = forgotten_ms;
         }
     }
 }
@@ -246,6 +247,7 @@ pub(super) fn restore<S: Store>(
         changed: changed_offsets(&store, number)?,
         last_change: last_change(&store, number)?,
         saved_index: None,
+        saved_forgotten_ms: i64::MIN,
         checkpointing: None,
         store: store.clone(),
     };
@@ -266,6 +268,7 @@ pub(super) fn restore<S: Store>(
     result?;
     partition.topics.saved = partition.topics.len();
     partition.saved_index = partition.applied.map(|applied| applied.index);
+    partition.saved_forgotten_ms = partition.forgotten_ms;
     Ok(partition)
 }
 

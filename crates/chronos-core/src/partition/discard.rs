@@ -2,28 +2,43 @@
 //!
 //! The index may reach the disk before the log does: in the `periodic` mode, or on a replica whose
 //! own disk was slower than the others'. If the log then loses its end, its offsets are given out
-//! again, and whatever the index still says of them is about events that no longer exist. The next
-//! leader removes it before it accepts anything.
+//! again, and whatever the index still says of them is about events that no longer exist. It is removed
+//! before another entry comes in the place of one that was lost: by a leader before it accepts anything,
+//! and by any replica that starts and finds that its index knows more than its log has.
 
 use super::Partition;
 use super::change::{LAST_CHANGE, version_at};
+use super::places::visit_places;
+use crate::dedup::stamp;
 use crate::keys::change::{State, Version};
-use crate::keys::dedup::{Accepted, Encoded, Record};
+use crate::keys::dedup::{Accepted, Encoded, Record, stamp_of};
 use crate::keys::overrides::Override;
 use crate::keys::{batch, bounds, change, chunk, dead, dedup, overrides, run};
 use crate::store::{Family, Store, StoreError, Write, WriteBatch};
 use crate::types::DueKey;
 use std::ops::ControlFlow;
 
-/// What an id's record says when nothing is to be remembered: no partition gives out this offset.
-const NEVER: Accepted = Accepted {
-    offset: u64::MAX,
-    at_ms: i64::MIN,
-};
-
 impl<S: Store> Partition<S> {
-    /// Removes everything about events with offsets that were not given out yet. To be called when
-    /// every entry of the log is applied and before the next one is proposed. Returns whether there
+    /// Index of the last entry beyond the applied ones that the index knows of, if it does. When the
+    /// log does not have that entry, or lets it go, [`Partition::discard_unknown`] is to be called
+    /// before another one is applied.
+    pub fn knows_upto(&self) -> Result<Option<u64>, StoreError> {
+        let applied = self.applied.map_or(0, |applied| applied.index);
+        let mut last = Some(self.last_change).filter(|index| *index > applied);
+        visit_places(
+            &self.store,
+            self.number,
+            self.next_offset..u64::MAX,
+            &mut |batch| {
+                last = last.max(Some(batch.log_index));
+                ControlFlow::Continue(())
+            },
+        )?;
+        Ok(last)
+    }
+
+    /// Removes everything about events with offsets that were not given out yet, and what entries that
+    /// are not applied made of others. Applying those entries writes it again. Returns whether there
     /// was anything; looking costs one read.
     pub fn discard_unknown(&mut self) -> Result<bool, StoreError> {
         let changes = self.discard_unknown_changes()?;
@@ -61,7 +76,10 @@ impl<S: Store> Partition<S> {
         }
         self.store.write(&writes)?;
         for family in [Family::Dedup, Family::FarId] {
-            let ids = self.unknown_ids(family)?;
+            let mut ids = self.unknown_ids(family)?;
+            if family == Family::Dedup {
+                stamp(self.number, &mut ids);
+            }
             self.store.ingest(family, &ids)?;
         }
         Ok(true)
@@ -140,8 +158,9 @@ impl<S: Store> Partition<S> {
         self.store.scan(family, &from, &to, &mut |key, value| {
             if let (Ok(hash), Ok(record)) = (dedup::decode_key(key), Record::decode(value))
                 && record.last.offset >= self.next_offset
+                && stamp_of(key).is_none()
             {
-                let last = record.as_of(self.next_offset).unwrap_or(NEVER);
+                let last = record.as_of(self.next_offset).unwrap_or(Accepted::NEVER);
                 let instead = Record { last, before: None };
                 ids.push((dedup::key(self.number, hash), instead.encode()));
             }

@@ -11,6 +11,7 @@
 //! perhaps past it, is not missed. An event that is not live does not become live again.
 
 use super::change::version_at;
+pub use super::places::visit_places;
 use super::{Group, Partition, Run, dead_letters, released};
 use crate::command::carry::Forgotten;
 use crate::keys::batch::{self, Batch};
@@ -417,29 +418,4 @@ fn before_ms(due_ms: i64) -> DueKey {
 
 fn offsets_of(run: &Run) -> std::ops::Range<u64> {
     run.first_offset..run.first_offset + run.count
-}
-
-/// Visits where events stand in the log, by the offsets of entries' first events.
-pub fn visit_places(
-    store: &impl Store,
-    partition: PartitionNumber,
-    offsets: std::ops::Range<u64>,
-    visit: &mut dyn FnMut(Batch) -> ControlFlow<()>,
-) -> Result<(), StoreError> {
-    let from = batch::key(partition, offsets.start);
-    let to = batch::key(partition, offsets.end);
-    let mut damaged = false;
-    store.scan(
-        Family::Batch,
-        &from,
-        &to,
-        &mut |key, value| match Batch::decode(key, value) {
-            Ok(batch) => visit(batch),
-            Err(_) => {
-                damaged = true;
-                ControlFlow::Break(())
-            }
-        },
-    )?;
-    if damaged { Err(DAMAGED) } else { Ok(()) }
 }

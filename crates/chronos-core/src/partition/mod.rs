@@ -24,8 +24,10 @@
 //! | `delete_topic.rs` | deleting what was published to a topic |
 //! | `topics.rs` | topic names and their numbers |
 //! | `checkpoint.rs` | saving and restoring the state in memory |
+//! | `counting.rs` | counting what was released, on a replica that does not lead |
 //! | `carrying.rs` | taking live events to the end of the log |
 //! | `live.rs` | which events somebody may still need |
+//! | `places.rs` | where events stand in the log |
 //! | `moved.rs` | where carried events stand |
 //! | `discard.rs` | removing what the index knows and the log does not |
 //! | `effects.rs` | what comes out |
@@ -33,6 +35,7 @@
 pub mod carrying;
 pub mod change;
 mod checkpoint;
+mod counting;
 pub mod dead_letters;
 mod delete_topic;
 mod discard;
@@ -43,12 +46,14 @@ mod group;
 mod invariants;
 pub mod live;
 mod moved;
+pub mod places;
 mod publish;
 pub mod released;
 mod topic_state;
 mod topics;
 
 pub use checkpoint::Checkpoint;
+pub use counting::Counting;
 pub use effects::{Changed, Effects, Move, Outcome, Published, Run, Verdict};
 pub use group::Group;
 pub use topic_state::TopicState;
@@ -132,6 +137,8 @@ pub struct Partition<S> {
     last_change: u64,
     /// Log index of the last durable checkpoint.
     saved_index: Option<u64>,
+    /// `forgotten_ms` of the last durable checkpoint.
+    saved_forgotten_ms: i64,
     /// Of the checkpoint under way: its `forgotten_ms` and log index.
     checkpointing: Option<(i64, u64)>,
 }
@@ -159,7 +166,7 @@ impl<S: Store> Partition<S> {
         let mut writes = WriteBatch::default();
         let target_ms = batch.now_ms.saturating_add(i64::from(batch.ahead_ms));
         let horizon_ms = self.least_due_ms().max(target_ms);
-        let mut accepting = Accepting::new(horizon_ms, self.next_offset);
+        let mut accepting = Accepting::new(horizon_ms, self.next_offset, self.forgotten_ms);
         let mut changing = Changing::default();
         for section in batch.sections() {
             let section = section?;
@@ -401,6 +408,18 @@ impl<S: Store> Partition<S> {
             .iter()
             .map(|group| group.letters.dead.len())
             .sum()
+    }
+
+    /// Message ids that began to age up to this time are forgotten, Unix milliseconds.
+    #[must_use]
+    pub fn forgotten_ms(&self) -> i64 {
+        self.forgotten_ms
+    }
+
+    /// The same as of the last durable checkpoint: no restart needs a record of such an id again.
+    #[must_use]
+    pub fn saved_forgotten_ms(&self) -> i64 {
+        self.saved_forgotten_ms
     }
 
     /// Ids that are only in memory and wait for a checkpoint.

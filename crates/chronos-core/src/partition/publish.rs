@@ -16,6 +16,8 @@ pub(super) struct Accepting {
     /// Where the horizon's time will be after this entry: an event scheduled at or before it is
     /// released by its own publish.
     pub(super) horizon_ms: i64,
+    /// Ids that began to age up to this time were forgotten before this entry.
+    pub(super) forgotten_ms: i64,
     pub(super) first_offset: u64,
     pub(super) next_offset: u64,
     pub(super) timers: Vec<Timer>,
@@ -33,9 +35,10 @@ pub(super) struct Accepting {
 }
 
 impl Accepting {
-    pub(super) fn new(horizon_ms: i64, next_offset: u64) -> Self {
+    pub(super) fn new(horizon_ms: i64, next_offset: u64, forgotten_ms: i64) -> Self {
         Self {
             horizon_ms,
+            forgotten_ms,
             first_offset: next_offset,
             next_offset,
             timers: Vec::new(),

@@ -1,13 +1,14 @@
-//! Who should lead, and who leads in his place.
+//! Who should lead, and who leads in its place.
 
 use super::leads::leads;
 use super::step::Step;
 use super::view::{Report, View};
+use crate::catalog::placement::Placement;
 use crate::types::{NodeId, PartitionNumber};
 
 /// Of each partition, the replicas that could lead it, the one that was meant to first.
 fn candidates(view: &View<'_>) -> Vec<Vec<NodeId>> {
-    let of = |(partition, placement): (PartitionNumber, &crate::catalog::placement::Placement)| {
+    let of = |(partition, placement): (PartitionNumber, &Placement)| {
         let report = view.groups.get(&partition);
         let votes = |node: &NodeId| report.is_none_or(|report| report.voters.contains(node));
         let mut candidates = placement.after_change();

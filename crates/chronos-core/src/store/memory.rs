@@ -1,6 +1,6 @@
 //! A store in memory, for tests and simulation.
 
-use super::{Family, Pair, Store, StoreError, Visitor, Write, WriteBatch};
+use super::{Family, FamilyVisitor, Pair, Store, StoreError, Visitor, Write, WriteBatch};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -76,6 +76,24 @@ impl Store for MemoryStore {
             .collect();
         for (key, value) in pairs {
             if visit(&key, &value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn scan_together(
+        &self,
+        families: &[Family],
+        from: &[u8],
+        to: &[u8],
+        visit: &mut FamilyVisitor<'_>,
+    ) -> Result<(), StoreError> {
+        let live = self.lock().live.clone();
+        let bounds = |family| (family, from.to_vec())..(family, to.to_vec());
+        let families = families.iter().filter(|_| from < to);
+        for ((family, key), value) in families.flat_map(|family| live.range(bounds(*family))) {
+            if visit(*family, key, value).is_break() {
                 break;
             }
         }

@@ -4,6 +4,7 @@
 //! [`Store::flush`], and nothing needs to be: after a crash the log is applied again from the
 //! position saved with the last flush, and every write repeats itself with the same result.
 
+pub mod copy;
 mod memory;
 
 pub use memory::MemoryStore;
@@ -109,6 +110,9 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 /// Receives the pairs of a scan in key order; `Break` ends the scan.
 pub type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
+/// Receives the pairs of several families; `Break` ends the scan.
+pub type FamilyVisitor<'a> = dyn FnMut(Family, &[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// Sorted keys in families. Handles are cheap to clone and share one store; reads may come from
 /// any thread while one thread writes.
 pub trait Store: Clone + Send + Sync + 'static {
@@ -126,6 +130,16 @@ pub trait Store: Clone + Send + Sync + 'static {
         from: &[u8],
         to: &[u8],
         visit: &mut Visitor<'_>,
+    ) -> Result<(), StoreError>;
+
+    /// Visits the pairs with `from <= key < to` of these families, one family after the other in
+    /// ascending order, all as they were after some one write before the end of the call.
+    fn scan_together(
+        &self,
+        families: &[Family],
+        from: &[u8],
+        to: &[u8],
+        visit: &mut FamilyVisitor<'_>,
     ) -> Result<(), StoreError>;
 
     /// The greatest pair with `floor <= key <= at`.

@@ -3,9 +3,8 @@
 use super::message::Handle;
 use super::replica::Replicas;
 use chronos_core::partition::Checkpoint;
-use chronos_core::partition::released::count_scheduled;
 use chronos_core::store::Store;
-use chronos_core::types::{DueKey, PartitionNumber, TopicNumber};
+use chronos_core::types::PartitionNumber;
 use chronos_store::RocksStore;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +22,7 @@ const MOST_UNSAVED_ENTRIES: u64 = 100_000;
 /// Ids that go to the filter while the partition is held: well below a millisecond.
 const ABSORBED_AT_ONCE: usize = 4_096;
 
-/// How often a part of the far ids is looked at after a checkpoint: not after each, of which there
+/// How often forgotten ids are removed after a checkpoint: not after each, of which there
 /// are several a second under load.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Far ids of a partition looked at then to see whether they are forgotten. A hundred million are
@@ -121,13 +120,24 @@ impl Checkpointer {
                 self.sweeps.insert(handle.number, next);
             }
         }
+        if sweep {
+            self.store.drop_forgotten_ids(|partition| {
+                let replica = self.replicas.get(partition)?;
+                let state = replica.handle.state.lock();
+                Some(state.saved_forgotten_ms())
+            })?;
+        }
         Ok(self)
     }
 
     fn begin(&self, handle: &Handle) -> anyhow::Result<Option<Checkpoint>> {
         let counted = match handle.is_led() {
             true => None,
-            false => Some(self.count_released(handle)?),
+            // Nobody counts them as they are released.
+            false => {
+                let counting = handle.state.lock().counting();
+                Some(counting.count(&self.store)?)
+            }
         };
         let mut state = handle.state.lock();
         if !self.everything && state.applied().map(|applied| applied.index) == handle.saves.saved()
@@ -144,23 +154,5 @@ impl Checkpointer {
             }
         };
         Ok(state.begin_checkpoint(&released, upto))
-    }
-
-    /// How many scheduled events of each topic have been released where nobody counts them as they are
-    /// released: what the last checkpoint says, and what the index says since.
-    fn count_released(&self, handle: &Handle) -> anyhow::Result<(Vec<u64>, DueKey)> {
-        let ((mut released, from), horizon, topics) = {
-            let state = handle.state.lock();
-            let saved = state.saved_released().clone();
-            (saved, state.horizon(), state.topics().len())
-        };
-        released.resize(topics.max(released.len()), 0);
-        if horizon > from {
-            for (topic, released) in released.iter_mut().enumerate() {
-                let topic = topic as TopicNumber;
-                *released += count_scheduled(&self.store, handle.number, topic, from, horizon)?;
-            }
-        }
-        Ok((released, horizon.max(from)))
     }
 }

@@ -7,6 +7,7 @@
 //! | `driver/` | the owner task of a partition that this node leads |
 //! | `dead_letters.rs` | reading, changing and expiring dead letters |
 //! | `expiry.rs` | dead letters whose time is over |
+//! | `forgetting.rs` | forgetting ids of partitions that nobody publishes to |
 //! | `message.rs` | what it is asked, and the handle to ask it with |
 //! | `schedule.rs` | what falls due next |
 //! | `events.rs` | reading stored events |
@@ -28,6 +29,7 @@ pub mod dead_letters;
 mod driver;
 mod events;
 mod expiry;
+mod forgetting;
 mod lookup;
 mod machine;
 mod message;
@@ -55,7 +57,6 @@ use anyhow::Context;
 use checkpointer::Checkpointer;
 use chronos_core::catalog::topics::TopicInfo;
 use chronos_core::catalog::{self, Catalog, GroupInfo};
-use chronos_core::keys::dedup::FAR_MS;
 use chronos_core::types::PartitionNumber;
 use chronos_raft::{First, Group};
 use chronos_store::RocksStore;
@@ -120,8 +121,6 @@ impl Engine {
             let options = chronos_store::Options {
                 block_cache_bytes: config.store.block_cache_bytes as usize,
                 write_buffer_bytes: config.store.write_buffer_bytes as usize,
-                // What is in the files may begin to age a day after it was written.
-                dedup_ttl: config.dedup.ttl + Duration::from_millis(FAR_MS as u64),
                 ..chronos_store::Options::default()
             };
             let path = dir.join("index");
@@ -185,6 +184,10 @@ impl Engine {
             config.delivery.dead_letter_ttl,
         );
         engine.spawn(expiry);
+        engine.spawn(forgetting::run(
+            Arc::clone(&engine.replicas),
+            config.dedup.ttl,
+        ));
         Ok(engine)
     }
 

@@ -78,7 +78,16 @@ impl Opening {
     ) -> anyhow::Result<(Arc<Replica>, replica::Parts)> {
         let name = number.to_string();
         let wal = self.wal(&name, u64::from(number))?;
-        let state = Arc::new(Mutex::new(Partition::open(number, self.store.clone())?));
+        let mut partition = Partition::open(number, self.store.clone())?;
+        // Others may come in the place of the entries that the log has lost.
+        if partition.knows_upto()? > wal.last_index() {
+            partition.discard_unknown()?;
+            tracing::warn!(
+                partition = number,
+                "the log had lost its end; the index has forgotten it too"
+            );
+        }
+        let state = Arc::new(Mutex::new(partition));
         let saved = state.lock().applied().map(|applied| applied.index);
         let machine = PartitionMachine::new(Arc::clone(&state), Arc::clone(&self.metrics));
         let raft = Group::open(

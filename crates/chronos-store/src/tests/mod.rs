@@ -1,5 +1,6 @@
 //! Tests of the whole store.
 
+mod copy;
 mod expiry;
 mod failure;
 mod model;

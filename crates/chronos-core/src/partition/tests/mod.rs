@@ -12,7 +12,9 @@
 //! | `steps.rs` | what is random in them |
 //! | `oracle.rs` | the rules once more, in plain maps |
 //! | `compare.rs` | a partition against the oracle, and against another partition |
-//! | `replica.rs` | a partition that is checkpointed and crashes |
+//! | `replica.rs` | a partition that is checkpointed, crashes and is copied |
+//! | `replicas.rs` | several of them decide alike, whatever happens to each |
+//! | `places.rs` | how far back the index still points into the log |
 //! | `entry.rs` | log entries made by hand |
 
 use super::invariants;
@@ -24,7 +26,9 @@ mod entry;
 mod flags;
 mod model;
 mod oracle;
+mod places;
 mod replica;
+mod replicas;
 mod restart;
 mod retention;
 mod rules;

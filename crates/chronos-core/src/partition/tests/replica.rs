@@ -1,10 +1,13 @@
 //! A partition that is checkpointed and crashes, as a node runs it.
 
 use super::entry::Commands;
+use crate::keys::dedup::Record;
 use crate::partition::{Checkpoint, Effects, LogPosition, Partition};
-use crate::store::{MemoryStore, Store};
+use crate::store::copy::{self, Import};
+use crate::store::{Family, MemoryStore, Store, WriteBatch};
 use crate::types::DueKey;
 use bytes::Bytes;
+use std::ops::ControlFlow;
 
 /// The number of the partition under test: not the first, so that keys of others would show.
 pub(super) const NUMBER: u32 = 3;
@@ -94,9 +97,8 @@ impl Replica {
         let store = self.partition.store().clone();
         self.stage = match std::mem::replace(&mut self.stage, Stage::None) {
             Stage::None => {
-                let released = self.partition.scheduled().to_vec();
-                let horizon = self.partition.horizon();
-                match self.partition.begin_checkpoint(&released, horizon) {
+                let (released, upto) = self.partition.counting().count(&store).unwrap();
+                match self.partition.begin_checkpoint(&released, upto) {
                     None => Stage::None,
                     Some(checkpoint) => {
                         let applied = self.partition.applied().unwrap();
@@ -140,5 +142,43 @@ impl Replica {
     /// Loses what is not durable and opens what is left.
     pub(super) fn crash(&mut self) {
         *self = Self::open(self.partition.store().crash());
+    }
+
+    /// Every other id that may leave the store does, or the rest.
+    pub(super) fn drop_ids(&self, odd: bool) {
+        let store = self.partition.store();
+        let mut writes = WriteBatch::default();
+        for family in [Family::Dedup, Family::FarId] {
+            let mut at = 0;
+            let visit = &mut |key: &[u8], value: &[u8]| {
+                at += 1;
+                let at_ms = Record::decode(value).unwrap().last.at_ms;
+                if at_ms <= self.partition.saved_forgotten_ms() && (at % 2 == 1) == odd {
+                    writes.delete(family, key);
+                }
+                ControlFlow::Continue(())
+            };
+            store.scan(family, &[], &[0xff; 64], visit).unwrap();
+        }
+        store.write(&writes).unwrap();
+        // A file that is gone does not come back.
+        store.flush().unwrap();
+    }
+
+    /// Gives up what it has for what another one has.
+    pub(super) fn copy_from(&mut self, other: &Self) {
+        let store = MemoryStore::new();
+        let mut import = Import::begin(store.clone(), NUMBER).unwrap();
+        copy::visit(
+            other.partition.store(),
+            NUMBER,
+            &mut |family, key, value| {
+                import.add(family, key, value).unwrap();
+                ControlFlow::Continue(())
+            },
+        )
+        .unwrap();
+        import.finish().unwrap();
+        *self = Self::open(store);
     }
 }

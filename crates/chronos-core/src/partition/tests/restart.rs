@@ -172,6 +172,32 @@ fn an_id_forgotten_after_the_checkpoint_began_is_remembered_when_that_is_where_a
 }
 
 #[test]
+fn a_section_without_events_forgets_as_any_other_and_a_checkpoint_makes_it_last() {
+    let mut node = Node::new();
+    node.append(10, &[section("a", 100)]);
+    node.replica.checkpoint();
+    node.append(500, &[]);
+    assert_eq!(
+        node.replica.partition.forgotten_ms(),
+        -90,
+        "time alone forgets nothing"
+    );
+    let nothing = Command::Publish {
+        events: Vec::new(),
+        dedup_ttl_ms: 100,
+    };
+    node.append(500, &[nothing]);
+    let partition = &node.replica.partition;
+    assert_eq!(
+        (partition.forgotten_ms(), partition.saved_forgotten_ms()),
+        (400, -90)
+    );
+    node.replica.checkpoint();
+    assert_eq!(node.replica.partition.saved_forgotten_ms(), 400);
+    assert!(node.append(510, &[section("a", 100)]).batch.is_some());
+}
+
+#[test]
 fn ids_are_known_wherever_they_are() {
     let mut node = Node::new();
     node.append(10, &[section("a", 100)]);
