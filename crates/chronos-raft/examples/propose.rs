@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chronos_raft::{Applied, Group, GroupOptions, LogId, Machine, MachineError};
+use chronos_raft::{Applied, First, Group, GroupOptions, LogId, Machine, MachineError};
 use chronos_wal::{Flusher, Options, RealFiles, Wal};
 
 const RUN: Duration = Duration::from_secs(3);
@@ -111,7 +111,7 @@ async fn open(dir: &Path, flusher: &Flusher, log_id: u64) -> Group<Nothing> {
     let log = Options::new(dir.join("log"), log_id);
     let (wal, _) = Wal::open(Arc::new(RealFiles), log, flusher).expect("a new folder");
     let options = GroupOptions::new(1, format!("group-{log_id}"), dir.join("group"));
-    let group = Group::open(options, wal, Nothing)
+    let group = Group::open(options, wal, Nothing, First::only(1))
         .await
         .expect("a new folder");
     group.lead().await.expect("a single voter leads");

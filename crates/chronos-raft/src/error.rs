@@ -31,7 +31,8 @@ pub enum OpenError {
         /// The last entry of the log.
         last: LogId,
     },
-    /// A vote was given, but the log is empty: the log was removed or is not this group's.
+    /// A vote was given, but the log is empty: the log was removed or is not this group's. A node
+    /// that waits to be added may have heard of a leader before it got its first entry, and opens.
     #[error("a vote of term {vote_term} is there, but the log is empty: the log was lost")]
     LogLost {
         /// The term of the vote.
@@ -58,14 +59,6 @@ pub enum OpenError {
         applied: Option<LogId>,
         /// The last entry that is no longer in the log.
         floor: LogId,
-    },
-    /// This node is no member of the group, as the log has it.
-    #[error("node {node_id} is not a member of the group, whose members are {members:?}")]
-    NotAMember {
-        /// This node.
-        node_id: u64,
-        /// The voters and learners.
-        members: Vec<u64>,
     },
     /// The group stopped while it was opening; the text says why.
     #[error("the group stopped while opening: {0}")]
@@ -95,6 +88,61 @@ pub enum ProposeError {
     #[error("it is not known whether the command was or will be applied")]
     Unknown,
     /// Surely not applied, now or later: the group had stopped. The text says why.
+    #[error("the group has stopped: {0}")]
+    Stopped(String),
+}
+
+/// Why the members of a group are not as asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// Nothing changed: this node does not lead, or heard of no majority lately.
+    #[error("this node does not lead the group; node {leader:?} does")]
+    NotLeader {
+        /// Who leads, if that is known.
+        leader: Option<u64>,
+    },
+    /// Nothing changed: an earlier change is not committed yet.
+    #[error("another change of the group's members is under way")]
+    InProgress,
+    /// Nothing changed: a node has to be a learner before it becomes a voter.
+    #[error("node {0} is not a learner of the group")]
+    NotALearner(u64),
+    /// Nothing changed: a group has at least one voter.
+    #[error("the group would be left without a voter")]
+    NoVoters,
+    /// Nothing changed: this node leads, and would be no voter any more. Another has to lead first.
+    #[error("this node leads the group and cannot stop being a voter; let another lead first")]
+    LeaderLeaves,
+    /// The outcome is not known: this node lost the lead or stopped meanwhile. The change may be in
+    /// effect, or half of it, which [`Members::old_voters`](crate::Members) shows and a repetition
+    /// completes.
+    #[error("it is not known whether the group's members changed")]
+    Unknown,
+    /// Nothing changed: the group had stopped. The text says why.
+    #[error("the group has stopped: {0}")]
+    Stopped(String),
+}
+
+/// Why another node does not lead after it was asked to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    /// This node does not lead.
+    #[error("this node does not lead the group; node {leader:?} does")]
+    NotLeader {
+        /// Who leads, if that is known.
+        leader: Option<u64>,
+    },
+    /// Only a voter can lead.
+    #[error("node {0} is not a voter of the group")]
+    NotAVoter(u64),
+    /// This node goes on leading: the other was not heard from lately or lacks many entries.
+    #[error("node {0} is not up to date enough to take over at once")]
+    Behind(u64),
+    /// The other did not take over in time. This node has stopped leading all the same, and another
+    /// election takes place.
+    #[error("node {0} did not take over in time")]
+    TimedOut(u64),
+    /// The group stopped. The text says why.
     #[error("the group has stopped: {0}")]
     Stopped(String),
 }

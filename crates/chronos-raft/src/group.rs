@@ -4,102 +4,143 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chronos_wal::Wal;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal};
 use openraft::raft::ClientWriteResult;
-use openraft::type_config::alias::WatchReceiverOf;
-use openraft::{Raft, RaftMetrics, ServerState};
-use tokio::sync::oneshot;
+use openraft::{Raft, RaftMetrics};
+use tokio::sync::{oneshot, watch};
 
 use crate::applied_mark::AppliedMark;
+use crate::disk::Disk;
 use crate::error::{OpenError, ProposeError, Stopped};
+use crate::leadership::{Lead, Leadership};
+use crate::lease::{Lease, Quiet};
 use crate::line::Line;
-use crate::log_store::LogStore;
+use crate::log_store::{LogStore, LogView, Manner};
 use crate::machine::Machine;
 use crate::network::Network;
-use crate::options::GroupOptions;
-use crate::presence::{Absence, presence};
+use crate::observer::{Metrics, Observer};
+use crate::options::{First, GroupOptions};
+use crate::presence::{Absence, Presence, presence};
+use crate::seed::SeedWanted;
 use crate::state_file::StateFiles;
 use crate::state_machine::Adapter;
-use crate::types::{Command, RaftLogId, Reply, Types};
+use crate::types::{Command, RaftLogId, Reply, Runtime, Types};
 
 /// A running group. Clones are handles of the same group.
 ///
 /// When the last handle is dropped the group stops by itself, without waiting for anything; what
 /// was acknowledged is in the log all the same. [`Group::shutdown`] also waits for its tasks.
-pub struct Group<M: Machine>(Arc<Inner<M>>);
+pub struct Group<M: Machine>(pub(crate) Arc<Inner<M>>);
 
-struct Inner<M: Machine> {
-    name: String,
-    raft: Raft<Types<M::Response>, Adapter<M>>,
-    metrics: Metrics<M::Response>,
+pub(crate) struct Inner<M: Machine> {
+    pub(crate) name: String,
+    pub(crate) node_id: u64,
+    pub(crate) group: u32,
+    pub(crate) raft: Raft<Types<M::Response>, Adapter<M>>,
+    pub(crate) metrics: Metrics<M::Response>,
+    pub(crate) log: LogView,
+    pub(crate) lease: Lease,
+    pub(crate) quiet: Quiet,
+    pub(crate) on_seed_wanted: Arc<dyn Fn(SeedWanted) + Send + Sync>,
+    /// How long a successor may take.
+    pub(crate) transfer_bound: Duration,
+    leadership: Leadership,
     absence: Absence,
     line: Line,
+    disk: Disk,
     /// Taken by the shutdown, which sees to it that nothing of the log is written any more.
     wal: tokio::sync::Mutex<Option<Wal>>,
 }
 
-type Metrics<R> = WatchReceiverOf<Types<R>, RaftMetrics<Types<R>>>;
-
-/// Where a group stands. May be a few entries behind what was already answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Status {
-    /// The term this node is in; 0 before the first election.
-    pub term: u64,
-    /// Who leads in that term, if that is known.
-    pub leader: Option<u64>,
-    /// The last entry of this node's log; `None` for an empty log.
-    pub last_index: Option<u64>,
-    /// The last entry this node knows to be committed.
-    pub committed_index: Option<u64>,
-    /// The last entry the machine on this node applied.
-    pub applied_index: Option<u64>,
-}
-
 impl<M: Machine> Group<M> {
-    /// Opens the group whose log is `wal`, and makes it one of this single voter if it is new.
+    /// Opens the group whose log is `wal`. With an empty log it is what `first` says.
     ///
     /// The machine is brought up to what is known to be committed before this returns; a single
     /// voter then leads after its vote is on disk, within milliseconds. [`Group::lead`] waits
     /// for that. Has to be called on a Tokio runtime, which also runs the group's tasks.
     ///
+    /// A node that the log does not have as a member opens and waits: it was not told yet that it
+    /// was added, or was removed.
+    ///
     /// # Errors
     /// See [`OpenError`]: the log, the vote and the machine have to go together.
-    pub async fn open(options: GroupOptions, wal: Wal, machine: M) -> Result<Self, OpenError> {
+    pub async fn open(
+        options: GroupOptions,
+        wal: Wal,
+        machine: M,
+        first: First,
+    ) -> Result<Self, OpenError> {
+        let seed = options.seed();
+        Runtime::scope(seed, Self::open_with(seed, options, wal, machine, first)).await
+    }
+
+    async fn open_with(
+        seed: u64,
+        options: GroupOptions,
+        wal: Wal,
+        machine: M,
+        first: First,
+    ) -> Result<Self, OpenError> {
         let config = Arc::new(options.raft_config()?);
+        let node_id = options.node_id;
+        if let First::Voters(voters) = &first
+            && !voters.contains(&node_id)
+        {
+            return Err(OpenError::Options(format!(
+                "node {node_id} is not among the first voters, {voters:?}"
+            )));
+        }
         let (presence, absence) = presence();
         let mark = AppliedMark::default();
         let adapter = Adapter::new(machine, mark.clone(), presence.clone())?;
-        let open = {
-            let (files, dir, wal) = (options.files, options.dir, wal.clone());
-            move || LogStore::open(wal, StateFiles::open(files, dir)?, mark, presence)
-        };
-        let store = match tokio::task::spawn_blocking(open).await {
-            Ok(opened) => opened?,
-            Err(error) => return Err(OpenError::Stopped(error.to_string())),
-        };
-        check_together(&store, &adapter)?;
+        let store = open_store(&options, wal.clone(), mark, presence.clone()).await?;
+        check_together(&store, &adapter, &first)?;
 
         let is_new = store.last().is_none();
-        let node_id = options.node_id;
-        let raft = Raft::new(node_id, config, Network, store, adapter)
+        let has_voted = store.vote().is_some();
+        let log = store.view();
+        let network = Network {
+            transport: Arc::clone(&options.transport),
+            group: options.group,
+            node_id,
+            append_deadline: options.append_deadline,
+        };
+        let adapter = adapter.with_log(log.clone());
+        let raft = Raft::new(node_id, config, network, store, adapter)
             .await
             .map_err(|fatal| OpenError::Stopped(plain(&fatal)))?;
+        let (lead, leadership) = watch::channel(Lead::default());
         let group = Self(Arc::new(Inner {
-            name: options.name,
+            node_id,
+            group: options.group,
             metrics: raft.metrics(),
-            raft,
+            log,
+            lease: Lease::new(node_id, options.lease()),
+            quiet: if has_voted {
+                Quiet::new(options.vote_hold(), seed)
+            } else {
+                Quiet::none()
+            },
+            transfer_bound: options.election_timeout.1 * 2,
+            leadership: Leadership::new(leadership),
             absence,
             line: Line::new(),
+            disk: options.disk,
+            name: options.name,
+            on_seed_wanted: options.on_seed_wanted,
             wal: tokio::sync::Mutex::new(Some(wal)),
+            raft,
         }));
-        let started = if is_new {
-            group.initialize(node_id).await
-        } else {
-            group.start(node_id).await
+        group.observe(lead, presence);
+        let started = match first {
+            First::Voters(voters) if is_new => group.initialize(voters).await,
+            First::Wait if is_new => Ok(()),
+            First::Voters(_) | First::Wait => group.start().await,
         };
         if let Err(error) = started {
             // Nothing may be left of the group, so that the log can be opened again.
@@ -109,41 +150,43 @@ impl<M: Machine> Group<M> {
         Ok(group)
     }
 
-    async fn initialize(&self, node_id: u64) -> Result<(), OpenError> {
-        tracing::info!(
-            group = self.0.name,
-            node_id,
-            "a new group starts with this node as its only voter"
-        );
+    fn observe(&self, lead: watch::Sender<Lead>, presence: Presence) {
+        let observer = Observer {
+            group: Arc::downgrade(&self.0),
+            node_id: self.0.node_id,
+            metrics: self.0.metrics.clone(),
+            server: self.0.raft.server_metrics(),
+            lead,
+            quiet_until: self.0.quiet.campaigns_from(),
+            _presence: presence,
+        };
+        tokio::spawn(observer.run());
+    }
+
+    async fn initialize(&self, voters: BTreeSet<u64>) -> Result<(), OpenError> {
+        tracing::info!(group = self.0.name, ?voters, "a new group starts");
         self.0
             .raft
-            .initialize(BTreeSet::from([node_id]))
+            .initialize(voters)
             .await
             .map_err(|error| OpenError::Stopped(plain(&error)))
     }
 
-    async fn start(&self, node_id: u64) -> Result<(), OpenError> {
+    /// A single voter has nobody to wait for.
+    async fn start(&self) -> Result<(), OpenError> {
         let raft = &self.0.raft;
         let stopped = |fatal: Fatal<Types<M::Response>>| OpenError::Stopped(plain(&fatal));
-        let (voters, members) = raft
+        let voters: BTreeSet<u64> = raft
             .with_raft_state(|state| {
-                let membership = state.membership_state.effective().membership();
-                let voters: BTreeSet<u64> = membership.voter_ids().collect();
-                let members: Vec<u64> = membership.nodes().map(|(id, ())| *id).collect();
-                (voters, members)
+                let effective = state.membership_state.effective();
+                effective.membership().voter_ids().collect()
             })
             .await
             .map_err(stopped)?;
-        if !members.contains(&node_id) {
-            return Err(OpenError::NotAMember { node_id, members });
+        if voters == BTreeSet::from([self.0.node_id]) {
+            raft.trigger().elect(false).await.map_err(stopped)?;
         }
-        if voters.len() == 1 && voters.contains(&node_id) {
-            raft.trigger().elect(false).await.map_err(stopped)
-        } else {
-            // Whoever makes a group grow to several voters has to do the same on every node.
-            raft.runtime_config().tick(true);
-            Ok(())
-        }
+        Ok(())
     }
 
     /// Proposes a command; the future resolves to the machine's response once it is applied.
@@ -195,21 +238,41 @@ impl<M: Machine> Group<M> {
             .map_err(|Stopped(reason)| ProposeError::Stopped(reason))
     }
 
+    /// Follows who leads.
+    pub fn leadership(&self) -> Leadership {
+        self.0.leadership.clone()
+    }
+
     /// Waits until this node leads and has applied every entry of earlier terms, and returns its
     /// term. From then on until it loses the lead it knows every command that was acknowledged.
     ///
     /// # Errors
     /// When the group stops.
     pub async fn lead(&self) -> Result<u64, Stopped> {
-        let mut metrics = self.0.metrics.clone();
-        loop {
-            if let Some(term) = leading_term(&metrics.borrow_watched()) {
-                return Ok(term);
-            }
-            if metrics.changed().await.is_err() {
-                return Err(Stopped(stop_reason(&metrics.borrow_watched())));
-            }
+        match self.leadership().reach(|lead| lead.leads).await {
+            Some(lead) => Ok(lead.term),
+            None => Err(Stopped(stop_reason(&self.0.metrics.borrow_watched()))),
         }
+    }
+
+    /// Resolves when this node does not lead in `term`, which [`Group::lead`] returned, any more,
+    /// or the group stops.
+    pub fn lost(&self, term: u64) -> impl Future<Output = ()> + Send + 'static + use<M> {
+        let mut leadership = self.leadership();
+        async move {
+            leadership
+                .reach(|lead| !lead.leads || lead.term != term)
+                .await;
+        }
+    }
+
+    /// Whether this node leads and can rely on nobody else leading: a majority acknowledged it
+    /// within [`GroupOptions::lease`], counted from when it was asked, by the monotonic clock. A
+    /// single voter needs nobody.
+    ///
+    /// What is done on the strength of this has to be done at once: it is true of the moment.
+    pub fn holds_lease(&self) -> bool {
+        self.0.lease.is_held(&self.0.metrics.borrow_watched())
     }
 
     /// Gives up the entries up to `upto`: they may be removed from the log once this returns. The
@@ -245,18 +308,6 @@ impl<M: Machine> Group<M> {
         }
     }
 
-    /// Where the group stands.
-    pub fn status(&self) -> Status {
-        let metrics = self.0.metrics.borrow_watched();
-        Status {
-            term: metrics.current_term,
-            leader: metrics.current_leader,
-            last_index: metrics.last_log_index,
-            committed_index: metrics.local_committed.as_ref().map(|id| id.index),
-            applied_index: metrics.last_applied.as_ref().map(|id| id.index),
-        }
-    }
-
     /// Resolves when the group has stopped, with the reason: it was shut down, its log or vote
     /// could not be written, or its machine failed. A stopped group does not come back.
     pub fn stopped(&self) -> impl Future<Output = String> + Send + 'static + use<M> {
@@ -283,7 +334,7 @@ impl<M: Machine> Group<M> {
         let Some(wal) = wal.take() else {
             return;
         };
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || wal.sync()).await {
+        if let Ok(Err(error)) = self.0.disk.run(move || wal.sync()).await {
             tracing::warn!(group = self.0.name, %error, "the end of the log may not be on disk");
         }
     }
@@ -322,16 +373,8 @@ fn response<R: Send + Sync + 'static>(
     }
 }
 
-/// The term this node leads in, once an entry of that very term is applied: the leader's first
-/// one comes after everything of earlier terms.
-fn leading_term<R: Send + Sync + 'static>(metrics: &RaftMetrics<Types<R>>) -> Option<u64> {
-    let applied = metrics.last_applied.as_ref()?;
-    (metrics.state == ServerState::Leader && *applied.leader_id == metrics.current_term)
-        .then_some(metrics.current_term)
-}
-
 /// Why the group whose metrics these are has ended.
-fn stop_reason<R: Send + Sync + 'static>(metrics: &RaftMetrics<Types<R>>) -> String {
+pub(crate) fn stop_reason<R: Send + Sync + 'static>(metrics: &RaftMetrics<Types<R>>) -> String {
     match &metrics.running_state {
         Ok(()) => "its task ended without a reason".to_owned(),
         Err(Fatal::Stopped) => "it was shut down".to_owned(),
@@ -340,19 +383,40 @@ fn stop_reason<R: Send + Sync + 'static>(metrics: &RaftMetrics<Types<R>>) -> Str
 }
 
 /// The text of an openraft error, without the name of the type that every one of ours has there.
-fn plain(error: &dyn fmt::Display) -> String {
+pub(crate) fn plain(error: &dyn fmt::Display) -> String {
     error.to_string().replace("std::io::error::Error: ", "")
 }
 
+async fn open_store(
+    options: &GroupOptions,
+    wal: Wal,
+    mark: AppliedMark,
+    presence: Presence,
+) -> Result<LogStore, OpenError> {
+    let (files, dir) = (Arc::clone(&options.files), options.dir.clone());
+    let manner = Manner {
+        disk: options.disk,
+        read_bytes: options.max_payload_bytes,
+    };
+    let open = move || LogStore::open(wal, StateFiles::open(files, dir)?, mark, presence, manner);
+    Ok(options.disk.run(open).await??)
+}
+
 /// Checks that the log, the vote and the machine are of the same group and the same time.
-fn check_together<M: Machine>(store: &LogStore, adapter: &Adapter<M>) -> Result<(), OpenError> {
+fn check_together<M: Machine>(
+    store: &LogStore,
+    adapter: &Adapter<M>,
+    first: &First,
+) -> Result<(), OpenError> {
     let last = store.last();
     let vote_term = store.vote().map_or(0, |vote| vote.leader_id.term);
     match last {
         Some(last) if last.term > vote_term => {
             return Err(OpenError::VoteBehindLog { vote_term, last });
         }
-        None if vote_term > 0 => return Err(OpenError::LogLost { vote_term }),
+        None if vote_term > 0 && (*first != First::Wait || store.had_entries()) => {
+            return Err(OpenError::LogLost { vote_term });
+        }
         _ => {}
     }
     if let Some(floor) = store.floor()

@@ -15,36 +15,64 @@
 //! A group of one voter takes the same way as a group of several. It needs no clock: it elects
 //! itself when it opens, under a new term each time, and is silent when idle.
 //!
+//! ```text
+//!  leader: log ──► Transport::call ─ ─ ─ ─ ─ ─► Group::serve ──► log ──► fdatasync
+//!                  bodies as on disk                                        │
+//!  commit ◄─── a majority ◄─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ answer ◄───────────────┘
+//! ```
+//!
+//! What peers say to each other is in `wire`, and how it gets there is the caller's: a
+//! [`Transport`] on the way out, [`Group::serve`] on the way in. A leader that a majority heard of
+//! holds a lease for a while ([`Group::holds_lease`]), so one that was stopped or cut off knows
+//! that it may have been replaced.
+//!
 //! Whatever openraft has no answer for stops the group: a failed write or sync, a vote that
 //! cannot be saved, a machine that fails. [`Group::stopped`] tells. Nothing is tried again, and
 //! proposals that were under way are answered "unknown".
 //!
-//! Nothing is ever purged: that takes snapshots, which are not built yet. Until then no segment of
-//! a group's log may be removed either, or the group refuses to open.
+//! [`Group::purge`] gives up the log's beginning. A peer that needs it is told to get a copy of the
+//! log and the state instead ([`SeedWanted`], [`prepare_seed`]).
 //!
 //! This is the only crate that names openraft, and no type of openraft is in its interface.
 
 mod applied_mark;
+mod disk;
 mod error;
 mod group;
+mod leadership;
+mod lease;
 mod line;
 mod log_store;
 mod machine;
+mod members;
 mod membership;
 mod network;
+mod observer;
 mod options;
 mod presence;
 mod record;
+mod seed;
+mod serve;
 mod state_file;
 mod state_machine;
+mod status;
+mod transfer;
+mod transport;
 mod types;
+mod wire;
 
 #[cfg(test)]
 mod suite;
 
-pub use error::{OpenError, ProposeError, Stopped};
-pub use group::{Group, Status};
+pub use disk::Disk;
+pub use error::{ChangeError, OpenError, ProposeError, Stopped, TransferError};
+pub use group::Group;
+pub use leadership::{Lead, Leadership};
 pub use machine::{Applied, LogId, Machine, MachineError};
+pub use members::{Members, Replication};
 pub use membership::MembershipError;
-pub use options::GroupOptions;
+pub use options::{First, GroupOptions};
+pub use seed::{Seed, SeedError, SeedWanted, prepare_seed};
 pub use state_file::StateFileError;
+pub use status::Status;
+pub use transport::{NoTransport, Request, RequestKind, Transport, Unreachable};

@@ -8,7 +8,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use chronos_wal::Wal;
 use futures::{Stream, stream};
@@ -16,6 +16,7 @@ use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use parking_lot::Mutex;
 
 use crate::applied_mark::AppliedMark;
+use crate::disk::Disk;
 use crate::machine::LogId;
 use crate::presence::Presence;
 use crate::record::{self, RecordError};
@@ -26,17 +27,27 @@ use crate::types::{LogEntry, RaftLogId, Types, Vote};
 /// restart applies late, and costs one small unsynced write per so many entries.
 const COMMITTED_INTERVAL: u64 = 1000;
 
-/// How many bytes of entries one read for a peer returns at most, unless the first is larger.
-const READ_BYTES: usize = 4 << 20;
-
 /// The log of one group. Clones share everything.
 #[derive(Clone)]
 pub(crate) struct LogStore(Arc<Shared>);
+
+/// A look at the log for as long as openraft has it.
+#[derive(Clone)]
+pub(crate) struct LogView(Weak<Shared>);
+
+/// How a log store does its work.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    pub(crate) disk: Disk,
+    /// How many bytes of entries one read for a peer returns at most, unless the first is larger.
+    pub(crate) read_bytes: usize,
+}
 
 struct Shared {
     wal: Wal,
     files: StateFiles,
     mark: AppliedMark,
+    manner: Manner,
     state: Mutex<State>,
     _presence: Presence,
 }
@@ -49,6 +60,8 @@ struct State {
     last: Option<LogId>,
     committed: Option<LogId>,
     committed_saved: Option<LogId>,
+    /// Whether there was a note of a committed entry, of whatever log.
+    had_note: bool,
 }
 
 /// Something is not as the log store has to find it.
@@ -90,6 +103,7 @@ impl LogStore {
         files: StateFiles,
         mark: AppliedMark,
         presence: Presence,
+        manner: Manner,
     ) -> Result<Self, LogError> {
         let vote = files.vote()?;
         let floor = files.floor()?;
@@ -98,12 +112,14 @@ impl LogStore {
             wal,
             files,
             mark,
+            manner,
             state: Mutex::new(State {
                 vote,
                 floor,
                 last: floor,
                 committed: None,
                 committed_saved: None,
+                had_note: false,
             }),
             _presence: presence,
         };
@@ -114,15 +130,16 @@ impl LogStore {
         {
             return Err(LogError::StartsLate { first, floor });
         }
-        let committed = match committed {
+        let still = match committed {
             Some(noted) => shared.still_committed(noted, last)?,
             None => None,
         };
         {
             let mut state = shared.state.lock();
             state.last = last;
-            state.committed = committed;
-            state.committed_saved = committed;
+            state.committed = still;
+            state.committed_saved = still;
+            state.had_note = committed.is_some();
         }
         Ok(Self(Arc::new(shared)))
     }
@@ -138,6 +155,11 @@ impl LogStore {
 
     pub(crate) fn last(&self) -> Option<LogId> {
         self.0.state.lock().last
+    }
+
+    /// Whether the log ever had entries, as far as is known.
+    pub(crate) fn had_entries(&self) -> bool {
+        self.0.state.lock().had_note
     }
 
     /// Verifies that the entry with this id is in the log, or is the last purged one.
@@ -156,10 +178,43 @@ impl LogStore {
         job: impl FnOnce(&Shared) -> Result<T, LogError> + Send + 'static,
     ) -> io::Result<T> {
         let shared = Arc::clone(&self.0);
-        match tokio::task::spawn_blocking(move || job(&shared)).await {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(LogError::Cancelled.into()),
+        Ok(self.0.manner.disk.run(move || job(&shared)).await??)
+    }
+
+    pub(crate) fn view(&self) -> LogView {
+        LogView(Arc::downgrade(&self.0))
+    }
+}
+
+impl LogView {
+    /// The vote on disk.
+    pub(crate) fn vote(&self) -> Option<Vote> {
+        self.0.upgrade()?.state.lock().vote
+    }
+
+    /// The last purged entry.
+    pub(crate) fn floor(&self) -> Option<LogId> {
+        self.0.upgrade()?.state.lock().floor
+    }
+
+    /// Whether this very entry is on disk, or was and is purged.
+    pub(crate) fn holds(&self, id: LogId) -> Result<bool, LogError> {
+        let Some(shared) = self.0.upgrade() else {
+            return Ok(false);
+        };
+        let (floor, last) = {
+            let state = shared.state.lock();
+            (state.floor, state.last)
+        };
+        if floor.is_some_and(|floor| id.index < floor.index) {
+            return Ok(true);
         }
+        if last.is_none_or(|last| last.index < id.index) {
+            return Ok(false);
+        }
+        let on_disk = floor.is_some_and(|floor| id.index == floor.index)
+            || shared.wal.durable_index() >= Some(id.index);
+        Ok(on_disk && shared.log_id_at(id.index)? == Some(id))
     }
 }
 
@@ -291,6 +346,12 @@ impl Shared {
         Ok(())
     }
 
+    /// The first note also says that there was a log, so it is not made before there is one that a
+    /// power loss does not take.
+    fn may_note_first(&self, id: LogId) -> bool {
+        self.wal.durable_index() >= Some(id.index)
+    }
+
     fn note_committed(&self, committed: Option<LogId>) -> Result<(), LogError> {
         let Some(id) = committed else {
             return Ok(());
@@ -298,8 +359,11 @@ impl Shared {
         {
             let mut state = self.state.lock();
             state.committed = Some(id);
-            let saved = state.committed_saved.map_or(0, |saved| saved.index);
-            if id.index < saved + COMMITTED_INTERVAL {
+            let is_due = match state.committed_saved {
+                Some(saved) => id.index >= saved.index + COMMITTED_INTERVAL,
+                None => self.may_note_first(id),
+            };
+            if !is_due {
                 return Ok(());
             }
             state.committed_saved = Some(id);
@@ -310,11 +374,17 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let state = self.state.get_mut();
-        if state.committed == state.committed_saved {
+        let (committed, saved) = {
+            let state = self.state.get_mut();
+            (state.committed, state.committed_saved)
+        };
+        let Some(id) = committed.filter(|_| committed != saved) else {
+            return;
+        };
+        if saved.is_none() && !self.may_note_first(id) {
             return;
         }
-        if let Some(Err(error)) = state.committed.map(|id| self.files.save_committed(id)) {
+        if let Err(error) = self.files.save_committed(id) {
             tracing::warn!(%error, "the note of the last committed entry is not saved");
         }
     }
@@ -337,7 +407,7 @@ impl<R: Send + Sync + 'static> RaftLogReader<Types<R>> for LogStore {
         for index in self.0.clamp(start..end) {
             let entry = self.0.read(index)?;
             bytes += record::body_bytes(&entry);
-            if bytes > READ_BYTES && !entries.is_empty() {
+            if bytes > self.0.manner.read_bytes && !entries.is_empty() {
                 break;
             }
             entries.push(entry);

@@ -1,5 +1,8 @@
 //! How a group is set up.
 
+use std::collections::BTreeSet;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,51 +10,126 @@ use std::time::Duration;
 use chronos_wal::{Files, RealFiles};
 use openraft::{Config, SnapshotPolicy};
 
+use crate::disk::Disk;
 use crate::error::OpenError;
+use crate::seed::SeedWanted;
+use crate::transport::{NoTransport, Transport};
 
 /// The settings of one group on one node.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct GroupOptions {
     /// This node. Never reused for a node that lost its disk.
     pub node_id: u64,
+    /// The group's number, the same on all its nodes. It is in every request.
+    pub group: u32,
     /// Names the group in log lines.
     pub name: String,
     /// The file system `dir` is in.
     pub files: Arc<dyn Files>,
-    /// A folder for the group's vote and two other small files, whose names start with `raft-`.
+    /// A folder for the group's vote and other small files, whose names start with `raft-`.
     /// Made if missing. Not the log's folder, which holds nothing but the log.
     pub dir: PathBuf,
+    /// Where jobs that wait for the disk run.
+    pub disk: Disk,
+    /// The way to the other nodes.
+    pub transport: Arc<dyn Transport>,
+    /// Called when a leader's log no longer has what this node needs next: the log and the state
+    /// have to be copied from another node, see [`prepare_seed`](crate::prepare_seed). Called from
+    /// within [`Group::serve`](crate::Group::serve) and again every second or so until the copy is
+    /// there, so it only takes note.
+    pub on_seed_wanted: Arc<dyn Fn(SeedWanted) + Send + Sync>,
+    /// How many bytes of entries one append carries at most, unless the first entry is larger.
+    pub max_payload_bytes: usize,
+    /// How long a peer may take to answer entries, which it does when they are on its disk.
+    pub append_deadline: Duration,
     /// How often a leader of several voters tells the others that it is there. Whole
     /// milliseconds; also sets how often the group wakes up when idle, about five times as often.
     pub heartbeat: Duration,
-    /// A follower of several voters starts an election when it heard nothing for a random time
-    /// in this range. Whole milliseconds; the lower end is above `heartbeat`.
+    /// A voter starts an election when it heard nothing of a leader for a random time in this
+    /// range. Whole milliseconds. For half the upper end a voter that heard of a leader gives its
+    /// vote to nobody else; the lower end has to be above that by more than `heartbeat`.
     pub election_timeout: (Duration, Duration),
+    /// Whether a follower may come back without entries that it had acknowledged, which a power
+    /// loss does to a log in mode `periodic`. It is then sent them again. In other modes this
+    /// would hide a disk that lies.
+    pub followers_may_forget: bool,
+    /// Where the random times come from, for simulations; `None` for chance.
+    pub seed: Option<u64>,
     /// How many proposals may wait to be taken up before further ones wait as well.
     pub queue: usize,
 }
 
+/// What a group with an empty log is. A group that was opened before knows better and ignores it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum First {
+    /// A new group of these voters, this node among them. All of them may open it at once, with
+    /// the same set.
+    Voters(BTreeSet<u64>),
+    /// A node that waits to be added to a group.
+    Wait,
+}
+
+impl First {
+    /// A new group of one voter.
+    pub fn only(node_id: u64) -> Self {
+        Self::Voters(BTreeSet::from([node_id]))
+    }
+}
+
 impl GroupOptions {
-    /// Options for a group of `node_id` whose small files are in `dir`.
+    /// Options for a group of `node_id` whose small files are in `dir`, without peers.
     pub fn new(node_id: u64, name: impl Into<String>, dir: impl Into<PathBuf>) -> Self {
         Self {
             node_id,
+            group: 0,
             name: name.into(),
             files: Arc::new(RealFiles),
             dir: dir.into(),
-            heartbeat: Duration::from_millis(500),
-            election_timeout: (Duration::from_millis(1000), Duration::from_millis(2000)),
+            disk: Disk::Threads,
+            transport: Arc::new(NoTransport),
+            on_seed_wanted: Arc::new(|_| {}),
+            max_payload_bytes: 1 << 20,
+            append_deadline: Duration::from_secs(5),
+            heartbeat: Duration::from_millis(250),
+            election_timeout: (Duration::from_millis(1400), Duration::from_millis(1700)),
+            followers_may_forget: false,
+            seed: None,
             queue: 65_536,
         }
     }
 
+    /// For how long a voter that heard of a leader gives its vote to nobody else.
+    pub(crate) fn vote_hold(&self) -> Duration {
+        self.election_timeout.1 / 2
+    }
+
+    /// How long after a majority was asked the leader may rely on nobody else leading, by its own
+    /// clock. The rest is for clocks that run at different speeds.
+    pub fn lease(&self) -> Duration {
+        self.vote_hold() * 9 / 10
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+            .unwrap_or_else(|| RandomState::new().hash_one(self.node_id))
+    }
+
     pub(crate) fn raft_config(&self) -> Result<Config, OpenError> {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        // openraft counts an election timeout from the end of the time for which votes are held.
+        let (min, max) = self.election_timeout;
+        let campaign_after = min.saturating_sub(self.vote_hold());
+        if min >= max || campaign_after <= self.heartbeat {
+            return Err(OpenError::Options(format!(
+                "an election timeout of {min:?} to {max:?} does not go with a heartbeat of {:?}: the lower end has to be above the heartbeat and half the upper end together",
+                self.heartbeat
+            )));
+        }
         let config = Config {
             cluster_name: self.name.clone(),
             heartbeat_interval: ms(self.heartbeat),
-            election_timeout_min: ms(self.election_timeout.0),
-            election_timeout_max: ms(self.election_timeout.1),
+            election_timeout_min: ms(campaign_after),
+            election_timeout_max: ms(self.vote_hold()),
             api_channel_size: Some(self.queue as u64),
             // A single voter needs no clock at all; the group switches it on for several.
             enable_tick: false,
@@ -63,6 +141,10 @@ impl GroupOptions {
             snapshot_policy: SnapshotPolicy::Never,
             // What is purged is decided by whoever knows what of the log is still needed.
             max_in_snapshot_log_to_keep: u64::MAX,
+            // An append is bounded by its bytes.
+            max_payload_entries: 4096,
+            backoff: "100ms 200ms ..1000ms".to_owned(),
+            allow_log_reversion: Some(self.followers_may_forget),
             ..Config::default()
         };
         if self.queue == 0 {
@@ -71,5 +153,20 @@ impl GroupOptions {
         config
             .validate()
             .map_err(|error| OpenError::Options(error.to_string()))
+    }
+}
+
+impl fmt::Debug for GroupOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupOptions")
+            .field("node_id", &self.node_id)
+            .field("group", &self.group)
+            .field("name", &self.name)
+            .field("dir", &self.dir)
+            .field("disk", &self.disk)
+            .field("heartbeat", &self.heartbeat)
+            .field("election_timeout", &self.election_timeout)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
     }
 }

@@ -20,9 +20,9 @@ use crate::machine::LogId;
 use crate::membership::{self, MembershipError};
 use crate::types::{Command, LogEntry, Payload};
 
-const BLANK: u8 = 1;
-const COMMAND: u8 = 2;
-const MEMBERSHIP: u8 = 3;
+pub(crate) const BLANK: u8 = 1;
+pub(crate) const COMMAND: u8 = 2;
+pub(crate) const MEMBERSHIP: u8 = 3;
 
 /// A record that no version of this crate wrote.
 #[derive(Debug, thiserror::Error)]
@@ -37,12 +37,7 @@ pub(crate) enum RecordError {
 
 /// The record of an entry. A command's bytes are shared, not copied.
 pub(crate) fn encode(entry: LogEntry) -> Record {
-    let (kind, body) = match entry.payload {
-        Payload::Blank => (BLANK, Bytes::new()),
-        Payload::Normal(Command(bytes)) => (COMMAND, bytes),
-        Payload::Membership(membership) => (MEMBERSHIP, membership::encode(&membership).into()),
-    };
-    let id = LogId::from(&entry.log_id);
+    let (id, kind, body) = split_entry(entry);
     let mut meta = [0; 16];
     meta[..8].copy_from_slice(&id.term.to_le_bytes());
     meta[8] = kind;
@@ -51,6 +46,16 @@ pub(crate) fn encode(entry: LogEntry) -> Record {
         meta,
         body,
     }
+}
+
+/// An entry as its log id, its kind and its body.
+pub(crate) fn split_entry(entry: LogEntry) -> (LogId, u8, Bytes) {
+    let (kind, body) = match entry.payload {
+        Payload::Blank => (BLANK, Bytes::new()),
+        Payload::Normal(Command(bytes)) => (COMMAND, bytes),
+        Payload::Membership(membership) => (MEMBERSHIP, membership::encode(&membership).into()),
+    };
+    (LogId::from(&entry.log_id), kind, body)
 }
 
 /// The entry of a record.

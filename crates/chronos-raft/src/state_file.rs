@@ -129,6 +129,25 @@ impl StateFiles {
         write().map_err(at(&path))
     }
 
+    /// Returns once no floor is on disk.
+    pub(crate) fn remove_floor(&self) -> Result<(), StateFileError> {
+        self.remove(&FLOOR)
+    }
+
+    /// Returns once no hint is on disk.
+    pub(crate) fn remove_committed(&self) -> Result<(), StateFileError> {
+        self.remove(&COMMITTED)
+    }
+
+    fn remove<const N: usize>(&self, kind: &Kind<N>) -> Result<(), StateFileError> {
+        let path = self.dir.join(kind.name);
+        match self.files.remove(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => removed.map_err(at(&path))?,
+        }
+        self.files.sync_dir(&self.dir).map_err(at(&self.dir))
+    }
+
     fn read<const N: usize>(&self, kind: &Kind<N>) -> Result<Option<[u8; N]>, StateFileError> {
         let path = self.dir.join(kind.name);
         let file = match self.files.open_read(&path) {

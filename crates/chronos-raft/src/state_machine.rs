@@ -3,14 +3,16 @@
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::storage::{Snapshot, SnapshotMeta};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::applied_mark::AppliedMark;
+use crate::log_store::LogView;
 use crate::machine::{LogId, Machine, MachineError};
 use crate::membership::{self, MembershipError};
 use crate::presence::Presence;
@@ -27,6 +29,7 @@ pub(crate) struct Adapter<M> {
     applied: Option<LogId>,
     membership: StoredMembership,
     mark: AppliedMark,
+    log: Option<LogView>,
     _presence: Presence,
 }
 
@@ -39,7 +42,7 @@ enum Stop {
     Panicked(LogId, String),
     #[error("entry {next} was given to a state machine that stands at {applied:?}")]
     OutOfOrder { applied: Option<LogId>, next: LogId },
-    #[error("snapshots from other nodes are not supported yet")]
+    #[error("a snapshot came from another node, which no node sends")]
     NoForeignSnapshots,
 }
 
@@ -64,8 +67,17 @@ impl<M: Machine> Adapter<M> {
             applied: applied.log_id,
             membership: membership::decode_stored(&applied.membership)?,
             mark,
+            log: None,
             _presence: presence,
         })
+    }
+
+    /// The same machine, which knows now how far the log is purged.
+    pub(crate) fn with_log(self, log: LogView) -> Self {
+        Self {
+            log: Some(log),
+            ..self
+        }
     }
 
     pub(crate) fn applied(&self) -> Option<LogId> {
@@ -152,8 +164,8 @@ impl<M: Machine> RaftStateMachine<Types<M::Response>> for Adapter<M> {
     }
 
     // The machine keeps its own state, so a snapshot is only a statement: whatever the log holds up
-    // to here is in the machine. openraft wants it before it purges. To give it to another node, a
-    // builder would also pin a checkpoint of the store and the retained segments of the log.
+    // to here is in the machine. openraft wants it before it purges. Other nodes get a copy of the
+    // log and the state instead, see `seed.rs`.
 
     async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Standing> {
         Some(self.standing())
@@ -171,8 +183,15 @@ impl<M: Machine> RaftStateMachine<Types<M::Response>> for Adapter<M> {
         Err(Stop::NoForeignSnapshots.into())
     }
 
+    /// What a peer needs that is too far behind: a log and a state that reach beyond what is purged
+    /// here. From there on it can follow, wherever this machine stands by then.
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot<TermId, u64, (), ()>>> {
-        Ok(None)
+        let floor = self.log.as_ref().and_then(LogView::floor);
+        let meta = SnapshotMeta {
+            last_log_id: floor.or(self.applied).map(RaftLogId::from),
+            last_membership: self.membership.clone(),
+        };
+        Ok(Some(Snapshot { meta, snapshot: () }))
     }
 }
 

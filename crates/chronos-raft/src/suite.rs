@@ -16,11 +16,17 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use parking_lot::Mutex;
 
 use crate::applied_mark::AppliedMark;
-use crate::log_store::LogStore;
+use crate::disk::Disk;
+use crate::log_store::{LogStore, Manner};
 use crate::presence::presence;
 use crate::state_file::StateFiles;
 use crate::types::{
     LogEntry, Payload, RaftLogId, StoredMembership, TermId, Types as TypesOf, Vote,
+};
+
+const MANNER: Manner = Manner {
+    disk: Disk::Threads,
+    read_bytes: 1 << 20,
 };
 
 type Types = TypesOf<()>;
@@ -42,7 +48,7 @@ impl StoreBuilder<Types, Store, Applier, Guard> for Builder {
         let files = StateFiles::open(Arc::new(RealFiles), dir.path().join("group")).unwrap();
         let mark = AppliedMark::default();
         let (presence, _) = presence();
-        let log = LogStore::open(wal, files, mark.clone(), presence).unwrap();
+        let log = LogStore::open(wal, files, mark.clone(), presence, MANNER).unwrap();
         let guard = Guard {
             _dir: dir,
             _flusher: flusher,

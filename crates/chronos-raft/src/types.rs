@@ -8,6 +8,7 @@ use bytes::Bytes;
 use openraft::impls::leader_id_std::LeaderId;
 use openraft::impls::{BoxedErrorSource, InlineBatch};
 use openraft::raft::responder::Responder;
+use openraft::rt::deterministic_rng::DeterministicRng;
 use openraft::vote::RaftLeaderId;
 use openraft::{Entry, EntryPayload, OptionalSend, RaftTypeConfig};
 use tokio::sync::oneshot;
@@ -19,6 +20,12 @@ use crate::machine::LogId;
 /// One leader per term (the standard mode), so that a term identifies a leader and a log id is
 /// (term, index). Node ids carry no address: those are the catalog's.
 pub(crate) struct Types<R>(PhantomData<fn() -> R>);
+
+/// Tokio, with random numbers that come from a seed, so that a simulation can repeat itself. What
+/// starts a group runs in [`DeterministicRng::scope`].
+// The re-export is deprecated in favour of a second crate that would need its own exact pin.
+#[allow(deprecated)]
+pub(crate) type Runtime = DeterministicRng<openraft::impls::TokioRuntime>;
 
 pub(crate) type NodeLeaderId = LeaderId<u64, u64>;
 pub(crate) type TermId = <NodeLeaderId as RaftLeaderId>::Committed;
@@ -40,9 +47,7 @@ impl<R: Send + Sync + 'static> RaftTypeConfig for Types<R> {
     type Vote = Vote;
     type Payload = Payload;
     type Entry = LogEntry;
-    // The re-export is deprecated in favour of a second crate that would need its own exact pin.
-    #[allow(deprecated)]
-    type AsyncRuntime = openraft::impls::TokioRuntime;
+    type AsyncRuntime = Runtime;
     type Responder<T>
         = Reply<T>
     where

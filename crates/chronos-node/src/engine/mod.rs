@@ -54,7 +54,7 @@ use chronos_core::catalog::{self, Catalog, GroupInfo};
 use chronos_core::keys::dedup::FAR_MS;
 use chronos_core::partition::Partition;
 use chronos_core::types::PartitionNumber;
-use chronos_raft::{Group, GroupOptions};
+use chronos_raft::{First, Group, GroupOptions};
 use chronos_store::RocksStore;
 use chronos_wal::{Flusher, RealFiles, Wal};
 use driver::Driver;
@@ -148,7 +148,7 @@ impl Engine {
         let raft_options = opening.raft("catalog");
         let (telling, pauses) = watch::channel(Arc::default());
         let machine = CatalogMachine::new(Arc::clone(&catalog), telling, Arc::clone(&topics));
-        let catalog_raft = Group::open(raft_options, wal, machine)
+        let catalog_raft = Group::open(raft_options, wal, machine, First::only(THIS_NODE))
             .await
             .context("cannot open the catalog")?;
 
@@ -397,7 +397,13 @@ impl Opening<'_> {
         let saved = state.lock().applied().map_or(0, |applied| applied.index);
         let saves = Arc::new(Saves::new(saved));
         let machine = PartitionMachine::new(Arc::clone(&state), Arc::clone(self.metrics));
-        let raft = Group::open(self.raft(&name), wal.clone(), machine).await?;
+        let raft = Group::open(
+            self.raft(&name),
+            wal.clone(),
+            machine,
+            First::only(THIS_NODE),
+        )
+        .await?;
         let (sender, inbox) = mpsc::channel(INBOX);
         let handle = Handle {
             number,

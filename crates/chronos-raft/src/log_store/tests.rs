@@ -5,11 +5,20 @@ use chronos_wal::faulty::FaultyFiles;
 use chronos_wal::{Flusher, Options};
 use openraft::storage::RaftLogStorageExt;
 
-use super::*;
+use super::{
+    Arc, Debug, LogError, LogId, LogStore, Manner, RaftLogReader, RaftLogStorage, StateFiles, Wal,
+    io,
+};
+use crate::applied_mark::AppliedMark;
 use crate::presence::presence;
-use crate::types::{Command, Payload};
+use crate::types::{Command, LogEntry, Payload, RaftLogId, Types, Vote};
 
 type Plain = Types<()>;
+
+const MANNER: Manner = Manner {
+    disk: crate::disk::Disk::Threads,
+    read_bytes: 1 << 20,
+};
 
 struct Disk {
     files: Arc<FaultyFiles>,
@@ -30,7 +39,7 @@ impl Disk {
         let log = Options::new("/log", 1);
         let (wal, _) = Wal::open(self.files.clone(), log, &self.flusher)?;
         let files = StateFiles::open(self.files.clone(), "/group".into())?;
-        LogStore::open(wal, files, self.mark.clone(), presence().0)
+        LogStore::open(wal, files, self.mark.clone(), presence().0, MANNER)
     }
 }
 

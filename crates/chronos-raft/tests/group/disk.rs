@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use chronos_raft::{Group, GroupOptions, Machine, OpenError};
+use chronos_raft::{First, Group, GroupOptions, Machine, OpenError};
 use chronos_wal::{Files, Flusher, FsyncMode, Options, RealFiles, Wal};
+
+/// The node of these tests.
+pub(crate) const NODE: u64 = 7;
 
 /// The files of one group, to be opened again and again.
 pub(crate) struct Disk {
@@ -42,7 +45,7 @@ impl Disk {
     }
 
     pub(crate) fn options(&self) -> GroupOptions {
-        let mut options = GroupOptions::new(7, "test", self.folder.path().join("group"));
+        let mut options = GroupOptions::new(NODE, "test", self.folder.path().join("group"));
         options.files = Arc::clone(&self.files);
         options
     }
@@ -62,6 +65,6 @@ impl Disk {
 
     /// Opens the log and the group.
     pub(crate) async fn open<M: Machine>(&self, machine: M) -> Result<Group<M>, OpenError> {
-        Group::open(self.options(), self.wal(), machine).await
+        Group::open(self.options(), self.wal(), machine, First::only(NODE)).await
     }
 }

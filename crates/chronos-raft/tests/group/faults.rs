@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use chronos_raft::{Group, ProposeError};
+use chronos_raft::{First, Group, ProposeError};
 use chronos_wal::FsyncMode;
 use chronos_wal::faulty::{Fault, FaultyFiles, Operation};
 use futures::future::join_all;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, NODE};
 use crate::journal::{Journal, Trouble};
 use crate::{numbered, soon};
 
@@ -110,7 +110,9 @@ async fn a_vote_that_cannot_be_saved_stops_the_group() {
     let wal = disk.wal();
     files.fail(Operation::Rename, 1, Fault::Eio);
     let (machine, _) = Journal::at(notes.applied());
-    let group = Group::open(disk.options(), wal, machine).await.unwrap();
+    let group = Group::open(disk.options(), wal, machine, First::only(NODE))
+        .await
+        .unwrap();
     assert!(soon(group.lead()).await.is_err());
     let reason = soon(group.stopped()).await;
     assert!(reason.contains("raft-vote"), "{reason}");
@@ -123,7 +125,8 @@ async fn run_until_the_power_goes(disk: &Disk, from: u64) -> u64 {
     let Ok(wal) = disk.try_wal() else {
         return acknowledged;
     };
-    let Ok(group) = Group::open(disk.options(), wal, Journal::new().0).await else {
+    let Ok(group) = Group::open(disk.options(), wal, Journal::new().0, First::only(NODE)).await
+    else {
         return acknowledged;
     };
     if soon(group.lead()).await.is_ok() {

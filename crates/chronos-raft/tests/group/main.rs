@@ -1,11 +1,20 @@
-//! Groups of one voter over a real log in a temporary folder.
+//! Groups of one voter over a real log in a temporary folder, and of several in simulated time.
 
+mod chaos;
+mod cluster;
 mod disk;
 mod faults;
 mod journal;
+mod lease;
+mod membership;
+mod net;
 mod order;
 mod purge;
+mod recovery;
+mod replication;
 mod restart;
+mod seed;
+mod transfer;
 
 use std::time::Duration;
 

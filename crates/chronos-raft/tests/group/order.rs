@@ -1,10 +1,10 @@
 //! The order of calls is the order of the log, and everyone is answered.
 
 use bytes::Bytes;
-use chronos_raft::Group;
+use chronos_raft::{First, Group};
 use futures::future::try_join_all;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, NODE};
 use crate::journal::Journal;
 use crate::{numbered, soon};
 
@@ -29,7 +29,9 @@ async fn a_full_queue_delays_and_keeps_the_order() {
     let (machine, notes) = Journal::new();
     let mut options = disk.options();
     options.queue = 3;
-    let group = Group::open(options, disk.wal(), machine).await.unwrap();
+    let group = Group::open(options, disk.wal(), machine, First::only(NODE))
+        .await
+        .unwrap();
     soon(group.lead()).await.unwrap();
 
     let futures: Vec<_> = (0..1000).map(|n| group.propose(numbered(n))).collect();
@@ -58,7 +60,7 @@ async fn the_body_of_a_record_is_the_command() {
     let disk = Disk::new();
     let (machine, _) = Journal::new();
     let wal = disk.wal();
-    let group = Group::open(disk.options(), wal.clone(), machine)
+    let group = Group::open(disk.options(), wal.clone(), machine, First::only(NODE))
         .await
         .unwrap();
     soon(group.lead()).await.unwrap();

@@ -1,10 +1,10 @@
 //! Giving up the log's beginning.
 
-use chronos_raft::{Applied, Group, LogId, OpenError};
+use chronos_raft::{Applied, First, Group, LogId, OpenError};
 use chronos_wal::Wal;
 use futures::future::try_join_all;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, NODE};
 use crate::journal::{Journal, Notes};
 use crate::{numbered, soon};
 
@@ -19,7 +19,7 @@ fn disk() -> Disk {
 async fn run_and_purge(disk: &Disk, upto: u64) -> Notes {
     let (machine, notes) = Journal::new();
     let wal = disk.wal();
-    let group = Group::open(disk.options(), wal.clone(), machine)
+    let group = Group::open(disk.options(), wal.clone(), machine, First::only(NODE))
         .await
         .unwrap();
     soon(group.lead()).await.unwrap();

@@ -1,11 +1,12 @@
 //! What a machine is given after a restart, and what a group needs to open.
 
+use std::collections::BTreeSet;
 use std::fs;
 
-use chronos_raft::{Applied, Group, LogId, OpenError, ProposeError, StateFileError};
+use chronos_raft::{Applied, First, Group, LogId, OpenError, ProposeError, StateFileError};
 use futures::future::try_join_all;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, NODE};
 use crate::journal::{Journal, Notes};
 use crate::{numbered, soon};
 
@@ -82,7 +83,7 @@ fn what_was_acknowledged_survives_a_stop_without_shutdown() {
         let wal = disk.wal();
         let group = runtime.block_on(async {
             let (machine, notes) = Journal::new();
-            let group = Group::open(disk.options(), wal.clone(), machine)
+            let group = Group::open(disk.options(), wal.clone(), machine, First::only(NODE))
                 .await
                 .unwrap();
             soon(group.lead()).await.unwrap();
@@ -176,9 +177,14 @@ async fn a_lost_log_is_found() {
     let disk = Disk::new();
     run(&disk, 1).await;
     let other = disk.another();
-    let error = Group::open(disk.options(), other.wal(), Journal::new().0)
-        .await
-        .unwrap_err();
+    let error = Group::open(
+        disk.options(),
+        other.wal(),
+        Journal::new().0,
+        First::only(NODE),
+    )
+    .await
+    .unwrap_err();
     assert!(
         matches!(error, OpenError::LogLost { vote_term: 1 }),
         "{error}"
@@ -204,18 +210,24 @@ async fn a_machine_ahead_of_the_log_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_data_of_another_node_is_not_used() {
+async fn a_node_that_is_no_member_opens_and_does_not_lead() {
     let disk = Disk::new();
-    run(&disk, 1).await;
+    let before = run(&disk, 1).await;
     let mut options = disk.options();
     options.node_id = 99;
-    let error = Group::open(options, disk.wal(), Journal::new().0)
+    let (machine, notes) = Journal::new();
+    let group = Group::open(options, disk.wal(), machine, First::only(99))
         .await
-        .unwrap_err();
+        .unwrap();
+    let refused = soon(group.propose(numbered(1))).await;
     assert!(
-        matches!(error, OpenError::NotAMember { node_id: 99, .. }),
-        "{error}"
+        matches!(refused, Err(ProposeError::NotLeader { .. })),
+        "{refused:?}"
     );
+    assert!(!group.leadership().get().leads && !group.holds_lease());
+    assert_eq!(group.members().voters, BTreeSet::from([NODE]));
+    group.shutdown().await;
+    assert!(before.commands().starts_with(&notes.commands()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
