@@ -39,6 +39,8 @@ pub enum Fate {
         after: Duration,
         /// When it arrives again, if it does.
         again: Option<Duration>,
+        /// Whether it may arrive before those that were sent earlier.
+        early: bool,
     },
 }
 
@@ -55,7 +57,6 @@ struct State {
     random: Random,
     /// Pairs between which nothing passes, from the first to the second.
     cut: BTreeSet<(Endpoint, Endpoint)>,
-    /// Nodes that are paused: what reaches them waits.
     weather: Weather,
     /// When the last message of a line arrives, milliseconds; later ones do not overtake it.
     lines: BTreeMap<(Endpoint, Endpoint), tokio::time::Instant>,
@@ -126,7 +127,11 @@ impl Network {
             self.faults.add(Kind::DuplicateMessage, 1);
             after + takes
         });
-        Fate::Arrives { after, again }
+        Fate::Arrives {
+            after,
+            again,
+            early: !in_order || overtakes,
+        }
     }
 
     /// Lets nothing pass from the one to the other.

@@ -46,6 +46,9 @@ thread_local! {
     static PANICS: Cell<u64> = const { Cell::new(0) };
 }
 
+/// Whether a seed gives the same trace each time: only in a build that may seed the runtime.
+pub const REPEATS: bool = cfg!(tokio_unstable);
+
 /// Counts panics from now on, which tasks would swallow. The message is printed as usual.
 pub fn count_panics() {
     let print = std::panic::take_hook();
@@ -62,9 +65,14 @@ pub fn count_panics() {
 #[must_use]
 pub fn run(plan: Plan) -> Report {
     PANICS.set(0);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true);
+    // Tokio wakes those who wait for the same thing in a random order.
+    #[cfg(tokio_unstable)]
+    builder.rng_seed(tokio::runtime::RngSeed::from_bytes(
+        &plan.seed.to_le_bytes(),
+    ));
+    let runtime = builder
         .build()
         .expect("a runtime without files and sockets needs nothing from the system");
     runtime.block_on(simulate(plan))
@@ -99,6 +107,11 @@ async fn simulate(plan: Plan) -> Report {
     {
         let text = format!("group {group} has not settled {key:?}, long after the heal");
         world.verdict.add(Rule::Late, text);
+    }
+    if !wait(&world, RECOVERY, || !world.is_changing()).await {
+        world
+            .verdict
+            .add(Rule::Liveness, "the members do not change after the heal");
     }
     if !wait(&world, RECOVERY, || liveness::laggard(&world).is_none()).await
         && let Some(number) = liveness::laggard(&world)

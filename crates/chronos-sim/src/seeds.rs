@@ -2,7 +2,7 @@
 
 use crate::faults::{Histogram, Kind};
 use crate::plan::{Plan, Wish};
-use crate::run::{Report, run};
+use crate::run::{REPEATS, Report, run};
 use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,7 +56,7 @@ pub fn run_seeds(seeds: Range<u64>, wish: &Wish, until_failure: bool) -> Summary
                 return;
             }
             let report = run(Plan::of(seed, wish));
-            let again = (seed % REPEAT_EVERY == 0).then(|| run(Plan::of(seed, wish)));
+            let again = (REPEATS && seed % REPEAT_EVERY == 0).then(|| run(Plan::of(seed, wish)));
             let mut summary = summary.lock();
             summary.runs += 1;
             summary.operations += report.operations;

@@ -7,6 +7,7 @@ use crate::network::{Endpoint, Fate, Network};
 use crate::node::{Node, Refused, Reply, Request};
 use crate::oracle::Ledger;
 use crate::plan::Plan;
+use crate::random::Random;
 use crate::rules::Verdict;
 use crate::time::Timeline;
 use crate::trace::Trace;
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -56,6 +57,9 @@ pub struct World {
     nodes: Mutex<BTreeMap<u64, Arc<Node>>>,
     phase: AtomicU8,
     greatest_clock_ms: AtomicI64,
+    next_node: AtomicU64,
+    is_changing: AtomicBool,
+    chance: Mutex<Random>,
 }
 
 /// Why a client has no answer.
@@ -90,6 +94,9 @@ impl World {
             nodes: Mutex::default(),
             phase: AtomicU8::new(Phase::Safety as u8),
             greatest_clock_ms: AtomicI64::new(i64::MIN),
+            next_node: AtomicU64::new(plan.nodes as u64 + 1),
+            is_changing: AtomicBool::new(false),
+            chance: Mutex::new(plan.random("groups of replicas")),
             plan,
         })
     }
@@ -130,6 +137,29 @@ impl World {
     /// Removes a node for good.
     pub fn remove_node(&self, number: u64) {
         self.nodes.lock().remove(&number);
+    }
+
+    /// A number that no node had before.
+    #[must_use]
+    pub fn next_node(&self) -> u64 {
+        self.next_node.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether the members of the cluster are about to change.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        self.is_changing.load(Ordering::Relaxed)
+    }
+
+    /// Says whether they are.
+    pub fn set_changing(&self, changing: bool) {
+        self.is_changing.store(changing, Ordering::Relaxed);
+    }
+
+    /// A number for whoever draws its own from it.
+    #[must_use]
+    pub fn chance(&self) -> u64 {
+        self.chance.lock().next()
     }
 
     /// A node that exists.

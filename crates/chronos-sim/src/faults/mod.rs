@@ -7,9 +7,11 @@
 //! | `disk.rs` | errors, full and slow disks, bits that flip, an index that is ahead |
 //! | `network.rs` | cut networks, bad weather |
 //! | `clock.rs` | clocks that are set, drift and stop |
+//! | `cluster.rs` | leaders that hand over, members that come and go, nodes that lose their disk |
 //! | `supervisor.rs` | what starts processes again |
 
 mod clock;
+pub mod cluster;
 mod disk;
 mod kind;
 mod network;
@@ -72,13 +74,10 @@ async fn inject(world: &Arc<World>, random: &mut Random, kind: Kind) {
         | Kind::DuplicateMessage
         | Kind::OvertakingMessage => network::inject(world, random, kind),
         Kind::ClockJump | Kind::ClockDrift | Kind::ClockStop => clock::inject(world, random, kind),
-        Kind::Wipe
-        | Kind::LeaderTransfer
-        | Kind::MembershipChange
-        | Kind::LostWrite
-        | Kind::TornWrite
-        | Kind::LostReply
-        | Kind::ConsumerLeft => {}
+        Kind::Wipe | Kind::LeaderTransfer | Kind::MembershipChange => {
+            cluster::inject(world, random, kind);
+        }
+        Kind::LostWrite | Kind::TornWrite | Kind::LostReply | Kind::ConsumerLeft => {}
     }
 }
 

@@ -31,6 +31,8 @@ use tokio::sync::mpsc;
 
 /// Entries under way at once.
 const MOST_IN_FLIGHT: usize = 4;
+/// How soon a leader without a lease looks whether it has one.
+const LEASE_GLANCE: Duration = Duration::from_millis(50);
 /// Commands of an entry, at most.
 const MOST_COMMANDS: usize = 64;
 
@@ -68,6 +70,9 @@ pub enum Deposed {
     /// An event cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Another leads, or may.
+    #[error("another leads")]
+    Lost,
     /// The process ends.
     #[error("the process ends")]
     Ended,
@@ -161,6 +166,7 @@ impl Leader {
 
     /// Leads until somebody else does.
     pub async fn run(mut self, inbox: &mut mpsc::UnboundedReceiver<Request>) -> Deposed {
+        let mut lost = self.process.group.lost(self.term).boxed();
         let deposed = loop {
             self.process.resumed().await;
             if let Err(deposed) = self.step() {
@@ -174,6 +180,7 @@ impl Leader {
                     Some(request) => self.on_request(request),
                     None => Err(Deposed::Ended),
                 },
+                () = &mut lost => Err(Deposed::Lost),
                 () = tokio::time::sleep(wake) => Ok(()),
             };
             if let Err(deposed) = done {
@@ -202,6 +209,9 @@ impl Leader {
             .map(|due_ms| due_ms - ahead_ms);
         let groups = self.groups.values().filter_map(Deliveries::next_ms).min();
         let next = fire.into_iter().chain(groups).min();
+        if !self.process.may_deliver() {
+            return LEASE_GLANCE;
+        }
         next.map_or(Duration::from_secs(1), |at_ms| {
             self.process.clock.until(at_ms)
         })

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `disk.rs` | files that can misbehave, and writes that take time |
 //! | `process.rs` | a process from start to end |
+//! | `exit.rs` | the way to other processes |
 //! | `machine.rs` | the partition under the log |
 //! | `leader.rs` | the driver of the node that leads |
 //! | `deliver.rs` | consumer groups there |
@@ -14,6 +15,7 @@
 mod checkpoint;
 mod deliver;
 mod disk;
+mod exit;
 mod leader;
 mod machine;
 mod message;

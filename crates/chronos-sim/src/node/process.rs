@@ -1,17 +1,20 @@
 //! A node's process: what a kill ends and a start begins again.
 
 use super::disk::{Disk, Writing};
+use super::exit::Exit;
 use super::leader::{Deposed, Leader};
 use super::machine::{PartitionMachine, SharedPartition};
 use super::message::{Refused, Request};
 use super::read::PARTITION;
 use crate::time::WallClock;
 use crate::world::World;
+use chronos_core::mutant;
 use chronos_core::partition::Partition;
 use chronos_core::store::{MemoryStore, StoreError};
-use chronos_raft::{Group, GroupOptions, OpenError};
+use chronos_raft::{First, Group, GroupOptions, OpenError};
 use chronos_wal::{MIN_SEGMENT_BYTES, Options, Wal};
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +54,7 @@ pub struct Process {
     pub group: Group<PartitionMachine>,
     inbox: mpsc::UnboundedSender<Request>,
     writing: Writing,
+    exit: Arc<Exit>,
     paused: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     failure: Mutex<Option<String>>,
@@ -66,10 +70,12 @@ impl Process {
         clock: &Arc<WallClock>,
     ) -> Result<Arc<Self>, StartError> {
         let writing = disk.start_writing();
-        let opened = open(world, node, disk, store.clone(), &writing).await;
+        let exit = Exit::new(world, node);
+        let opened = open(world, node, disk, store.clone(), &writing, &exit).await;
         let (wal, partition, group) = match opened {
             Ok(opened) => opened,
             Err(error) => {
+                exit.close();
                 writing.stop();
                 return Err(error);
             }
@@ -84,6 +90,7 @@ impl Process {
             group,
             inbox,
             writing,
+            exit,
             paused: watch::Sender::new(false),
             tasks: Mutex::default(),
             failure: Mutex::default(),
@@ -109,7 +116,7 @@ impl Process {
     /// Whether a leader here may send events.
     #[must_use]
     pub fn may_deliver(&self) -> bool {
-        true
+        self.group.holds_lease() || mutant!("deliver-without-lease")
     }
 
     /// Why it cannot go on, if something besides its group says so.
@@ -141,6 +148,7 @@ impl Process {
         for task in self.tasks.lock().drain(..) {
             task.abort();
         }
+        self.exit.close();
         self.writing.stop();
         // Whatever of the group is left meets closed files. It takes its time to notice.
         let process = Arc::clone(self);
@@ -160,6 +168,7 @@ async fn open(
     disk: &Arc<Disk>,
     store: MemoryStore,
     writing: &Writing,
+    exit: &Arc<Exit>,
 ) -> Result<(Wal, SharedPartition, Group<PartitionMachine>), StartError> {
     let files = Arc::new(disk.files.clone());
     let mut options = Options::new(Disk::log_dir(), u64::from(PARTITION) + 1);
@@ -173,7 +182,15 @@ async fn open(
     let machine = PartitionMachine::new(node, Arc::clone(world), Arc::clone(&partition));
     let mut options = GroupOptions::new(node, "partition", Disk::group_dir());
     options.files = files;
-    let group = Group::open(options, wal.clone(), machine).await?;
+    options.disk = chronos_raft::Disk::Inline;
+    options.transport = Arc::clone(exit) as Arc<dyn chronos_raft::Transport>;
+    options.seed = Some(world.chance());
+    let voters: BTreeSet<u64> = (1..=world.plan.nodes as u64).collect();
+    let first = match voters.contains(&node) {
+        true => First::Voters(voters),
+        false => First::Wait,
+    };
+    let group = Group::open(options, wal.clone(), machine, first).await?;
     Ok((wal, partition, group))
 }
 
