@@ -95,8 +95,9 @@ pub struct Delivery {
     pub member: u64,
     /// The node that sent it.
     pub node: u64,
-    /// The term in which that node leads.
-    pub term: u64,
+    /// Counts the times that a node began to lead. A leader that heard of no majority for a while
+    /// begins anew, perhaps in the same term.
+    pub reign: u64,
     /// The event's place in the due order.
     pub key: DueKey,
     /// Which delivery of it this is to the group, from 1.
@@ -135,11 +136,6 @@ pub enum Excuse {
         group: String,
         /// The member.
         member: u64,
-    },
-    /// Another leader began to deliver.
-    LeaderBegan {
-        /// Its term.
-        term: u64,
     },
 }
 

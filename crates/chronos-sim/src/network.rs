@@ -91,9 +91,9 @@ impl Network {
         }
     }
 
-    /// Decides what becomes of a message that is sent now. With `in_order` it arrives after those
-    /// sent before it on the same way, as over a connection.
-    pub fn send(&self, from: Endpoint, to: Endpoint, in_order: bool) -> Fate {
+    /// Decides what becomes of a message that is sent now. It arrives after those sent before it on
+    /// the same way, as over a connection, unless it `may_overtake` and the weather lets it.
+    pub fn send(&self, from: Endpoint, to: Endpoint, may_overtake: bool) -> Fate {
         let state = &mut *self.state.lock();
         let mut takes = Duration::from_millis(
             state
@@ -113,13 +113,13 @@ impl Network {
             takes *= 20;
         }
         let now = tokio::time::Instant::now();
-        let overtakes = chances[3] < state.weather.overtake;
+        let overtakes = may_overtake && chances[3] < state.weather.overtake;
         let line = state.lines.entry((from, to)).or_insert(now);
         let mut arrives = now + takes;
-        if in_order && !overtakes {
+        if !overtakes {
             arrives = arrives.max(*line);
             *line = arrives;
-        } else if in_order && arrives < *line {
+        } else if arrives < *line {
             self.faults.add(Kind::OvertakingMessage, 1);
         }
         let after = arrives - now;
@@ -130,7 +130,7 @@ impl Network {
         Fate::Arrives {
             after,
             again,
-            early: !in_order || overtakes,
+            early: overtakes,
         }
     }
 

@@ -119,6 +119,8 @@ async fn simulate(plan: Plan) -> Report {
         let text = format!("node {number} does not catch up after the heal");
         world.verdict.add(Rule::Liveness, text);
     }
+    // What is under way is still answered and written down.
+    wait(&world, AFTERWARDS, || false).await;
     world.enter(Phase::Over);
     for client in clients {
         client.abort();
@@ -158,6 +160,7 @@ fn judge(world: &World) {
         model: &model,
         verdict: &world.verdict,
         ack_timeout_us: ACK_TIMEOUT_MS * 1_000,
+        ended_us: world.time.now_us(),
     });
 }
 

@@ -58,6 +58,7 @@ pub struct World {
     phase: AtomicU8,
     greatest_clock_ms: AtomicI64,
     next_node: AtomicU64,
+    reigns: AtomicU64,
     is_changing: AtomicBool,
     chance: Mutex<Random>,
 }
@@ -95,6 +96,7 @@ impl World {
             phase: AtomicU8::new(Phase::Safety as u8),
             greatest_clock_ms: AtomicI64::new(i64::MIN),
             next_node: AtomicU64::new(plan.nodes as u64 + 1),
+            reigns: AtomicU64::new(0),
             is_changing: AtomicBool::new(false),
             chance: Mutex::new(plan.random("groups of replicas")),
             plan,
@@ -143,6 +145,12 @@ impl World {
     #[must_use]
     pub fn next_node(&self) -> u64 {
         self.next_node.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Counts the times that a node began to lead.
+    #[must_use]
+    pub fn next_reign(&self) -> u64 {
+        self.reigns.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Whether the members of the cluster are about to change.
@@ -195,7 +203,7 @@ impl World {
         request: impl FnOnce(Reply<T>) -> Request,
     ) -> Result<T, CallError> {
         let (client, target) = (Endpoint::Client(client), Endpoint::Node(node));
-        match self.network.send(client, target, true) {
+        match self.network.send(client, target, false) {
             Fate::Lost => {
                 tokio::time::sleep(PATIENCE).await;
                 return Err(CallError::Unknown);
@@ -212,7 +220,7 @@ impl World {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => return Err(CallError::Unknown),
         };
-        match self.network.send(target, client, true) {
+        match self.network.send(target, client, false) {
             Fate::Lost => {
                 self.faults.add(Kind::LostReply, 1);
                 tokio::time::sleep(PATIENCE).await;

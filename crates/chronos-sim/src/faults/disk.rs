@@ -99,14 +99,20 @@ fn flip_bit(node: &Arc<Node>, random: &mut Random) -> bool {
     node.disturb();
     node.kill();
     files.flip_bit(&path, bit);
-    let damaged = files.content(&path);
+    let byte = usize::try_from(bit / 8).unwrap_or(usize::MAX);
+    let damaged = files
+        .content(&path)
+        .and_then(|content| content.get(byte).copied());
     let (node, lasts) = (Arc::clone(node), random.between(500, 5_000));
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(lasts)).await;
         node.kill();
         // A file that was written anew meanwhile has no such damage.
-        if files.content(&path) == damaged {
-            files.set_content(&path, good);
+        let now = files
+            .content(&path)
+            .and_then(|content| content.get(byte).copied());
+        if now == damaged {
+            files.flip_bit(&path, bit);
         }
     });
     true

@@ -17,7 +17,8 @@ pub async fn supervise(world: Arc<World>, node: Arc<Node>) {
                     let reason = process.failure().unwrap_or(stopped);
                     let text = format!("node {} stops: {reason}", node.number);
                     world.say(&process, format_args!("{text}"));
-                    if !node.is_disturbed() || reason.contains("panicked") {
+                    let is_explained = node.is_disturbed() || node.disk.files.is_cut();
+                    if !is_explained || reason.contains("panicked") {
                         world.verdict.add(Rule::Stopped, text);
                     }
                     node.kill();
@@ -27,7 +28,7 @@ pub async fn supervise(world: Arc<World>, node: Arc<Node>) {
             Err(error) => {
                 let text = format!("node {} does not start: {error}", node.number);
                 world.say(&format_args!("n{}", node.number), format_args!("{text}"));
-                if !node.is_disturbed() {
+                if !node.is_disturbed() && !node.disk.files.is_cut() {
                     world.verdict.add(Rule::Stopped, text);
                 }
             }

@@ -2,12 +2,12 @@
 //! out what is released in due order, remembers what is in flight, and says progress as stretches.
 
 use super::message::{Reply, Sent};
-use super::read::PARTITION;
+use super::read::{PARTITION, ReadError};
 use chronos_core::command::settle::{Death, Failure, Settle};
 use chronos_core::mutant;
 use chronos_core::partition::{Partition, released};
 use chronos_core::settled::Settled;
-use chronos_core::store::{MemoryStore, StoreError};
+use chronos_core::store::MemoryStore;
 use chronos_core::types::{DueKey, GroupNumber, TopicNumber};
 use std::collections::BTreeMap;
 use tokio::sync::mpsc;
@@ -107,7 +107,13 @@ impl Deliveries {
     }
 
     /// Takes what is released and not taken yet.
-    pub fn fetch(&mut self, store: &MemoryStore, horizon: DueKey) -> Result<(), StoreError> {
+    /// `ready_ms` says when an event may be sent.
+    pub fn fetch(
+        &mut self,
+        store: &MemoryStore,
+        horizon: DueKey,
+        ready_ms: &dyn Fn(DueKey) -> Result<i64, ReadError>,
+    ) -> Result<(), ReadError> {
         while self.waiting.len() < FETCH as usize && self.read < horizon {
             let runs = released::read(store, PARTITION, self.topic, self.read, horizon, FETCH)?;
             let Some(last) = runs.last().map(|run| run.last()) else {
@@ -116,7 +122,7 @@ impl Deliveries {
             };
             for run in runs {
                 for offset in run.first_offset..run.first_offset + run.count {
-                    self.take(DueKey::new(run.due_ms, offset));
+                    self.take(DueKey::new(run.due_ms, offset), ready_ms)?;
                 }
             }
             self.read = last;
@@ -124,25 +130,30 @@ impl Deliveries {
         Ok(())
     }
 
-    fn take(&mut self, key: DueKey) {
+    fn take(
+        &mut self,
+        key: DueKey,
+        ready_ms: &dyn Fn(DueKey) -> Result<i64, ReadError>,
+    ) -> Result<(), ReadError> {
         let before = std::mem::replace(&mut self.last, key);
         if self.settled.contains(key) {
-            return;
+            return Ok(());
         }
         if key.offset < self.first_offset {
             self.settle(before, key);
-            return;
+            return Ok(());
         }
         let failures = self.failures.get(&key).copied().unwrap_or(0);
         self.waiting.insert(
             key,
             Waiting {
                 before,
-                not_before_ms: key.due_ms,
+                not_before_ms: ready_ms(key)?.min(key.due_ms),
                 deliveries: failures,
                 failures,
             },
         );
+        Ok(())
     }
 
     fn settle(&mut self, before: DueKey, key: DueKey) {

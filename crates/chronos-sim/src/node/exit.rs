@@ -4,7 +4,7 @@
 use crate::network::{Endpoint, Fate};
 use crate::world::World;
 use bytes::Bytes;
-use chronos_raft::{Request, Transport, Unreachable};
+use chronos_raft::{Request, RequestKind, Transport, Unreachable};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -47,9 +47,17 @@ impl Exit {
         self.is_open.store(false, Ordering::Relaxed);
     }
 
-    fn send(&self, world: &Arc<World>, target: u64, request: Bytes, reply: oneshot::Sender<Bytes>) {
+    fn send(
+        &self,
+        world: &Arc<World>,
+        target: u64,
+        request: Request,
+        reply: oneshot::Sender<Bytes>,
+    ) {
         let (from, to) = (Endpoint::Node(self.node), Endpoint::Node(target));
-        let fate = world.network.send(from, to, true);
+        let may_overtake = request.kind != RequestKind::Append;
+        let request = request.into_bytes();
+        let fate = world.network.send(from, to, may_overtake);
         let Fate::Arrives {
             after,
             again,
@@ -125,7 +133,7 @@ impl Carry {
             let answer = answering.await;
             target.resumed().await;
             let (from, to) = (Endpoint::Node(self.to), Endpoint::Node(self.from));
-            match self.world.network.send(from, to, false) {
+            match self.world.network.send(from, to, true) {
                 Fate::Arrives { after, .. } if self.is_open.load(Ordering::Relaxed) => {
                     tokio::time::sleep(after).await;
                     let _ = letter.reply.send(answer);
@@ -152,7 +160,7 @@ impl Transport for Exit {
         if let Some(world) = self.world.upgrade()
             && self.is_open.load(Ordering::Relaxed)
         {
-            self.send(&world, target, request.into_bytes(), reply);
+            self.send(&world, target, request, reply);
         }
         async move {
             answer

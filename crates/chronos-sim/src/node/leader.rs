@@ -84,6 +84,7 @@ pub struct Leader {
     process: Arc<Process>,
     partition: SharedPartition,
     term: u64,
+    reign: u64,
     queue: VecDeque<(Kind, Bytes, Waiter)>,
     in_flight: VecDeque<Vec<Waiter>>,
     results: FuturesOrdered<BoxFuture<'static, Result<Effects, ProposeError>>>,
@@ -109,12 +110,12 @@ impl Leader {
         let first = Builder::new(0).finish(now_ms, 0, term);
         let effects = process.group.propose(first).await?;
         world.ledger.leads(process.node, term);
-        world.excuse(Excuse::LeaderBegan { term });
         world.say(&process, format_args!("leads term {term}"));
         let mut leader = Self {
             wheel: Wheel::new(effects.horizon.due_ms),
             horizon: effects.horizon,
             proposed_ms: effects.horizon.due_ms,
+            reign: world.next_reign(),
             world,
             process,
             term,
@@ -317,12 +318,20 @@ impl Leader {
             let now_ms = self.process.clock.now_ms();
             let ahead_ms = self.world.plan.ahead_ms;
             let target_ms = now_ms.saturating_add(i64::from(ahead_ms));
+            // Where clocks were wrong the horizon is ahead of them. What is fired or moved to the
+            // past then falls due right after it, and must not wait until the clock is there.
+            let target_ms = target_ms.max(self.horizon.due_ms.saturating_add(1));
             let is_due = |due_ms: i64| due_ms <= target_ms && due_ms > self.proposed_ms;
             let due = self.wheel.next_due_ms().is_some_and(is_due);
             if self.queue.is_empty() && !due {
                 return;
             }
-            self.propose_entry(now_ms, if due { ahead_ms } else { 0 });
+            let reach_ms = if due {
+                target_ms.saturating_sub(now_ms)
+            } else {
+                0
+            };
+            self.propose_entry(now_ms, u32::try_from(reach_ms).unwrap_or(u32::MAX));
         }
     }
 
@@ -430,7 +439,13 @@ impl Leader {
                 });
                 deliveries.leave(member);
             }
-            deliveries.fetch(&store, self.horizon)?;
+            // A late event's due time is that of the horizon, which may be far ahead of the clock
+            // where clocks were wrong. It is ready at the time that it is wanted for.
+            let process = &self.process;
+            deliveries.fetch(&store, self.horizon, &|key| match key.due_ms > now_ms {
+                true => process.wanted_ms(key.offset),
+                false => Ok(key.due_ms),
+            })?;
             for dispatch in deliveries.dispatch(now_ms) {
                 self.send(number, &name, dispatch, now_ms)?;
             }
@@ -460,7 +475,7 @@ impl Leader {
             group: group.to_owned(),
             member,
             node: process.node,
-            term: self.term,
+            reign: self.reign,
             key,
             attempt,
             body: event.body,
@@ -471,7 +486,7 @@ impl Leader {
         let fate = self
             .world
             .network
-            .send(Endpoint::Node(process.node), to, true);
+            .send(Endpoint::Node(process.node), to, false);
         let Some(deliveries) = self.groups.get_mut(&number) else {
             return Ok(());
         };

@@ -5,11 +5,12 @@ use super::exit::Exit;
 use super::leader::{Deposed, Leader};
 use super::machine::{PartitionMachine, SharedPartition};
 use super::message::{Refused, Request};
-use super::read::PARTITION;
+use super::read::{PARTITION, ReadError, read};
 use crate::time::WallClock;
 use crate::world::World;
 use chronos_core::mutant;
 use chronos_core::partition::Partition;
+use chronos_core::partition::change::version_at;
 use chronos_core::store::{MemoryStore, StoreError};
 use chronos_raft::{First, Group, GroupOptions, OpenError};
 use chronos_wal::{MIN_SEGMENT_BYTES, Options, Wal};
@@ -117,6 +118,19 @@ impl Process {
     #[must_use]
     pub fn may_deliver(&self) -> bool {
         self.group.holds_lease() || mutant!("deliver-without-lease")
+    }
+
+    /// When an event is wanted, Unix milliseconds.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn wanted_ms(&self, offset: u64) -> Result<i64, ReadError> {
+        let applied = self.partition.lock().applied();
+        let at = applied.map_or(0, |applied| applied.index);
+        match version_at(&self.store, PARTITION, offset, at)? {
+            Some((version, _)) => Ok(version.schedule_ms),
+            None => Ok(read(&self.store, &self.wal, offset)?.schedule_ms),
+        }
     }
 
     /// Why it cannot go on, if something besides its group says so.

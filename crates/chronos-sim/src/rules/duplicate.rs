@@ -53,7 +53,7 @@ fn has_reason(
     again: &Delivery,
     answers: &[&AnswerCall],
 ) -> bool {
-    if before.term != again.term {
+    if before.reign != again.reign {
         return true;
     }
     let nacked = answers

@@ -1,4 +1,7 @@
 //! C3: no event is sent before its time, by the clock of the node that sends it.
+//!
+//! A redelivery goes by the time since the delivery that failed: a clock that was set back in the
+//! meantime does not take back that the event was due.
 
 use super::{Evidence, Rule};
 use crate::history::Outcome;
@@ -28,7 +31,7 @@ pub(super) fn check(evidence: &Evidence<'_>) {
             *known = at_ms.min(*known);
         }
     }
-    for delivery in &evidence.records.deliveries {
+    for delivery in (evidence.records.deliveries.iter()).filter(|delivery| delivery.attempt == 1) {
         let Some(event) = evidence.model.events.get(delivery.key.offset as usize) else {
             continue;
         };
@@ -38,7 +41,7 @@ pub(super) fn check(evidence: &Evidence<'_>) {
             evidence.verdict.add(
                 Rule::Early,
                 format!(
-                    "event {} is due at {due_ms}, but node {} sent it when its clock showed {}",
+                    "event {} is due at {due_ms}, but node {} sent it when its clock showed {}: {delivery:?}, {event:?}",
                     delivery.key.offset, delivery.node, delivery.clock_ms
                 ),
             );

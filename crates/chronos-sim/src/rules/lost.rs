@@ -5,6 +5,10 @@ use super::{Evidence, Rule};
 use crate::history::Outcome;
 use std::collections::BTreeSet;
 
+/// A delivery that is younger at the end of a run may have been answered, and the answer not be
+/// written down yet, microseconds.
+const LATELY_US: i64 = 10_000_000;
+
 pub(super) fn check(evidence: &Evidence<'_>) {
     let model = evidence.model;
     for call in &evidence.records.publishes {
@@ -30,6 +34,11 @@ pub(super) fn check(evidence: &Evidence<'_>) {
         .filter(|answer| answer.success && answer.outcome != Outcome::Refused)
         .map(|answer| (answer.group.as_str(), answer.key.offset))
         .collect();
+    let lately_us = evidence.ended_us - LATELY_US;
+    let under_way: BTreeSet<(&str, u64)> = (evidence.records.deliveries.iter())
+        .filter(|delivery| delivery.sent_us > lately_us)
+        .map(|delivery| (delivery.group.as_str(), delivery.key.offset))
+        .collect();
     for group in &model.groups {
         for (offset, event) in (0..).zip(&model.events) {
             let Some(key) = model.key_of(offset).filter(|key| *key <= model.horizon()) else {
@@ -39,7 +48,9 @@ pub(super) fn check(evidence: &Evidence<'_>) {
                 continue;
             }
             let name = group.created.name.as_str();
-            let is_known = answered.contains(&(name, offset)) || group.dead.contains(&offset);
+            let is_known = answered.contains(&(name, offset))
+                || group.dead.contains(&offset)
+                || under_way.contains(&(name, offset));
             if group.has_settled(key) && !is_known {
                 evidence.verdict.add(
                     Rule::Lost,

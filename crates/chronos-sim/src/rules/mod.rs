@@ -124,8 +124,10 @@ pub struct Evidence<'a> {
     pub model: &'a Model,
     /// The rules' answer.
     pub verdict: &'a Verdict,
-    /// Until when a leader may have answered nothing, longest, microseconds.
+    /// How long a consumer may take to answer, microseconds.
     pub ack_timeout_us: i64,
+    /// When the run ended, microseconds.
+    pub ended_us: i64,
 }
 
 /// Applies every rule that looks back.
