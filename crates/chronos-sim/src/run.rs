@@ -1,7 +1,7 @@
 //! One run, from its seed to its report.
 
 use crate::faults::{self, Kind};
-use crate::node::{ACK_TIMEOUT_MS, Node};
+use crate::node::{ACK_TIMEOUT, Node};
 use crate::plan::Plan;
 use crate::rules::{self, Evidence, Rule, Violation, late, liveness, offsets, shadow};
 use crate::trace::TraceHash;
@@ -159,7 +159,7 @@ fn judge(world: &World) {
         records: &world.history.records(),
         model: &model,
         verdict: &world.verdict,
-        ack_timeout_us: ACK_TIMEOUT_MS * 1_000,
+        ack_timeout_us: ACK_TIMEOUT.as_micros() as i64,
         ended_us: world.time.now_us(),
     });
 }

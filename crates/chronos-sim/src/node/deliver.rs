@@ -1,8 +1,12 @@
 //! A consumer group on the node that leads: a small stand-in for the server's delivery. It hands
 //! out what is released in due order, remembers what is in flight, and says progress as stretches.
+//!
+//! What is due goes by the wall clock; timeouts and waits between attempts go by time that passes,
+//! so that a clock that is set has no part in them.
 
 use super::message::{Reply, Sent};
 use super::read::{PARTITION, ReadError};
+use crate::time::WallClock;
 use chronos_core::command::settle::{Death, Failure, Settle};
 use chronos_core::mutant;
 use chronos_core::partition::{Partition, released};
@@ -10,14 +14,16 @@ use chronos_core::settled::Settled;
 use chronos_core::store::MemoryStore;
 use chronos_core::types::{DueKey, GroupNumber, TopicNumber};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// Events taken from the index at a time.
 const FETCH: u64 = 64;
-/// How long a consumer may take to answer, milliseconds.
-pub const ACK_TIMEOUT_MS: i64 = 2_000;
-/// How long a failed event waits for its next delivery, milliseconds.
-const BACKOFF_MS: i64 = 200;
+/// How long a consumer may take to answer.
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a failed event waits for its next delivery.
+const BACKOFF: Duration = Duration::from_millis(200);
 
 /// A consumer.
 #[derive(Debug)]
@@ -33,7 +39,10 @@ pub struct Member {
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
     before: DueKey,
-    not_before_ms: i64,
+    /// The wall clock from which on it may be sent, Unix milliseconds.
+    ready_ms: i64,
+    /// It waits for its next attempt until then.
+    not_before: Instant,
     deliveries: u32,
     failures: u32,
 }
@@ -42,7 +51,7 @@ struct Waiting {
 struct Flight {
     waiting: Waiting,
     member: u64,
-    deadline_ms: i64,
+    deadline: Instant,
 }
 
 /// A group's deliveries.
@@ -148,7 +157,8 @@ impl Deliveries {
             key,
             Waiting {
                 before,
-                not_before_ms: ready_ms(key)?.min(key.due_ms),
+                ready_ms: ready_ms(key)?.min(key.due_ms),
+                not_before: Instant::now(),
                 deliveries: failures,
                 failures,
             },
@@ -171,14 +181,16 @@ impl Deliveries {
 
     /// The next events that may be handed out by a clock that shows `now_ms`.
     pub fn dispatch(&mut self, now_ms: i64) -> Vec<Dispatch> {
-        self.expire(now_ms);
+        let now = Instant::now();
+        self.expire(now);
         if mutant!("drop-no-subscriber") && self.members.is_empty() {
             for (key, waiting) in std::mem::take(&mut self.waiting) {
                 self.settle(waiting.before, key);
             }
         }
         let early_ms = if mutant!("fire-early") { 2 } else { 0 };
-        let due = |waiting: &Waiting| waiting.not_before_ms <= now_ms + early_ms;
+        let due =
+            |waiting: &Waiting| waiting.ready_ms <= now_ms + early_ms && waiting.not_before <= now;
         let ready: Vec<DueKey> = (self.waiting.iter())
             .filter(|(_, waiting)| due(waiting))
             .map(|(key, _)| *key)
@@ -196,7 +208,7 @@ impl Deliveries {
                     Flight {
                         waiting,
                         member,
-                        deadline_ms: now_ms.saturating_add(ACK_TIMEOUT_MS),
+                        deadline: now + ACK_TIMEOUT,
                     },
                 );
                 dispatches.push(Dispatch {
@@ -222,20 +234,20 @@ impl Deliveries {
             .map(|(_, member)| member.number)
     }
 
-    fn expire(&mut self, now_ms: i64) {
-        let late = |flight: &Flight| flight.deadline_ms <= now_ms;
+    fn expire(&mut self, now: Instant) {
+        let late = |flight: &Flight| flight.deadline <= now;
         let late: Vec<DueKey> = (self.in_flight.iter())
             .filter(|(_, flight)| late(flight))
             .map(|(key, _)| *key)
             .collect();
         for key in late {
             if let Some(flight) = self.in_flight.remove(&key) {
-                self.fail(key, flight.waiting, now_ms);
+                self.fail(key, flight.waiting);
             }
         }
     }
 
-    fn fail(&mut self, key: DueKey, mut waiting: Waiting, now_ms: i64) {
+    fn fail(&mut self, key: DueKey, mut waiting: Waiting) {
         waiting.failures += 1;
         if waiting.failures >= self.most_failures {
             self.unsaved.deaths.push(Death {
@@ -250,19 +262,12 @@ impl Deliveries {
             key,
             failures: waiting.failures,
         });
-        waiting.not_before_ms = now_ms.saturating_add(BACKOFF_MS);
+        waiting.not_before = Instant::now() + BACKOFF;
         self.waiting.insert(key, waiting);
     }
 
     /// Takes a consumer's answer. It is told whether it counts once that is in the log.
-    pub fn answer(
-        &mut self,
-        key: DueKey,
-        attempt: u32,
-        success: bool,
-        now_ms: i64,
-        reply: Reply<bool>,
-    ) {
+    pub fn answer(&mut self, key: DueKey, attempt: u32, success: bool, reply: Reply<bool>) {
         let current = self.in_flight.get(&key).copied();
         let Some(flight) = current.filter(|flight| flight.waiting.deliveries == attempt) else {
             drop(reply.send(Ok(false)));
@@ -272,7 +277,7 @@ impl Deliveries {
         if success || mutant!("commit-on-nack") {
             self.settle(flight.waiting.before, key);
         } else {
-            self.fail(key, flight.waiting, now_ms);
+            self.fail(key, flight.waiting);
         }
         if mutant!("settle-not-logged") {
             drop(reply.send(Ok(true)));
@@ -313,17 +318,20 @@ impl Deliveries {
         Some((settle, std::mem::take(&mut self.answered)))
     }
 
-    /// When something happens next if nobody calls, by the node's clock, Unix milliseconds.
+    /// How long until something happens if nobody calls.
     #[must_use]
-    pub fn next_ms(&self) -> Option<i64> {
-        let deadline = self
-            .in_flight
-            .values()
-            .map(|flight| flight.deadline_ms)
-            .min();
+    pub fn next_wake(&self, clock: &WallClock) -> Option<Duration> {
+        let now = Instant::now();
+        let deadlines = self.in_flight.values().map(|flight| flight.deadline - now);
         let has_room = self.free_member().is_some();
-        let waiting = self.waiting.values().map(|waiting| waiting.not_before_ms);
-        let ready = waiting.min().filter(|_| has_room);
-        deadline.into_iter().chain(ready).min()
+        let waiting = self.waiting.values().filter(|_| has_room);
+        let ready = waiting.map(|waiting| {
+            let ready = match waiting.ready_ms <= clock.now_ms() {
+                true => Duration::ZERO,
+                false => clock.until(waiting.ready_ms),
+            };
+            ready.max(waiting.not_before.saturating_duration_since(now))
+        });
+        deadlines.chain(ready).min()
     }
 }

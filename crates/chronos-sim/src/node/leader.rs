@@ -207,15 +207,15 @@ impl Leader {
         let ahead_ms = i64::from(self.world.plan.ahead_ms);
         let fire = (self.wheel.next_due_ms())
             .filter(|due_ms| *due_ms > self.proposed_ms)
-            .map(|due_ms| due_ms - ahead_ms);
-        let groups = self.groups.values().filter_map(Deliveries::next_ms).min();
-        let next = fire.into_iter().chain(groups).min();
+            .map(|due_ms| self.process.clock.until(due_ms - ahead_ms));
+        let clock = &self.process.clock;
+        let groups = self.groups.values();
+        let groups = groups.filter_map(|group| group.next_wake(clock)).min();
         if !self.process.may_deliver() {
             return LEASE_GLANCE;
         }
-        next.map_or(Duration::from_secs(1), |at_ms| {
-            self.process.clock.until(at_ms)
-        })
+        let next = fire.into_iter().chain(groups).min();
+        next.unwrap_or(Duration::from_secs(1))
     }
 
     fn on_request(&mut self, request: Request) -> Result<(), Deposed> {
@@ -262,13 +262,10 @@ impl Leader {
                 attempt,
                 success,
                 reply,
-            } => {
-                let now_ms = self.process.clock.now_ms();
-                match self.group(&group, topic) {
-                    Some(deliveries) => deliveries.answer(key, attempt, success, now_ms, reply),
-                    None => drop(reply.send(Err(Refused::NotLeader(None)))),
-                }
-            }
+            } => match self.group(&group, topic) {
+                Some(deliveries) => deliveries.answer(key, attempt, success, reply),
+                None => drop(reply.send(Err(Refused::NotLeader(None)))),
+            },
         }
         Ok(())
     }

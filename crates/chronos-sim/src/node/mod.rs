@@ -22,7 +22,7 @@ mod message;
 mod process;
 mod read;
 
-pub use deliver::ACK_TIMEOUT_MS;
+pub use deliver::ACK_TIMEOUT;
 pub use disk::Disk;
 pub use message::{ChangeAnswer, Refused, Reply, Request, Sent};
 pub use process::{Process, StartError};

@@ -59,8 +59,7 @@ fn has_reason(
     let nacked = answers
         .iter()
         .any(|answer| answer.attempt == before.attempt && !answer.success);
-    let waited_ms = again.clock_ms - before.clock_ms;
-    let is_late = waited_ms * 1_000 >= evidence.ack_timeout_us;
+    let is_late = again.sent_us - before.sent_us >= evidence.ack_timeout_us;
     let is_gone = || {
         let gone = Excuse::MemberGone {
             group: before.group.clone(),

@@ -4,7 +4,7 @@
 use super::client::Client;
 use crate::faults::Kind;
 use crate::history::{AnswerCall, Outcome};
-use crate::node::{ACK_TIMEOUT_MS, Request, Sent};
+use crate::node::{ACK_TIMEOUT, Request, Sent};
 use crate::world::{Phase, World};
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,8 +91,7 @@ impl Consumer {
             1 => false,
             2 => return,
             3 => {
-                let late_ms = ACK_TIMEOUT_MS.unsigned_abs() + 50;
-                tokio::time::sleep(Duration::from_millis(late_ms)).await;
+                tokio::time::sleep(ACK_TIMEOUT + Duration::from_millis(50)).await;
                 true
             }
             _ => true,
