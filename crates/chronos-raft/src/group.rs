@@ -1,6 +1,5 @@
 //! One Raft group on this node.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -12,24 +11,21 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal};
 use openraft::raft::ClientWriteResult;
 use openraft::{Raft, RaftMetrics};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
-use crate::applied_mark::AppliedMark;
+use crate::clock::Silence;
 use crate::disk::Disk;
-use crate::error::{OpenError, ProposeError, Stopped};
-use crate::leadership::{Lead, Leadership};
+use crate::error::{ProposeError, Stopped};
+use crate::leadership::Leadership;
 use crate::lease::{Lease, Quiet};
 use crate::line::Line;
-use crate::log_store::{LogStore, LogView, Manner};
+use crate::log_store::LogView;
 use crate::machine::Machine;
-use crate::network::Network;
-use crate::observer::{Metrics, Observer};
-use crate::options::{First, GroupOptions};
-use crate::presence::{Absence, Presence, presence};
+use crate::observer::Metrics;
+use crate::presence::Absence;
 use crate::seed::SeedWanted;
-use crate::state_file::StateFiles;
 use crate::state_machine::Adapter;
-use crate::types::{Command, RaftLogId, Reply, Runtime, Types};
+use crate::types::{Command, RaftLogId, Reply, Types};
 
 /// A running group. Clones are handles of the same group.
 ///
@@ -46,149 +42,19 @@ pub(crate) struct Inner<M: Machine> {
     pub(crate) log: LogView,
     pub(crate) lease: Lease,
     pub(crate) quiet: Quiet,
+    pub(crate) silence: Arc<Silence>,
     pub(crate) on_seed_wanted: Arc<dyn Fn(SeedWanted) + Send + Sync>,
     /// How long a successor may take.
     pub(crate) transfer_bound: Duration,
-    leadership: Leadership,
-    absence: Absence,
-    line: Line,
-    disk: Disk,
+    pub(crate) leadership: Leadership,
+    pub(crate) absence: Absence,
+    pub(crate) line: Line,
+    pub(crate) disk: Disk,
     /// Taken by the shutdown, which sees to it that nothing of the log is written any more.
-    wal: tokio::sync::Mutex<Option<Wal>>,
+    pub(crate) wal: tokio::sync::Mutex<Option<Wal>>,
 }
 
 impl<M: Machine> Group<M> {
-    /// Opens the group whose log is `wal`. With an empty log it is what `first` says.
-    ///
-    /// The machine is brought up to what is known to be committed before this returns; a single
-    /// voter then leads after its vote is on disk, within milliseconds. [`Group::lead`] waits
-    /// for that. Has to be called on a Tokio runtime, which also runs the group's tasks.
-    ///
-    /// A node that the log does not have as a member opens and waits: it was not told yet that it
-    /// was added, or was removed.
-    ///
-    /// # Errors
-    /// See [`OpenError`]: the log, the vote and the machine have to go together.
-    pub async fn open(
-        options: GroupOptions,
-        wal: Wal,
-        machine: M,
-        first: First,
-    ) -> Result<Self, OpenError> {
-        let seed = options.seed();
-        Runtime::scope(seed, Self::open_with(seed, options, wal, machine, first)).await
-    }
-
-    async fn open_with(
-        seed: u64,
-        options: GroupOptions,
-        wal: Wal,
-        machine: M,
-        first: First,
-    ) -> Result<Self, OpenError> {
-        let config = Arc::new(options.raft_config()?);
-        let node_id = options.node_id;
-        if let First::Voters(voters) = &first
-            && !voters.contains(&node_id)
-        {
-            return Err(OpenError::Options(format!(
-                "node {node_id} is not among the first voters, {voters:?}"
-            )));
-        }
-        let (presence, absence) = presence();
-        let mark = AppliedMark::default();
-        let adapter = Adapter::new(machine, mark.clone(), presence.clone())?;
-        let store = open_store(&options, wal.clone(), mark, presence.clone()).await?;
-        check_together(&store, &adapter, &first)?;
-
-        let is_new = store.last().is_none();
-        let has_voted = store.vote().is_some();
-        let log = store.view();
-        let network = Network {
-            transport: Arc::clone(&options.transport),
-            group: options.group,
-            node_id,
-            append_deadline: options.append_deadline,
-        };
-        let adapter = adapter.with_log(log.clone());
-        let raft = Raft::new(node_id, config, network, store, adapter)
-            .await
-            .map_err(|fatal| OpenError::Stopped(plain(&fatal)))?;
-        let (lead, leadership) = watch::channel(Lead::default());
-        let group = Self(Arc::new(Inner {
-            node_id,
-            group: options.group,
-            metrics: raft.metrics(),
-            log,
-            lease: Lease::new(node_id, options.lease()),
-            quiet: if has_voted {
-                Quiet::new(options.vote_hold(), seed)
-            } else {
-                Quiet::none()
-            },
-            transfer_bound: options.election_timeout.1 * 2,
-            leadership: Leadership::new(leadership),
-            absence,
-            line: Line::new(),
-            disk: options.disk,
-            name: options.name,
-            on_seed_wanted: options.on_seed_wanted,
-            wal: tokio::sync::Mutex::new(Some(wal)),
-            raft,
-        }));
-        group.observe(lead, presence);
-        let started = match first {
-            First::Voters(voters) if is_new => group.initialize(voters).await,
-            First::Wait if is_new => Ok(()),
-            First::Voters(_) | First::Wait => group.start().await,
-        };
-        if let Err(error) = started {
-            // Nothing may be left of the group, so that the log can be opened again.
-            group.shutdown().await;
-            return Err(error);
-        }
-        Ok(group)
-    }
-
-    fn observe(&self, lead: watch::Sender<Lead>, presence: Presence) {
-        let observer = Observer {
-            group: Arc::downgrade(&self.0),
-            node_id: self.0.node_id,
-            metrics: self.0.metrics.clone(),
-            server: self.0.raft.server_metrics(),
-            lead,
-            quiet_until: self.0.quiet.campaigns_from(),
-            _presence: presence,
-        };
-        tokio::spawn(observer.run());
-    }
-
-    async fn initialize(&self, voters: BTreeSet<u64>) -> Result<(), OpenError> {
-        tracing::info!(group = self.0.name, ?voters, "a new group starts");
-        self.0
-            .raft
-            .initialize(voters)
-            .await
-            .map_err(|error| OpenError::Stopped(plain(&error)))
-    }
-
-    /// A single voter has nobody to wait for.
-    async fn start(&self) -> Result<(), OpenError> {
-        let raft = &self.0.raft;
-        let stopped = |fatal: Fatal<Types<M::Response>>| OpenError::Stopped(plain(&fatal));
-        let voters: BTreeSet<u64> = raft
-            .with_raft_state(|state| {
-                let effective = state.membership_state.effective();
-                effective.membership().voter_ids().collect()
-            })
-            .await
-            .map_err(stopped)?;
-        if voters == BTreeSet::from([self.0.node_id]) {
-            raft.trigger().elect(false).await.map_err(stopped)?;
-        }
-        Ok(())
-    }
-
     /// Proposes a command; the future resolves to the machine's response once it is applied.
     ///
     /// The command takes its place when this is called, not when the future is first polled: of
@@ -267,8 +133,8 @@ impl<M: Machine> Group<M> {
     }
 
     /// Whether this node leads and can rely on nobody else leading: a majority acknowledged it
-    /// within [`GroupOptions::lease`], counted from when it was asked, by the monotonic clock. A
-    /// single voter needs nobody.
+    /// within [`GroupOptions::lease`](crate::GroupOptions::lease), counted from when it was asked,
+    /// by the monotonic clock. A single voter needs nobody.
     ///
     /// What is done on the strength of this has to be done at once: it is true of the moment.
     pub fn holds_lease(&self) -> bool {
@@ -385,53 +251,4 @@ pub(crate) fn stop_reason<R: Send + Sync + 'static>(metrics: &RaftMetrics<Types<
 /// The text of an openraft error, without the name of the type that every one of ours has there.
 pub(crate) fn plain(error: &dyn fmt::Display) -> String {
     error.to_string().replace("std::io::error::Error: ", "")
-}
-
-async fn open_store(
-    options: &GroupOptions,
-    wal: Wal,
-    mark: AppliedMark,
-    presence: Presence,
-) -> Result<LogStore, OpenError> {
-    let (files, dir) = (Arc::clone(&options.files), options.dir.clone());
-    let manner = Manner {
-        disk: options.disk,
-        read_bytes: options.max_payload_bytes,
-    };
-    let open = move || LogStore::open(wal, StateFiles::open(files, dir)?, mark, presence, manner);
-    Ok(options.disk.run(open).await??)
-}
-
-/// Checks that the log, the vote and the machine are of the same group and the same time.
-fn check_together<M: Machine>(
-    store: &LogStore,
-    adapter: &Adapter<M>,
-    first: &First,
-) -> Result<(), OpenError> {
-    let last = store.last();
-    let vote_term = store.vote().map_or(0, |vote| vote.leader_id.term);
-    match last {
-        Some(last) if last.term > vote_term => {
-            return Err(OpenError::VoteBehindLog { vote_term, last });
-        }
-        None if vote_term > 0 && (*first != First::Wait || store.had_entries()) => {
-            return Err(OpenError::LogLost { vote_term });
-        }
-        _ => {}
-    }
-    if let Some(floor) = store.floor()
-        && (adapter.applied()).is_none_or(|applied| applied.index < floor.index)
-    {
-        return Err(OpenError::MachineBehindLog {
-            applied: adapter.applied(),
-            floor,
-        });
-    }
-    let Some(applied) = adapter.applied() else {
-        return Ok(());
-    };
-    if last.is_none_or(|last| last.index < applied.index) {
-        return Err(OpenError::LogBehindMachine { applied, last });
-    }
-    Ok(store.expect(applied)?)
 }

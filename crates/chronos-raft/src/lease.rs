@@ -66,36 +66,19 @@ impl Lease {
     }
 }
 
-/// The time after a start in which a voter neither votes nor campaigns, because it may have
-/// acknowledged a leader just before it stopped.
+/// The time after a start in which a voter gives no vote, because it may have acknowledged a leader
+/// just before it stopped. It does not campaign in that time either, see
+/// [`Silence`](crate::clock::Silence).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quiet {
     votes_from: Option<Instant>,
-    campaigns_from: Option<Instant>,
 }
 
 impl Quiet {
-    /// For a node that has voted never or has nobody to vote for.
-    pub(crate) fn none() -> Self {
+    pub(crate) fn new(hold: Duration, restarts: bool) -> Self {
         Self {
-            votes_from: None,
-            campaigns_from: None,
+            votes_from: restarts.then(|| Instant::now() + hold),
         }
-    }
-
-    /// From now on for as long as votes are held. Campaigns begin a little later, each node's at
-    /// another time, so that not all that started together campaign together.
-    pub(crate) fn new(hold: Duration, seed: u64) -> Self {
-        let votes_from = Instant::now() + hold;
-        let spread = u32::try_from(seed % 256).unwrap_or(0);
-        Self {
-            votes_from: Some(votes_from),
-            campaigns_from: Some(votes_from + hold * spread / 1024),
-        }
-    }
-
-    pub(crate) fn campaigns_from(&self) -> Option<Instant> {
-        self.campaigns_from
     }
 
     pub(crate) fn may_vote(&self) -> bool {

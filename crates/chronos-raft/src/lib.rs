@@ -36,6 +36,7 @@
 //! This is the only crate that names openraft, and no type of openraft is in its interface.
 
 mod applied_mark;
+mod clock;
 mod disk;
 mod error;
 mod group;
@@ -48,6 +49,7 @@ mod members;
 mod membership;
 mod network;
 mod observer;
+mod open;
 mod options;
 mod presence;
 mod record;

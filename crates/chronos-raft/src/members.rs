@@ -126,9 +126,10 @@ impl<M: Machine> Group<M> {
     }
 }
 
-fn changed<R: Send + Sync + 'static>(
-    result: Result<ClientWriteResponse<Types<R>>, RaftError<Types<R>, ClientWriteError<Types<R>>>>,
-) -> Result<(), ChangeError> {
+type Changed<R> =
+    Result<ClientWriteResponse<Types<R>>, RaftError<Types<R>, ClientWriteError<Types<R>>>>;
+
+fn changed<R: Send + Sync + 'static>(result: Changed<R>) -> Result<(), ChangeError> {
     let error = match result {
         Ok(_) => return Ok(()),
         Err(RaftError::Fatal(fatal)) => return Err(ChangeError::Stopped(plain(&fatal))),

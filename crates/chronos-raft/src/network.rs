@@ -26,7 +26,7 @@ use crate::wire::{Answer, Append, Ask, Envelope, Message};
 
 /// How many appends to one peer are under way at once. With the size of one append this bounds
 /// what a slow peer holds in memory.
-const WINDOW: usize = 16;
+const WINDOW: usize = 8;
 
 /// Makes the clients of peers.
 #[derive(Clone)]

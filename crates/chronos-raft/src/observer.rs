@@ -1,22 +1,14 @@
-//! The task of a group that looks after it: it tells who leads, and has openraft's clock run only
-//! where it is needed.
-//!
-//! A group without other members needs no clock, and neither does a node that has no vote. So
-//! they are silent when idle.
-//!
-//! A voter that comes back does not remember until when it owes its vote to a leader it had
-//! acknowledged. So for as long as that may be it neither campaigns nor votes; see
-//! [`Quiet`](crate::lease::Quiet).
+//! The task of a group that looks after it: it tells who leads, and does what the clock says.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
 use openraft::type_config::alias::WatchReceiverOf;
 use openraft::{RaftMetrics, ServerState};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
+use crate::clock::{Act, Clock, Role, Silence};
 use crate::group::Inner;
 use crate::leadership::Lead;
 use crate::machine::Machine;
@@ -34,8 +26,8 @@ pub(crate) struct Observer<M: Machine> {
     /// Changes with the leader and the members only.
     pub(crate) server: ServerMetrics<M::Response>,
     pub(crate) lead: watch::Sender<Lead>,
-    /// Before this the node does not campaign.
-    pub(crate) quiet_until: Option<Instant>,
+    pub(crate) clock: Clock,
+    pub(crate) silence: Arc<Silence>,
     pub(crate) _presence: Presence,
 }
 
@@ -44,36 +36,30 @@ struct Duty {
     lead: Lead,
     /// It leads, and may have entries of earlier terms to apply.
     catching_up: bool,
-    clock: Clock,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Clock {
-    Off,
-    On,
-    /// On once the time has come.
-    Later(Instant),
+    role: Role,
 }
 
 impl<M: Machine> Observer<M> {
     pub(crate) async fn run(mut self) {
         loop {
             let duty = self.duty();
-            if !self.set_clock(duty.clock) {
+            self.publish(duty.lead);
+            self.clock.set_role(duty.role, &self.silence);
+            if !self.act().await {
                 break;
             }
-            self.publish(duty.lead);
-            let later = async {
-                match duty.clock {
-                    Clock::Later(time) => tokio::time::sleep_until(time).await,
-                    Clock::Off | Clock::On => std::future::pending().await,
+            let due = self.clock.due(&self.silence);
+            let time = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
                 }
             };
             let goes_on = tokio::select! {
                 biased;
                 changed = self.server.changed() => changed.is_ok(),
                 changed = self.metrics.changed(), if duty.catching_up => changed.is_ok(),
-                () = later => true,
+                () = time => true,
             };
             if !goes_on {
                 break;
@@ -102,12 +88,10 @@ impl<M: Machine> Observer<M> {
             .voter_ids()
             .chain(committed.voter_ids())
             .any(|voter| voter == id);
-        let clock = match self.quiet_until {
-            _ if !has_peers => Clock::Off,
-            _ if is_leader => Clock::On,
-            _ if !votes => Clock::Off,
-            Some(time) if Instant::now() < time => Clock::Later(time),
-            _ => Clock::On,
+        let role = match (has_peers, is_leader, votes) {
+            (true, true, _) => Role::Leads,
+            (true, false, true) => Role::Votes,
+            _ => Role::Idle,
         };
         Duty {
             lead: Lead {
@@ -116,18 +100,23 @@ impl<M: Machine> Observer<M> {
                 leads,
             },
             catching_up: is_leader && !leads,
-            clock,
+            role,
         }
     }
 
-    /// `false` when the group is gone.
-    fn set_clock(&self, clock: Clock) -> bool {
-        match self.group.upgrade() {
-            Some(group) => {
-                group.raft.runtime_config().tick(clock == Clock::On);
-                true
-            }
-            None => false,
+    /// Does what is due. `false` when the group is gone.
+    async fn act(&mut self) -> bool {
+        let Some(act) = self.clock.take_due(&self.silence) else {
+            return true;
+        };
+        let Some(group) = self.group.upgrade() else {
+            return false;
+        };
+        let trigger = group.raft.trigger();
+        match act {
+            Act::Beat => trigger.heartbeat().await.is_ok(),
+            // Asks first whether it would get votes, so that it disturbs nobody in vain.
+            Act::Campaign => trigger.elect(true).await.is_ok(),
         }
     }
 

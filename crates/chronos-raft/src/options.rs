@@ -43,7 +43,7 @@ pub struct GroupOptions {
     /// How long a peer may take to answer entries, which it does when they are on its disk.
     pub append_deadline: Duration,
     /// How often a leader of several voters tells the others that it is there. Whole
-    /// milliseconds; also sets how often the group wakes up when idle, about five times as often.
+    /// milliseconds.
     pub heartbeat: Duration,
     /// A voter starts an election when it heard nothing of a leader for a random time in this
     /// range. Whole milliseconds. For half the upper end a voter that heard of a leader gives its
@@ -98,6 +98,13 @@ impl GroupOptions {
         }
     }
 
+    /// Sets the heartbeat, and election timeouts that go with it: a voter may miss three or four
+    /// heartbeats before others could be elected, and five or six before it campaigns.
+    pub fn set_heartbeat(&mut self, heartbeat: Duration) {
+        self.heartbeat = heartbeat;
+        self.election_timeout = (heartbeat * 28 / 5, heartbeat * 34 / 5);
+    }
+
     /// For how long a voter that heard of a leader gives its vote to nobody else.
     pub(crate) fn vote_hold(&self) -> Duration {
         self.election_timeout.1 / 2
@@ -109,6 +116,13 @@ impl GroupOptions {
         self.vote_hold() * 9 / 10
     }
 
+    /// How long after that it campaigns: a random time in this range. Also how long it waits for
+    /// the votes.
+    pub(crate) fn campaign_wait(&self) -> (Duration, Duration) {
+        let shortest = self.election_timeout.0.saturating_sub(self.vote_hold());
+        (shortest, self.vote_hold())
+    }
+
     pub(crate) fn seed(&self) -> u64 {
         self.seed
             .unwrap_or_else(|| RandomState::new().hash_one(self.node_id))
@@ -118,7 +132,7 @@ impl GroupOptions {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         // openraft counts an election timeout from the end of the time for which votes are held.
         let (min, max) = self.election_timeout;
-        let campaign_after = min.saturating_sub(self.vote_hold());
+        let (campaign_after, _) = self.campaign_wait();
         if min >= max || campaign_after <= self.heartbeat {
             return Err(OpenError::Options(format!(
                 "an election timeout of {min:?} to {max:?} does not go with a heartbeat of {:?}: the lower end has to be above the heartbeat and half the upper end together",
@@ -131,7 +145,7 @@ impl GroupOptions {
             election_timeout_min: ms(campaign_after),
             election_timeout_max: ms(self.vote_hold()),
             api_channel_size: Some(self.queue as u64),
-            // A single voter needs no clock at all; the group switches it on for several.
+            // The group has a clock of its own that wakes it less often.
             enable_tick: false,
             enable_pre_vote: Some(true),
             // Every start leads under a term of its own. Leading on under the old term would
@@ -168,5 +182,33 @@ impl fmt::Debug for GroupOptions {
             .field("election_timeout", &self.election_timeout)
             .field("seed", &self.seed)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn election_timeouts_go_with_every_heartbeat() {
+        let mut options = GroupOptions::new(1, "test", "/group");
+        let by_default = options.election_timeout;
+        options.set_heartbeat(options.heartbeat);
+        assert_eq!(options.election_timeout, by_default);
+        for ms in [10, 33, 250, 500, 60_000] {
+            let heartbeat = Duration::from_millis(ms);
+            options.set_heartbeat(heartbeat);
+            let config = options.raft_config().unwrap();
+            assert!(options.lease() >= heartbeat * 3, "{ms}");
+            // openraft adds the two: how long votes are held, and when to campaign after that.
+            let (min, max) = options.election_timeout;
+            let held = Duration::from_millis(config.election_timeout_max);
+            assert!(options.lease() < held, "{ms}");
+            let earliest = held + Duration::from_millis(config.election_timeout_min);
+            assert!(earliest.abs_diff(min) <= Duration::from_millis(2), "{ms}");
+            assert!((held * 2).abs_diff(max) <= Duration::from_millis(2), "{ms}");
+        }
+        options.heartbeat = Duration::from_secs(600);
+        assert!(matches!(options.raft_config(), Err(OpenError::Options(_))));
     }
 }

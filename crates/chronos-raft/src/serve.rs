@@ -59,6 +59,14 @@ impl<M: Machine> Inner<M> {
         let raft = &self.raft;
         match message {
             Message::Append(append) => {
+                // Heard of now, however long its entries take to reach the disk.
+                if self
+                    .log
+                    .vote()
+                    .is_none_or(|vote| vote.leader_id.term <= append.term)
+                {
+                    self.silence.broken();
+                }
                 appended(raft.append_entries(append_request(from, append)).await)
             }
             // A vote that the leader itself asks for is not what a hold is for.
@@ -75,7 +83,11 @@ impl<M: Machine> Inner<M> {
                     leadership_transfer: transfer,
                     ..vote_request(from, ask)
                 };
-                voted(raft.vote(request).await)
+                let answer = voted(raft.vote(request).await);
+                if let Answer::Voted { granted: true, .. } = answer {
+                    self.silence.begin();
+                }
+                answer
             }
             Message::PreVote(ask) => voted(raft.pre_vote(vote_request(from, ask)).await),
             Message::Transfer { term, to, last } => {

@@ -383,7 +383,7 @@ impl Opening<'_> {
     fn raft(&self, name: &str) -> GroupOptions {
         let dir = self.dir.join("partitions").join(name).join("raft");
         let mut options = GroupOptions::new(THIS_NODE, name, dir);
-        options.heartbeat = self.config.raft.heartbeat;
+        options.set_heartbeat(self.config.raft.heartbeat);
         options
     }
 

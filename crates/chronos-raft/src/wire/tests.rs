@@ -42,13 +42,12 @@ fn append() -> impl Strategy<Value = Append> {
     (prev, prop::option::of(log_id()), entries, 0..3_u64).prop_map(|(prev, commit, steps, more)| {
         let prev = prev.map(|(term, index)| LogId { term, index });
         let mut term = prev.map_or(0, |prev| prev.term);
-        let mut index = prev.map_or(0, |prev| prev.index + 1);
+        let first = prev.map_or(0, |prev| prev.index + 1);
         let mut entries = Vec::new();
-        for (step, payload) in steps {
+        for (index, (step, payload)) in (first..).zip(steps) {
             term += step;
             let log_id = LogId { term, index }.into();
             entries.push(LogEntry { log_id, payload });
-            index += 1;
         }
         Append {
             term: term + more,

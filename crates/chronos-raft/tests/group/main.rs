@@ -14,6 +14,7 @@ mod recovery;
 mod replication;
 mod restart;
 mod seed;
+mod serve;
 mod transfer;
 
 use std::time::Duration;
