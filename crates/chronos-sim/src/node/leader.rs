@@ -439,10 +439,7 @@ impl Leader {
             // A late event's due time is that of the horizon, which may be far ahead of the clock
             // where clocks were wrong. It is ready at the time that it is wanted for.
             let process = &self.process;
-            deliveries.fetch(&store, self.horizon, &|key| match key.due_ms > now_ms {
-                true => process.wanted_ms(key.offset),
-                false => Ok(key.due_ms),
-            })?;
+            deliveries.fetch(&store, self.horizon, &|key| process.wanted_ms(key.offset))?;
             for dispatch in deliveries.dispatch(now_ms) {
                 self.send(number, &name, dispatch, now_ms)?;
             }

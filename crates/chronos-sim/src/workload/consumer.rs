@@ -109,6 +109,10 @@ impl Consumer {
                 reply,
             })
             .await;
+        self.world.say(
+            &format_args!("c{}", self.client.number),
+            format_args!("answered {key:?} attempt {attempt} with {success}: {outcome:?}"),
+        );
         self.world.history.records().answers.push(AnswerCall {
             group: self.group.clone(),
             key,
