@@ -2,7 +2,7 @@
 //! hot messages are the hand-written ones of `chronos_proto::raw`.
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::{env, fs};
 
 use prost::Message;
@@ -16,7 +16,8 @@ const RAW_MESSAGES: [&str; 4] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let proto_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    // Read when this runs: a cached build script may be of another checkout.
+    let proto_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo:rerun-if-changed={}", proto_dir.display());
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
 
@@ -60,5 +61,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     }
     services.compile_fds(files)?;
+
+    // Not among the descriptors, because reflection is for clients.
+    let internal_dir = out_dir.join("internal");
+    fs::create_dir_all(&internal_dir)?;
+    let mut compiler = protox::Compiler::new([&proto_dir])?;
+    compiler.open_files(["chronos_internal/peers.proto"])?;
+    tonic_prost_build::configure()
+        .out_dir(&internal_dir)
+        .bytes(".")
+        .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -69,6 +69,10 @@ pub enum Op {
         /// The count over all groups.
         count: u64,
     },
+    /// A pause of a group.
+    Pause(Pause),
+    /// A redrive of dead letters.
+    Redrive(Redrive),
     /// A fault, from its begin to the moment the server was ready again.
     Fault {
         /// What was done: "kill", "terminate" …
@@ -123,6 +127,12 @@ pub struct Publish {
     pub hash: u64,
     /// Whether deduplication was to be skipped.
     pub allow_duplicate: bool,
+    /// Among events of one time, the higher goes first.
+    #[serde(default)]
+    pub priority: i32,
+    /// When it may no longer be delivered, in Unix milliseconds; 0 for never.
+    #[serde(default)]
+    pub expires_at: i64,
     /// The number of the batch this event was part of.
     pub batch: Option<u64>,
     /// The server's answer; absent when the outcome is unknown.
@@ -172,6 +182,27 @@ pub struct Subscribe {
     pub start_offset: i64,
     /// The in-flight limit.
     pub credits: u32,
+    /// Whether it asked for one event at a time of each key.
+    #[serde(default)]
+    pub key_order: bool,
+}
+
+/// A group that is paused, from the answer to the pause to the call that ends it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// The group.
+    pub group: String,
+    /// Whether what falls due meanwhile is dropped; else it is held.
+    pub drops: bool,
+}
+
+/// Dead letters that are to be delivered again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redrive {
+    /// The group.
+    pub group: String,
+    /// Partition and offset of each event.
+    pub events: Vec<(i32, i64)>,
 }
 
 /// An event as a consumer sees it.

@@ -193,11 +193,13 @@ impl Server {
         Options::new().args(args.iter().copied()).start().await
     }
 
-    /// Starts the server again on the same data and the same ports, after it was stopped.
+    /// Starts the server again on the same data and the same ports. One that still runs is killed
+    /// first: two would race for both.
     ///
     /// # Errors
     /// See [`Options::start`].
     pub async fn restart(&mut self) -> Result<(), Error> {
+        self.kill().await?;
         self.spawn()?;
         self.ready().await
     }

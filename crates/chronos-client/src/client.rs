@@ -140,6 +140,15 @@ impl Client {
             if verdict == Verdict::Final || tries >= self.shared.retry.attempts {
                 return Err(Error::from_status(&status, tries));
             }
+            if let Verdict::Throttled(wait) = verdict {
+                // The node is well, and so is what is known of the leaders.
+                let Some(pause) = self.shared.retry.throttled(wait) else {
+                    return Err(Error::from_status(&status, tries));
+                };
+                tracing::debug!(tries, pause_ms = pause.as_millis() as u64, "throttled");
+                tokio::time::sleep(pause).await;
+                continue;
+            }
             retried_uncertain |= verdict == Verdict::Uncertain;
             tracing::debug!(tries, code = ?status.code(), "request failed, trying again");
             self.distrust();

@@ -1,9 +1,11 @@
 //! What can go wrong, from the caller's point of view.
 
+use std::time::Duration;
+
 use tonic::{Code, Status};
 
 use crate::address::InvalidAddress;
-use crate::retry::effective_code;
+use crate::retry::{Verdict, effective_code, verdict};
 
 /// A failed call.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -21,6 +23,15 @@ pub enum Error {
         /// How often it was tried.
         tries: u32,
         /// What the last try met.
+        message: String,
+    },
+    /// A quota is used up, and the server asked to come again only after longer than the policy
+    /// waits, or once more than it tries. Nothing was changed.
+    #[error("{message}")]
+    Throttled {
+        /// How long the server asked to wait.
+        retry_after: Duration,
+        /// The server's words.
         message: String,
     },
     /// An event of this message_id was stored before; nothing was changed.
@@ -70,6 +81,12 @@ impl Error {
 
     pub(crate) fn from_status(status: &Status, tries: u32) -> Self {
         let message = status.message().to_string();
+        if let Verdict::Throttled(retry_after) = verdict(status) {
+            return Self::Throttled {
+                retry_after,
+                message,
+            };
+        }
         match effective_code(status) {
             Code::Unavailable | Code::DeadlineExceeded | Code::Aborted => {
                 Self::Unavailable { tries, message }

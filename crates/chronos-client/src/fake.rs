@@ -98,11 +98,16 @@ impl Fake {
 
     /// A client that tries again without long pauses.
     pub(crate) async fn client(&self) -> Client {
+        self.client_with(Duration::from_millis(5)).await
+    }
+
+    /// A client whose longest pause is this one.
+    pub(crate) async fn client_with(&self, max_backoff: Duration) -> Client {
         let mut options = Options::new([self.address.clone()]);
         options.retry = RetryPolicy {
             attempts: 5,
             initial_backoff: Duration::from_millis(1),
-            max_backoff: Duration::from_millis(5),
+            max_backoff,
         };
         Client::connect(options).await.unwrap()
     }

@@ -60,8 +60,9 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Duplicate`] when the id was stored before this call, [`Error::Rejected`] for an
-    /// invalid event, [`Error::Unavailable`] when no node answered (the event may be stored or
-    /// not: publish it again with the same id).
+    /// invalid event, [`Error::Throttled`] when a quota of its topic is used up for longer than the
+    /// policy waits, [`Error::Unavailable`] when no node answered (the event may be stored or not:
+    /// publish it again with the same id).
     pub async fn publish(&self, event: impl Into<Event>) -> Result<Published, Error> {
         self.publish_with(event, PublishOptions::default()).await
     }
@@ -127,6 +128,8 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use tonic::{Code, Status};
 
     use super::*;
@@ -209,6 +212,31 @@ mod tests {
             client.publish(NewEvent::new("t", "", "p")).await,
             Err(Error::Rejected(words)) if words == "message_id is required"
         ));
+    }
+
+    #[tokio::test]
+    async fn a_throttled_request_waits_as_long_as_the_server_says() {
+        let throttled = |wait_ms: u64| {
+            let mut status = Status::resource_exhausted("used up");
+            let value = wait_ms.to_string().parse().unwrap();
+            status.metadata_mut().insert("retry-after-ms", value);
+            PublishStep::Fail(status)
+        };
+        let fake = Fake::start(1).await;
+        let client = fake.client_with(Duration::from_millis(200)).await;
+        fake.script_publish([throttled(80), throttled(40)]);
+        let begin = Instant::now();
+        let stored = client.publish(event()).await.unwrap();
+        assert!(matches!(stored, Published::Stored { offset: 0, .. }));
+        assert!(begin.elapsed() >= Duration::from_millis(120));
+        // Longer than the policy waits: the caller decides.
+        fake.script_publish([throttled(60_000)]);
+        let later = NewEvent::new("topic", "later", "payload");
+        assert!(matches!(
+            client.publish(later).await,
+            Err(Error::Throttled { retry_after, .. }) if retry_after.as_secs() == 60
+        ));
+        assert_eq!(fake.stored().len(), 1);
     }
 
     #[tokio::test]

@@ -8,15 +8,16 @@ use tonic::{Code, Status};
 use crate::unique::random_u64;
 
 /// How often a failed request is tried again. Only requests that met an unavailable node, a
-/// deadline, an aborted transaction or the wrong leader are; whatever was refused for what
-/// it is stays refused.
+/// deadline, an aborted transaction, the wrong leader or a quota that says when to come again are;
+/// whatever was refused for what it is stays refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Tries altogether, at least 1.
     pub attempts: u32,
     /// Pause before the second try; doubles with every further one.
     pub initial_backoff: Duration,
-    /// Longest pause.
+    /// Longest pause. A request that the server asks to come again later than that fails with
+    /// [`Error::Throttled`](crate::Error::Throttled).
     pub max_backoff: Duration,
 }
 
@@ -51,6 +52,12 @@ impl RetryPolicy {
         let full_us = u64::try_from(full.as_micros()).unwrap_or(u64::MAX);
         Duration::from_micros(full_us / 2 + random_u64() % (full_us / 2 + 1))
     }
+
+    /// The pause when the server said how long to wait: at least that, and a little longer so that
+    /// clients that were told the same do not come back together. `None` when it is too long to wait.
+    pub(crate) fn throttled(&self, wait: Duration) -> Option<Duration> {
+        (wait <= self.max_backoff).then(|| wait.saturating_add(self.backoff(1)))
+    }
 }
 
 /// What a failed try means for the next one.
@@ -62,6 +69,8 @@ pub(crate) enum Verdict {
     Uncertain,
     /// Another try may succeed at another node; this one did not take effect.
     WrongLeader,
+    /// Another try may succeed after this time; this one did not take effect.
+    Throttled(Duration),
 }
 
 /// The wordings by which a server says that another node leads.
@@ -88,8 +97,15 @@ pub(crate) fn verdict(status: &Status) -> Verdict {
                 Verdict::Final
             }
         }
+        Code::ResourceExhausted => retry_after(status).map_or(Verdict::Final, Verdict::Throttled),
         _ => Verdict::Final,
     }
+}
+
+/// How long the server asks to wait, if it does.
+fn retry_after(status: &Status) -> Option<Duration> {
+    let wait_ms = status.metadata().get("retry-after-ms")?.to_str().ok()?;
+    wait_ms.parse().ok().map(Duration::from_millis)
 }
 
 /// The status code, where a connection that broke counts as unavailable. tonic reports some
@@ -123,6 +139,30 @@ mod tests {
         }
         let moved = Status::failed_precondition("partition 3: Not The Leader");
         assert_eq!(verdict(&moved), Verdict::WrongLeader);
+    }
+
+    #[test]
+    fn a_used_up_quota_is_tried_again_when_the_server_says_after_how_long() {
+        let mut status = Status::resource_exhausted("used up");
+        assert_eq!(verdict(&status), Verdict::Final);
+        for (told, expected) in [
+            ("250", Verdict::Throttled(Duration::from_millis(250))),
+            ("0", Verdict::Throttled(Duration::ZERO)),
+            ("soon", Verdict::Final),
+            ("-1", Verdict::Final),
+        ] {
+            let value = told.parse().unwrap();
+            status.metadata_mut().insert("retry-after-ms", value);
+            assert_eq!(verdict(&status), expected, "{told}");
+        }
+        let policy = RetryPolicy::default();
+        for wait_ms in [0, 1, 700, 2_000] {
+            let wait = Duration::from_millis(wait_ms);
+            let pause = policy.throttled(wait).unwrap();
+            assert!(pause >= wait && pause <= wait + policy.initial_backoff);
+        }
+        assert_eq!(policy.throttled(Duration::from_millis(2_001)), None);
+        assert_eq!(policy.throttled(Duration::MAX), None);
     }
 
     #[test]

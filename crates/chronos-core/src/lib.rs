@@ -20,6 +20,7 @@ pub mod dedup;
 pub mod keys;
 pub mod mutants;
 pub mod partition;
+pub mod placement;
 pub mod settled;
 pub mod store;
 pub mod types;

@@ -12,6 +12,10 @@ pub type TopicNumber = u32;
 /// Number that a partition gave to a consumer group when the group was created there.
 pub type GroupNumber = u32;
 
+/// Number of a node in every Raft group that it belongs to: from 1, given by the catalog, and never
+/// given again, not even to a node of the same name whose disk was wiped.
+pub type NodeId = u64;
+
 /// A place in the order in which a partition's events fall due: due time first, then offset.
 ///
 /// Every cursor, horizon and replay position is a due key. Because `apply` never gives a new event

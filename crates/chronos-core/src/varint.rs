@@ -25,6 +25,22 @@ pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// Appends whether there is a number, and the number.
+pub fn put_optional(out: &mut Vec<u8>, value: Option<u64>) {
+    match value {
+        None => put_u64(out, 0),
+        Some(value) => {
+            put_u64(out, 1);
+            put_u64(out, value);
+        }
+    }
+}
+
+/// Appends 16 bytes, big-endian: a random identity has no small values to be short for.
+pub fn put_u128(out: &mut Vec<u8>, value: u128) {
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
 /// Takes an unsigned number off the front of `input`.
 pub fn take_u64(input: &mut &[u8]) -> Result<u64, Malformed> {
     let mut value = 0u64;
@@ -53,6 +69,22 @@ pub fn take_u32(input: &mut &[u8]) -> Result<u32, Malformed> {
     u32::try_from(take_u64(input)?).map_err(|_| Malformed)
 }
 
+/// Takes what [`put_optional`] appended.
+pub fn take_optional(input: &mut &[u8]) -> Result<Option<u64>, Malformed> {
+    match take_u64(input)? {
+        0 => Ok(None),
+        1 => Ok(Some(take_u64(input)?)),
+        _ => Err(Malformed),
+    }
+}
+
+/// Takes what [`put_u128`] appended.
+pub fn take_u128(input: &mut &[u8]) -> Result<u128, Malformed> {
+    let (bytes, rest) = input.split_first_chunk().ok_or(Malformed)?;
+    *input = rest;
+    Ok(u128::from_be_bytes(*bytes))
+}
+
 /// Takes a length and that many bytes.
 pub fn take_bytes<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
     let len = usize::try_from(take_u64(input)?).map_err(|_| Malformed)?;
@@ -75,15 +107,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn numbers_come_back(unsigned: u64, signed: i64, bytes: Vec<u8>) {
+        fn numbers_come_back(
+            unsigned: u64,
+            signed: i64,
+            bytes: Vec<u8>,
+            optional: Option<u64>,
+            wide: u128,
+        ) {
             let mut out = Vec::new();
             put_u64(&mut out, unsigned);
             put_i64(&mut out, signed);
             put_bytes(&mut out, &bytes);
+            put_optional(&mut out, optional);
+            put_u128(&mut out, wide);
             let mut input = out.as_slice();
             prop_assert_eq!(take_u64(&mut input), Ok(unsigned));
             prop_assert_eq!(take_i64(&mut input), Ok(signed));
             prop_assert_eq!(take_bytes(&mut input), Ok(bytes.as_slice()));
+            prop_assert_eq!(take_optional(&mut input), Ok(optional));
+            prop_assert_eq!(take_u128(&mut input), Ok(wide));
             prop_assert!(input.is_empty());
         }
 
@@ -92,6 +134,8 @@ mod tests {
             let mut input = bytes.as_slice();
             while take_u64(&mut input).is_ok() && !input.is_empty() {}
             let _ = take_bytes(&mut bytes.as_slice());
+            let _ = take_optional(&mut bytes.as_slice());
+            let _ = take_u128(&mut bytes.as_slice());
         }
     }
 }

@@ -9,6 +9,7 @@
 //!
 //! [`run`] starts a node and returns when it has stopped.
 
+pub mod cluster;
 pub mod config;
 pub mod data_dir;
 mod delivery;

@@ -18,7 +18,8 @@ pub fn register(engine: &Arc<Engine>, metrics: &Arc<Metrics>) {
 
 fn observe(engine: &Engine, metrics: &Metrics) {
     let mut members = 0;
-    for handle in engine.partitions() {
+    for replica in engine.replicas().all() {
+        let handle = &replica.handle;
         let of = metrics.partition(handle.number);
         let standing = handle.standing.lock().clone();
         let log = handle.wal.status();

@@ -25,6 +25,13 @@ pub mod cronos_db_admin {
     include!(concat!(env!("OUT_DIR"), "/cronos_db_admin.rs"));
 }
 
+/// Package `chronos_internal`: what nodes say to each other, messages and clients. Not in the
+/// reflected descriptors, because it is not for clients.
+#[allow(clippy::all, unreachable_pub, missing_docs)]
+pub mod chronos_internal {
+    include!(concat!(env!("OUT_DIR"), "/internal/chronos_internal.rs"));
+}
+
 /// Both packages as an encoded `google.protobuf.FileDescriptorSet`, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 

@@ -74,7 +74,7 @@ fn client_code(error: &Error) -> u8 {
         Error::Address(_) | Error::NoAddress => 2,
         Error::NotFound(_) => 3,
         Error::Duplicate | Error::AlreadyExists(_) => 4,
-        Error::Unavailable { .. } => 5,
+        Error::Unavailable { .. } | Error::Throttled { .. } => 5,
         Error::Rejected(_) | Error::Status { .. } | Error::Unexpected(_) | Error::Closed => 1,
     }
 }
@@ -89,6 +89,10 @@ mod tests {
             tries: 1,
             message: String::new(),
         };
+        let throttled = Error::Throttled {
+            retry_after: std::time::Duration::from_secs(1),
+            message: String::new(),
+        };
         let invalid = || Error::Address(chronos_client::endpoint_uri("").unwrap_err());
         for (failure, expected) in [
             (Failure::Usage(String::new()), 2),
@@ -99,6 +103,7 @@ mod tests {
             (Error::AlreadyExists(String::new()).into(), 4),
             (unavailable().into(), 5),
             (Failure::Unhealthy, 5),
+            (throttled.into(), 5),
             (Error::Rejected(String::new()).into(), 1),
             (Error::Closed.into(), 1),
             (Failure::Partly(Error::Duplicate), 4),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::history::{Deliver, Outcome};
 
 use super::index::At;
-use super::{Index, Rule, Violation, failures};
+use super::{Index, Rule, Violation, failures, redriven};
 
 pub(super) fn check(index: &Index<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
@@ -110,7 +110,9 @@ fn judge(
 fn after_last_attempt(index: &Index<'_>, deliveries: &[At<'_, Deliver>]) -> Option<Violation> {
     let most = usize::try_from(index.settings.max_attempts).unwrap_or(usize::MAX);
     for (at, delivery) in deliveries.iter().enumerate().skip(most) {
-        if failures::count(index, &deliveries[..at]).certain >= most {
+        // A letter that is redriven has its attempts anew.
+        let budgets = 1 + redriven::times(index, delivery);
+        if failures::count(index, &deliveries[..at]).certain >= most.saturating_mul(budgets) {
             let what = format!("{} came again after its last attempt", name(delivery));
             return Some(violation(what, &[deliveries[at - 1].line, delivery.line]));
         }

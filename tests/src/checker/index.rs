@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::history::{
-    Ack, Deliver, GroupState, Member, Op, PartitionState, Publish, Record, Replay, Reply, Seen,
-    Settings, Subscribe,
+    Ack, Deliver, GroupState, Member, Op, PartitionState, Pause, Publish, Record, Redrive, Replay,
+    Reply, Seen, Settings, Subscribe,
 };
 use crate::routing;
 
@@ -73,10 +73,34 @@ pub struct Index<'h> {
     pub partition_states: Vec<At<'h, PartitionState>>,
     /// Dead letter counts: position, record, count.
     pub dead_letters: Vec<(usize, &'h Record, u64)>,
+    /// Pauses of groups, in the order they began.
+    pub pauses: Vec<At<'h, Pause>>,
+    /// Redrives, in the order of their calls.
+    pub redrives: Vec<At<'h, Redrive>>,
     /// Faults, in the order they began.
     pub faults: Vec<(usize, &'h Record)>,
     /// The end of the run for each group, if it was drained.
     pub drained: HashMap<&'h str, (usize, &'h Record)>,
+}
+
+impl Stored<'_> {
+    /// What holds its events together: its key, or itself.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        let publish = self.publish.op;
+        match publish.key.is_empty() {
+            true => &publish.id,
+            false => &publish.key,
+        }
+    }
+
+    /// The first and the last moment at which it may have fallen due, Unix milliseconds.
+    #[must_use]
+    pub fn due_ms(&self) -> (i64, i64) {
+        let at_ms = self.publish.op.schedule_ts;
+        let from_ms = at_ms.max(self.publish.record.wall_inv_ms);
+        (from_ms, at_ms.max(self.known.wall_ret_ms))
+    }
 }
 
 impl<'h> Index<'h> {
@@ -97,6 +121,8 @@ impl<'h> Index<'h> {
             group_states: Vec::new(),
             partition_states: Vec::new(),
             dead_letters: Vec::new(),
+            pauses: Vec::new(),
+            redrives: Vec::new(),
             faults: Vec::new(),
             drained: HashMap::new(),
         };
@@ -148,6 +174,8 @@ impl<'h> Index<'h> {
             Op::GroupState(op) => self.group_states.push(At { line, record, op }),
             Op::PartitionState(op) => self.partition_states.push(At { line, record, op }),
             Op::DeadLetters { count } => self.dead_letters.push((line, record, *count)),
+            Op::Pause(op) => self.pauses.push(At { line, record, op }),
+            Op::Redrive(op) => self.redrives.push(At { line, record, op }),
             Op::Fault { .. } => self.faults.push((line, record)),
             Op::Drained { groups } => {
                 self.drained
@@ -254,6 +282,22 @@ impl<'h> Index<'h> {
         self.acks
             .get(delivery.delivery_id.as_str())
             .map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether every member of a group asked for one event at a time of each key.
+    #[must_use]
+    pub fn is_in_key_order(&self, group: &str) -> bool {
+        let subscriptions = self.subscriptions.get(group);
+        subscriptions.is_some_and(|all| all.iter().all(|it| it.op.key_order))
+    }
+
+    /// What was published of each event whose place is known.
+    #[must_use]
+    pub fn published(&self) -> HashMap<(i32, i64), &Stored<'h>> {
+        let placed = self.stored.iter();
+        placed
+            .filter_map(|it| Some(((it.partition, it.offset?), it)))
+            .collect()
     }
 
     /// Whether a fault overlaps the time from `from_us` to `to_us`.

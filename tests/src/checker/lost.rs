@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 
-use crate::history::{Deliver, Outcome, Subscribe};
+use crate::history::{Deliver, Outcome, Publish, Subscribe};
 
 use super::index::{At, Stored};
-use super::{Index, Rule, Violation, failures};
+use super::{Index, Rule, Violation, failures, paused};
 
 /// A new group's start is not seen to the millisecond from outside.
 const START_MARGIN_MS: i64 = 200;
@@ -39,6 +39,8 @@ fn unsettled(index: &Index<'_>) -> Vec<Violation> {
             if event.known.t_ret_us > drained.t_inv_us
                 || publish.schedule_ts > drained.wall_inv_ms
                 || !covers(index, subscriptions, event)
+                || may_have_expired(publish, drained.wall_inv_ms)
+                || paused::may_have_dropped(index, group, event)
             {
                 continue;
             }
@@ -82,6 +84,11 @@ fn settled(index: &Index<'_>, delivery: &At<'_, Deliver>) -> bool {
     let acked = |outcome| matches!(outcome, Outcome::Ok | Outcome::Info);
     let mut acks = index.acks_of(delivery.op).iter();
     acks.any(|it| it.op.success && acked(it.record.outcome))
+}
+
+/// An event with an end is owed until then.
+fn may_have_expired(publish: &Publish, at_ms: i64) -> bool {
+    publish.expires_at != 0 && publish.expires_at <= at_ms
 }
 
 /// Whether the group was promised this event.
@@ -236,6 +243,19 @@ mod tests {
         it.subscribe("other", "m2", 0)
             .publish_unknown("a")
             .deliver_and_ack("a")
+            .drained();
+        it.breaks(Rule::Lost);
+    }
+
+    #[test]
+    fn an_event_that_expired_is_not_owed_and_one_that_did_not_is() {
+        let mut it = Scenario::subscribed();
+        it.expiring_in(5).publish("a", 0).pass_ms(2_000).drained();
+        it.clean();
+        let mut it = Scenario::subscribed();
+        it.expiring_in(9_000)
+            .publish("a", 0)
+            .pass_ms(2_000)
             .drained();
         it.breaks(Rule::Lost);
     }

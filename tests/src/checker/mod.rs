@@ -2,7 +2,8 @@
 //!
 //! One file per rule, each a pure function from the indexed history to its violations. The rules
 //! are numbered as in the project's reliability notes: C1 phantom, C2 lost, C3 early, C4 late, C5
-//! duplicate, C6 dedup, C7 offsets, C8 order, C9 progress, C10 replay, C12 counts. C11 (cancel
+//! duplicate, C6 dedup, C7 offsets, C8 order, C9 progress, C10 replay, C12 counts, and beyond them
+//! C15 keys, C16 expired, C17 paused, C18 redriven. C11 (cancel
 //! against fire) needs the calls on each event and is in [`crate::register`]. C13 (what the weaker
 //! fsync modes promise) and C14 (liveness after a heal) take their place in [`RULES`] when there is
 //! something for them to check.
@@ -13,14 +14,18 @@ mod counts;
 mod dedup;
 mod duplicate;
 mod early;
+mod expired;
 mod failures;
 mod index;
+mod keys;
 mod late;
 mod lost;
 mod offsets;
 mod order;
+mod paused;
 mod phantom;
 mod progress;
+mod redriven;
 mod replay;
 mod report;
 #[cfg(test)]
@@ -56,6 +61,14 @@ pub enum Rule {
     Replay,
     /// C12: the server's own counts equal what the history implies.
     Counts,
+    /// C15: in key order, one event of each key is under way.
+    Keys,
+    /// C16: nothing is delivered after its end.
+    Expired,
+    /// C17: a group that is paused receives nothing, and never what was dropped.
+    Paused,
+    /// C18: a dead letter that is redriven comes again.
+    Redriven,
 }
 
 impl Rule {
@@ -74,6 +87,10 @@ impl Rule {
             Self::Progress => "C9",
             Self::Replay => "C10",
             Self::Counts => "C12",
+            Self::Keys => "C15",
+            Self::Expired => "C16",
+            Self::Paused => "C17",
+            Self::Redriven => "C18",
         }
     }
 }
@@ -94,6 +111,10 @@ pub const RULES: &[(Rule, Check)] = &[
     (Rule::Progress, progress::check),
     (Rule::Replay, replay::check),
     (Rule::Counts, counts::check),
+    (Rule::Keys, keys::check),
+    (Rule::Expired, expired::check),
+    (Rule::Paused, paused::check),
+    (Rule::Redriven, redriven::check),
 ];
 
 /// Runs every rule.

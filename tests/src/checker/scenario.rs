@@ -17,6 +17,10 @@ pub(super) struct Scenario {
     published: HashMap<String, Seen>,
     groups: BTreeSet<String>,
     credits: u32,
+    key_order: bool,
+    key: String,
+    priority: i32,
+    expires_in_ms: Option<i64>,
     last: Option<Deliver>,
     deliveries: u32,
 }
@@ -31,6 +35,10 @@ impl Scenario {
             published: HashMap::new(),
             groups: BTreeSet::new(),
             credits: 100,
+            key_order: false,
+            key: String::new(),
+            priority: 0,
+            expires_in_ms: None,
             last: None,
             deliveries: 0,
         };
@@ -41,6 +49,32 @@ impl Scenario {
     /// Member `m` of group `g` is subscribed from the beginning.
     pub(super) fn subscribed() -> Self {
         Self::with_credits(100)
+    }
+
+    /// Member `m` of group `g` is subscribed, one event at a time of each key.
+    pub(super) fn in_key_order() -> Self {
+        let mut it = Self::bare();
+        it.key_order = true;
+        it.subscribe("g", "m", 0);
+        it
+    }
+
+    /// What is published from now on has this key.
+    pub(super) fn with_key(&mut self, key: &str) -> &mut Self {
+        self.key = key.into();
+        self
+    }
+
+    /// What is published from now on has this priority.
+    pub(super) fn with_priority(&mut self, priority: i32) -> &mut Self {
+        self.priority = priority;
+        self
+    }
+
+    /// What is published from now on expires so long after its time.
+    pub(super) fn expiring_in(&mut self, ms: i64) -> &mut Self {
+        self.expires_in_ms = Some(ms);
+        self
     }
 
     pub(super) fn with_credits(credits: u32) -> Self {
@@ -87,6 +121,7 @@ impl Scenario {
             partition: -1,
             start_offset,
             credits: self.credits,
+            key_order: self.key_order,
         };
         self.step(Outcome::Ok, Op::Subscribe(subscribe))
     }
@@ -106,7 +141,11 @@ impl Scenario {
         Publish {
             id: id.into(),
             topic: TOPIC.into(),
-            key: String::new(),
+            key: self.key.clone(),
+            priority: self.priority,
+            expires_at: self
+                .expires_in_ms
+                .map_or(0, |ms| BEGIN_MS + self.now_ms + due_in_ms + ms),
             schedule_ts: BEGIN_MS + self.now_ms + due_in_ms,
             hash: 7,
             allow_duplicate: false,
@@ -253,21 +292,39 @@ impl Scenario {
         self.deliver(id, 1).ack_last()
     }
 
+    /// Group `g` is paused for `ms`.
+    pub(super) fn pause(&mut self, drops: bool, ms: i64) -> &mut Self {
+        let group = "g".into();
+        self.lasting(Op::Pause(Pause { group, drops }), ms)
+    }
+
+    /// The last event that was delivered is redriven to group `g`.
+    pub(super) fn redrive_last(&mut self) -> &mut Self {
+        let events = self.last.iter();
+        let redrive = Redrive {
+            group: "g".into(),
+            events: events
+                .map(|it| (it.event.partition, it.event.offset))
+                .collect(),
+        };
+        self.step(Outcome::Ok, Op::Redrive(redrive))
+    }
+
     /// The server is killed and ready again after `ms`.
     pub(super) fn fault(&mut self, ms: i64) -> &mut Self {
-        self.step(
-            Outcome::Ok,
-            Op::Fault {
-                kind: "kill".into(),
-            },
-        )
-        .pass_ms(ms);
+        let kind = "kill".into();
+        self.lasting(Op::Fault { kind }, ms).pass_ms(1)
+    }
+
+    /// Records what begins now and lasts for `ms`.
+    fn lasting(&mut self, op: Op, ms: i64) -> &mut Self {
+        self.step(Outcome::Ok, op).pass_ms(ms);
         let end_us = u64::try_from(self.now_ms * 1_000).unwrap();
         let end_ms = BEGIN_MS + self.now_ms;
         if let Some(record) = self.records.last_mut() {
             (record.t_ret_us, record.wall_ret_ms) = (end_us, end_ms);
         }
-        self.pass_ms(1)
+        self
     }
 
     fn replay(&mut self, ids: &[&str], range: ReplayRange, outcome: Outcome) -> &mut Self {

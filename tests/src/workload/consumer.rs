@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use chronos_proto::cronos_db::{AckResponse, Delivery, SubscribeRequest};
+use chronos_proto::cronos_db::{AckRequest, AckResponse, Delivery, Event, SubscribeRequest};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
@@ -46,6 +46,10 @@ pub struct ConsumerPlan {
     pub start_offset: i64,
     /// The in-flight limit.
     pub credits: u32,
+    /// Whether it asks for one event at a time of each key.
+    pub key_order: bool,
+    /// Most events of a batch; 0 for one event per message.
+    pub batch_events: i32,
     /// What it does with what it receives.
     pub behaviour: Behaviour,
 }
@@ -61,6 +65,8 @@ impl ConsumerPlan {
             partition: -1,
             start_offset: 0,
             credits: 1_000,
+            key_order: false,
+            batch_events: 0,
             behaviour: Behaviour::default(),
         }
     }
@@ -69,6 +75,20 @@ impl ConsumerPlan {
     #[must_use]
     pub fn behaving(mut self, behaviour: Behaviour) -> Self {
         self.behaviour = behaviour;
+        self
+    }
+
+    /// Asking for one event at a time of each key.
+    #[must_use]
+    pub fn in_key_order(mut self) -> Self {
+        self.key_order = true;
+        self
+    }
+
+    /// Asking for batches of so many events.
+    #[must_use]
+    pub fn batches(mut self, events: i32) -> Self {
+        self.batch_events = events;
         self
     }
 
@@ -140,8 +160,8 @@ struct Session {
     plan: ConsumerPlan,
     run: Run,
     random: Random,
-    /// Settles sent and not yet answered, in order.
-    waiting: VecDeque<(Ack, Moment)>,
+    /// Settles sent and not yet answered, in order; each may be of several deliveries.
+    waiting: VecDeque<(Vec<Ack>, Moment)>,
     held: Vec<Delivery>,
     received: usize,
     may_leave: bool,
@@ -167,6 +187,8 @@ impl Session {
             max_buffer_size: i32::try_from(self.plan.credits).unwrap_or(i32::MAX),
             subscription_id: self.plan.member.clone(),
             replay: false,
+            key_order: self.plan.key_order,
+            batch_max_events: self.plan.batch_events,
             ..Default::default()
         };
         let opened = async {
@@ -185,6 +207,7 @@ impl Session {
             partition: self.plan.partition,
             start_offset: self.plan.start_offset,
             credits: self.plan.credits,
+            key_order: self.plan.key_order,
         };
         self.run
             .recorder
@@ -231,10 +254,8 @@ impl Session {
             Outcome::Ok,
             Op::Gone(self.member.clone()),
         );
-        for (ack, called) in std::mem::take(&mut self.waiting) {
-            self.run
-                .recorder
-                .record(self.process, called, Outcome::Info, Op::Ack(ack));
+        for (acks, called) in std::mem::take(&mut self.waiting) {
+            self.write(acks, called, Outcome::Info);
         }
     }
 
@@ -250,27 +271,12 @@ impl Session {
 
     /// False when the member leaves at this delivery.
     fn receive(&mut self, delivery: Delivery, acks: &Acks) -> bool {
-        let now = self.run.recorder.now();
+        if !delivery.batched.is_empty() {
+            self.receive_batch(&delivery, acks);
+            return true;
+        }
         let event = event_of(&delivery);
-        let seen = Seen {
-            partition: event.partition_id,
-            offset: event.offset,
-            id: event.message_id.clone(),
-            topic: event.topic.clone(),
-            schedule_ts: event.schedule_ts,
-            hash: routing::content_hash(&event.payload, &event.meta),
-        };
-        let fate = self.fate(&seen.id, delivery.attempt);
-        let deliver = Deliver {
-            member: self.member.clone(),
-            event: seen,
-            attempt: delivery.attempt,
-            delivery_id: delivery.delivery_id.clone(),
-        };
-        self.run
-            .recorder
-            .record_at(self.process, now, now, Outcome::Ok, Op::Deliver(deliver));
-        self.received += 1;
+        let fate = self.see(event, delivery.attempt, delivery.delivery_id.clone());
         if self.may_leave && self.plan.behaviour.leave_after == Some(self.received) {
             self.may_leave = false;
             return false;
@@ -289,13 +295,94 @@ impl Session {
         true
     }
 
+    /// Writes down a delivery; what is to become of it.
+    fn see(&mut self, event: &Event, attempt: i32, delivery_id: String) -> Fate {
+        let now = self.run.recorder.now();
+        let seen = Seen {
+            partition: event.partition_id,
+            offset: event.offset,
+            id: event.message_id.clone(),
+            topic: event.topic.clone(),
+            schedule_ts: event.schedule_ts,
+            hash: routing::content_hash(&event.payload, &event.meta),
+        };
+        let fate = self.fate(&seen.id, attempt);
+        let deliver = Deliver {
+            member: self.member.clone(),
+            event: seen,
+            attempt,
+            delivery_id,
+        };
+        self.run
+            .recorder
+            .record_at(self.process, now, now, Outcome::Ok, Op::Deliver(deliver));
+        self.received += 1;
+        fate
+    }
+
+    /// Each event of a batch is a delivery of its own to the checker, and so is its part of the
+    /// answer.
+    fn receive_batch(&mut self, batch: &Delivery, acks: &Acks) {
+        let id = |at: usize| format!("{}#{at}", batch.delivery_id);
+        let (mut said, mut only, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, batched) in batch.batched.iter().enumerate() {
+            let Some(event) = &batched.event else {
+                panic!("a batch without an event: {batch:?}");
+            };
+            let success = match self.see(event, batched.attempt, id(at)) {
+                Fate::Ignore => continue,
+                Fate::Ack => true,
+                Fate::Nack => false,
+            };
+            let place = u32::try_from(at).unwrap_or(u32::MAX);
+            match success {
+                true => only.push(place),
+                false => failed.push(place),
+            }
+            said.push(Ack {
+                member: self.member.clone(),
+                delivery_id: id(at),
+                success,
+            });
+        }
+        if said.is_empty() {
+            return;
+        }
+        if only.len() == batch.batched.len() {
+            only.clear();
+        }
+        self.waiting.push_back((said, self.run.recorder.now()));
+        acks.send(AckRequest {
+            delivery_id: batch.delivery_id.clone(),
+            // With no position named, a failure is of all.
+            success: !only.is_empty() || failed.is_empty(),
+            only: if only.is_empty() && !failed.is_empty() {
+                std::mem::take(&mut failed)
+            } else {
+                only
+            },
+            failed,
+            ..AckRequest::default()
+        });
+    }
+
+    fn write(&self, acks: Vec<Ack>, called: Moment, outcome: Outcome) {
+        for ack in acks {
+            self.run
+                .recorder
+                .record(self.process, called, outcome, Op::Ack(ack));
+        }
+    }
+
     fn fate(&self, id: &str, attempt: i32) -> Fate {
         let behaviour = self.plan.behaviour;
         let dice = routing::fnv1a_64(format!("{}/{id}", self.run.seed).as_bytes());
         // The low bits of FNV-1a alone are not even over similar texts.
         let dice = Random::new(dice).range(0, 100);
         let nacked = behaviour.poison_percent + behaviour.nack_percent;
-        if dice < behaviour.poison_percent {
+        // One that was redriven is cured.
+        let is_ill = attempt <= self.run.settings.max_attempts;
+        if dice < behaviour.poison_percent && is_ill {
             Fate::Nack
         } else if attempt > 1 {
             Fate::Ack
@@ -321,12 +408,12 @@ impl Session {
             delivery_id: delivery.delivery_id.clone(),
             success,
         };
-        self.waiting.push_back((ack, self.run.recorder.now()));
+        self.waiting.push_back((vec![ack], self.run.recorder.now()));
         acks.send(settlement(delivery, success));
     }
 
     fn answered(&mut self, response: &AckResponse) {
-        let Some((ack, called)) = self.waiting.pop_front() else {
+        let Some((acks, called)) = self.waiting.pop_front() else {
             panic!("an answer to no request: {response:?}");
         };
         let outcome = if response.success {
@@ -334,9 +421,7 @@ impl Session {
         } else {
             Outcome::Fail
         };
-        self.run
-            .recorder
-            .record(self.process, called, outcome, Op::Ack(ack));
+        self.write(acks, called, outcome);
     }
 }
 

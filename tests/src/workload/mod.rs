@@ -11,6 +11,7 @@ mod consumer;
 mod drain;
 mod observer;
 mod publisher;
+mod redrive;
 
 use std::io::BufWriter;
 use std::sync::Arc;

@@ -36,6 +36,14 @@ pub struct PublishPlan {
     pub refused_percent: u64,
     /// The greatest payload.
     pub payload_bytes: u64,
+    /// Times are rounded up to a multiple of this, so that events fall due together.
+    pub round_ms: i64,
+    /// How many of 100 events have a priority.
+    pub priority_percent: u64,
+    /// How many of 100 events expire a millisecond after their time.
+    pub fleeting_percent: u64,
+    /// How many of 100 events expire an hour after their time.
+    pub lasting_percent: u64,
 }
 
 impl Default for PublishPlan {
@@ -50,6 +58,10 @@ impl Default for PublishPlan {
             duplicate_percent: 5,
             refused_percent: 5,
             payload_bytes: 300,
+            round_ms: 1,
+            priority_percent: 0,
+            fleeting_percent: 0,
+            lasting_percent: 0,
         }
     }
 }
@@ -118,12 +130,31 @@ impl Publisher {
             );
         }
         let len = self.random.range(1, plan.payload_bytes.max(1) + 1);
+        let due_ms = (wall_ms() + plan.due_in_ms.start)
+            .saturating_add_unsigned(due_in_ms)
+            .max(1);
+        let schedule_ts = due_ms + (plan.round_ms - due_ms % plan.round_ms) % plan.round_ms;
+        let mut priority = 0;
+        if plan.priority_percent > 0 && self.random.chance(plan.priority_percent) {
+            priority = i32::try_from(self.random.range(1, 10)).unwrap_or(1);
+        }
+        let lasts = match plan.fleeting_percent + plan.lasting_percent {
+            0 => 100,
+            _ => self.random.range(0, 100),
+        };
+        let expires_at = if lasts < plan.fleeting_percent {
+            schedule_ts + 1
+        } else if lasts < plan.fleeting_percent + plan.lasting_percent {
+            schedule_ts + 3_600_000
+        } else {
+            0
+        };
         Event {
             message_id: format!("{}-{number}", plan.name),
             topic: plan.topic.clone(),
-            schedule_ts: (wall_ms() + plan.due_in_ms.start)
-                .saturating_add_unsigned(due_in_ms)
-                .max(1),
+            schedule_ts,
+            priority,
+            expires_at,
             payload: self.random.bytes(usize::try_from(len).unwrap_or(1)).into(),
             meta,
             ..Event::default()
@@ -209,6 +240,8 @@ impl Publisher {
             schedule_ts: event.schedule_ts,
             hash: routing::content_hash(&event.payload, &event.meta),
             allow_duplicate: false,
+            priority: event.priority,
+            expires_at: event.expires_at,
             batch,
             reply,
         };

@@ -14,6 +14,7 @@
 //! | `topics` | settings of topics, quotas, deletion |
 //! | `schedule` | cancel, move, fire, list and count what is scheduled |
 //! | `predecessor` | one test for each known failure of the predecessor that concerns one node |
+//! | `regressions` | what went wrong in other systems, by project and number |
 //! | `mutants` | known failures switched on, and the checker catching each |
 //! | `cli`, `config` | `chronosctl`; flags, environment and file of the server |
 
@@ -27,6 +28,7 @@ mod mutants;
 mod pause;
 mod predecessor;
 mod recovery;
+mod regressions;
 mod replay;
 mod retention;
 mod schedule;

@@ -1,10 +1,31 @@
 //! The catalog: what the cluster knows apart from events. One replicated log of its own.
 //!
-//! It holds the topics that were created, the consumer groups that were created or subscribed to,
-//! and what is paused. The groups' progress is not here: it belongs to the partitions. The whole
-//! catalog is small, so each entry saves it whole.
+//! It holds the nodes of the cluster and where the partitions live, the topics that were created,
+//! the consumer groups that were created or subscribed to, and what is paused. The groups' progress
+//! is not here: it belongs to the partitions. The whole catalog is small, so each entry saves it
+//! whole.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `topics.rs` | topics and their settings |
+//! | `pauses.rs` | what is paused |
+//! | `cluster.rs` | what was decided when the cluster was founded |
+//! | `cluster_command.rs` | commands that are about the cluster |
+//! | `nodes.rs` | the nodes |
+//! | `placement.rs` | which nodes hold a partition |
+//! | `voters.rs` | which nodes decide about the catalog itself |
 
+mod cluster;
+mod cluster_command;
+pub mod nodes;
 mod pauses;
+pub mod placement;
+mod voters;
+
+pub use cluster::{Cluster, ClusterInfo, Found, MOST_PARTITIONS};
+pub use cluster_command::ClusterCommand;
+pub use nodes::{Node, NodeInfo, NodeState, PutNode};
+pub use voters::catalog_voters;
 
 pub use pauses::{Pause, Pauses, Target, WhilePaused};
 
@@ -14,7 +35,7 @@ use crate::command::DecodeError;
 use crate::keys::meta::{Kind, key};
 use crate::partition::{ApplyError, LogPosition};
 use crate::store::{Family, Store, StoreError, WriteBatch};
-use crate::types::PartitionNumber;
+use crate::types::{NodeId, PartitionNumber};
 use crate::varint::{
     Malformed, put_bytes, put_i64, put_u64, take_bytes, take_i64, take_string, take_u32, take_u64,
 };
@@ -27,6 +48,9 @@ pub const NUMBER: PartitionNumber = PartitionNumber::MAX;
 
 /// Version of commands and of the stored record.
 const VERSION: u64 = 1;
+
+/// The section of the record that holds the cluster.
+const CLUSTER: u64 = 7;
 
 /// A consumer group as clients know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +107,8 @@ pub enum Command {
         /// Its name.
         name: String,
     },
+    /// The cluster changes.
+    Cluster(ClusterCommand),
 }
 
 /// Outcome of a change.
@@ -94,8 +120,20 @@ pub enum Outcome {
     Exists,
     /// What is to be changed does not exist, or what to resume is not paused.
     NotFound,
-    /// What is to be changed has another version.
+    /// What is to be changed has another version, or epoch.
     VersionMismatch,
+    /// The node has this number.
+    Node(NodeId),
+    /// The node is gone, and will not come back with this disk.
+    Gone,
+    /// A node of another name has this disk.
+    Taken,
+    /// The node holds replicas.
+    InUse,
+    /// Another change of the partition is under way.
+    Busy,
+    /// The command contradicts what the catalog says, or itself.
+    Invalid,
 }
 
 impl Command {
@@ -133,6 +171,7 @@ impl Command {
                 out.push(4);
                 put_bytes(&mut out, name.as_bytes());
             }
+            Command::Cluster(command) => command.put(&mut out),
         }
         out
     }
@@ -145,6 +184,9 @@ impl Command {
             return Err(DecodeError::Version(version as u8));
         }
         let kind = take_u64(input)?;
+        if cluster_command::KINDS.contains(&kind) {
+            return Ok(Command::Cluster(ClusterCommand::take(kind, input)?));
+        }
         let name = take_string(input)?;
         match kind {
             1 => {
@@ -215,6 +257,7 @@ pub struct Catalog<S> {
     groups: BTreeMap<String, GroupInfo>,
     pauses: Pauses,
     topics: Topics,
+    cluster: Option<Cluster>,
 }
 
 impl<S: Store> Catalog<S> {
@@ -226,6 +269,7 @@ impl<S: Store> Catalog<S> {
             groups: BTreeMap::new(),
             pauses: Pauses::new(),
             topics: Topics::default(),
+            cluster: None,
             store: store.clone(),
         };
         if let Some(value) = store.get(Family::Meta, &key(NUMBER, Kind::Partition, 0))? {
@@ -276,6 +320,7 @@ impl<S: Store> Catalog<S> {
             Command::Resume { target, now_ms } => self.resume(&target, now_ms),
             Command::PutTopic(put) => self.topics.put(put),
             Command::DeleteTopic { name } => self.topics.delete(&name),
+            Command::Cluster(command) => command.apply(&mut self.cluster),
         };
         self.applied = Some(position);
         self.save()?;
@@ -341,6 +386,10 @@ impl<S: Store> Catalog<S> {
             put_u64(&mut out, pauses::PAUSE);
             put_bytes(&mut out, &pauses::encode_all(&self.pauses));
         }
+        if let Some(cluster) = &self.cluster {
+            put_u64(&mut out, CLUSTER);
+            put_bytes(&mut out, &cluster.encode());
+        }
         let mut writes = WriteBatch::default();
         writes.put(Family::Meta, key(NUMBER, Kind::Partition, 0), out);
         self.topics.save(&mut writes);
@@ -364,6 +413,7 @@ impl<S: Store> Catalog<S> {
         while !input.is_empty() {
             match take_u64(input)? {
                 pauses::PAUSE => self.pauses = pauses::decode_all(take_bytes(input)?)?,
+                CLUSTER => self.cluster = Some(Cluster::decode(take_bytes(input)?)?),
                 _ => return Err(Malformed),
             }
         }

@@ -3,7 +3,10 @@
 use super::{Command, Outcome};
 use crate::keys::meta::{Kind, key};
 use crate::store::{Family, WriteBatch};
-use crate::varint::{Malformed, put_bytes, put_i64, put_u64, take_i64, take_string, take_u64};
+use crate::varint::{
+    Malformed, put_bytes, put_i64, put_optional, put_u64, take_i64, take_optional, take_string,
+    take_u64,
+};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -170,24 +173,6 @@ impl PutTopic {
             changes,
             now_ms: take_i64(input)?,
         })
-    }
-}
-
-fn put_optional(out: &mut Vec<u8>, value: Option<u64>) {
-    match value {
-        None => put_u64(out, 0),
-        Some(value) => {
-            put_u64(out, 1);
-            put_u64(out, value);
-        }
-    }
-}
-
-fn take_optional(input: &mut &[u8]) -> Result<Option<u64>, Malformed> {
-    match take_u64(input)? {
-        0 => Ok(None),
-        1 => Ok(Some(take_u64(input)?)),
-        _ => Err(Malformed),
     }
 }
 

@@ -174,6 +174,33 @@ proptest! {
     }
 }
 
+/// mxsm/rocketmq-rust#9154: a timer at the boundary of a tick was released before its time.
+#[test]
+fn a_timer_at_the_edge_of_any_slot_comes_at_its_millisecond_and_not_before() {
+    for start_ms in [0, 1, 255, 1_763_000_000_123, -5_000_000_000] {
+        for bit in 0..40 {
+            for by in -1..=1 {
+                // An edge of the slots of every level, and of the epochs.
+                let edge_ms = ((start_ms >> bit) + 1) << bit;
+                let due_ms = (edge_ms + by).max(start_ms + 1);
+                let mut wheel = Wheel::new(start_ms);
+                let timer = Timer {
+                    due_ms,
+                    topic: 0,
+                    offset: 0,
+                };
+                wheel.insert(timer);
+                let mut out = Vec::new();
+                wheel.expire(due_ms - 1, &mut out);
+                assert!(out.is_empty(), "{due_ms} from {start_ms} is early");
+                assert_eq!(wheel.next_due_ms(), Some(due_ms));
+                wheel.expire(due_ms, &mut out);
+                assert_eq!(out, [timer], "{due_ms} from {start_ms}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_timer_inserted_twice_comes_out_twice() {
     let mut wheel = Wheel::new(0);

@@ -200,7 +200,7 @@ pub struct Raft {
 impl Default for Raft {
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(500),
+            heartbeat: Duration::from_millis(250),
         }
     }
 }

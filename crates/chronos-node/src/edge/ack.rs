@@ -4,6 +4,7 @@ use super::batch_id::{self, BatchId};
 use super::delivery_id::DeliveryId;
 use crate::delivery::{Ack, AckRun};
 use crate::engine::{Answers, Engine, Message, Refused};
+use chronos_core::mutant;
 use chronos_core::types::{GroupNumber, PartitionNumber};
 use chronos_proto::cronos_db::{AckRequest, AckResponse};
 use futures::stream::{self, Stream, StreamExt};
@@ -194,18 +195,24 @@ enum Said {
 /// Reads the answer to a batch: runs of what was processed, and each failure by itself.
 fn take_batch(id: BatchId, request: AckRequest, settles: &mut Settles) -> Result<(), &'static str> {
     let group = id.group;
-    if request.success && request.failed.is_empty() && request.only.is_empty() {
+    if mutant!("batch-answer-lost") {
+        return Ok(());
+    }
+    let of_the_whole = request.failed.is_empty() && request.only.is_empty();
+    if request.success && (of_the_whole || mutant!("batch-answer-settles-all")) {
         settles
             .runs
             .extend(id.runs.into_iter().map(|run| (group, run)));
         return Ok(());
     }
     let of_all = match (request.success, request.only.is_empty()) {
+        _ if mutant!("batch-failure-repeats-all") && !request.failed.is_empty() => Said::Failed,
         (_, false) => Said::Nothing,
         (true, true) => Said::Processed,
         (false, true) => Said::Failed,
     };
     let of_only = match request.success {
+        _ if of_all == Said::Failed => Said::Failed,
         true => Said::Processed,
         false => Said::Failed,
     };

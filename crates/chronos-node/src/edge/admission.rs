@@ -1,6 +1,7 @@
 //! What a topic's settings allow a publish: its horizon and its quotas. All of a request or nothing.
 
 use super::status;
+use super::validate::LAST_SCHEDULE_MS;
 use crate::engine::topics::{Map, Reserved, Topic};
 use crate::engine::{Engine, Exceeded, clock};
 use chronos_core::catalog::topics::Field;
@@ -45,6 +46,16 @@ pub fn may_move_to(engine: &Engine, topic: &[u8], schedule_ms: i64) -> Result<()
         }
         None => Ok(()),
     }
+}
+
+/// The latest time that an event of a topic may be due, Unix milliseconds.
+pub fn latest_ms(engine: &Engine, topic: &[u8]) -> i64 {
+    let known = engine.topics().get(topic);
+    let most = known.and_then(|known| known.get(Field::MaxHorizonMs));
+    let most = most.and_then(|most| i64::try_from(most).ok());
+    most.map_or(LAST_SCHEDULE_MS, |most| {
+        clock::now_ms().saturating_add(most).min(LAST_SCHEDULE_MS)
+    })
 }
 
 /// The events of a request, by topic.

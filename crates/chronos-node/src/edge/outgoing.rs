@@ -6,7 +6,9 @@ use super::delivery_id::DeliveryId;
 use super::subscribe::{give_back, stored};
 use crate::delivery::{Dispatch, SessionId};
 use crate::engine::{Expired, Handle, Message, ReadError, StoredEvent, clock};
+use crate::metrics::PartitionMetrics;
 use bytes::BytesMut;
+use chronos_core::mutant;
 use chronos_core::types::GroupNumber;
 use chronos_proto::cronos_db::SubscribeRequest;
 use chronos_proto::raw::{self, scan_event};
@@ -67,6 +69,8 @@ pub struct Outgoing<'a> {
     pub session: SessionId,
     /// After how many ms without an answer a delivery is repeated.
     pub ack_timeout_ms: i32,
+    /// Counts what is sent.
+    pub metrics: &'a PartitionMetrics,
     /// Where ids are written.
     pub ids: &'a mut BytesMut,
 }
@@ -161,6 +165,7 @@ impl Outgoing<'_> {
         if !expired.is_empty() {
             self.settle_expired(expired);
         }
+        self.metrics.delivered.inc_by(events.len() as u64);
         Read { now_ms, events }
     }
 
@@ -194,6 +199,9 @@ impl Outgoing<'_> {
 
 /// Whether the time until which an event may be delivered has passed.
 fn is_over(event: &StoredEvent, now_ms: i64) -> bool {
+    if mutant!("expiry-ignored") || mutant!("expires-at-once") {
+        return mutant!("expires-at-once");
+    }
     scan_event(&event.body).is_ok_and(|fields| fields.expires_at != 0 && fields.expires_at < now_ms)
 }
 

@@ -28,7 +28,7 @@ pub struct Partitions {
 }
 
 impl Partitions {
-    fn find(&self, partition_id: i32) -> Result<&Handle, Status> {
+    fn find(&self, partition_id: i32) -> Result<Handle, Status> {
         let number = u32::try_from(partition_id)
             .map_err(|_| Status::invalid_argument("partition_id must be 0 or greater"))?;
         self.engine
@@ -74,7 +74,7 @@ impl PartitionService for Partitions {
         request: tonic::Request<GetPartitionRequest>,
     ) -> Result<Response<PartitionInfo>, Status> {
         let handle = self.find(request.into_inner().partition_id)?;
-        Ok(Response::new(self.info(handle, "")))
+        Ok(Response::new(self.info(&handle, "")))
     }
 
     async fn list_partitions(

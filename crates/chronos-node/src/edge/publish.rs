@@ -155,7 +155,7 @@ impl Publisher {
         let Some(handle) = self.engine.partition(partition) else {
             return Ok(None);
         };
-        let Some(found) = find::at(handle, offset)? else {
+        let Some(found) = find::at(&handle, offset)? else {
             return Ok(None);
         };
         let changed = found.change(Action::Get, None).await?;
@@ -330,7 +330,7 @@ impl Sections {
     pub(super) fn new(engine: &Engine, events: usize) -> Self {
         Self {
             topics: engine.topics().map(),
-            partitions: engine.partitions().len() as u32,
+            partitions: engine.partition_count(),
             events,
             builders: BTreeMap::new(),
         }

@@ -11,7 +11,7 @@ use crate::delivery::{Ack, Dispatch, SessionId, Wish};
 use crate::engine::{
     Answers, Credit, Engine, Handle, Join, Member, Message, ReadError, StoredEvent, clock,
 };
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, PartitionMetrics};
 use bytes::{Bytes, BytesMut};
 use chronos_core::catalog;
 use chronos_core::command::create_group::{CreateGroup, Start};
@@ -162,6 +162,7 @@ impl Subscriber {
                 handle: handle.clone(),
                 group,
                 session,
+                metrics: self.metrics.partition(handle.number),
             });
             deliveries.dispatches.push(
                 UnboundedReceiverStream::new(receiver)
@@ -206,6 +207,7 @@ struct Membership {
     handle: Handle,
     group: GroupNumber,
     session: SessionId,
+    metrics: PartitionMetrics,
 }
 
 impl Drop for Membership {
@@ -258,12 +260,18 @@ impl Deliveries {
                     let policy = self.engine.topics().policy_of(self.topic.as_bytes());
                     let ack_timeout_ms =
                         i32::try_from(policy.ack_timeout.as_millis()).unwrap_or(i32::MAX);
-                    let Membership { handle, group, .. } = &self.members[*member];
+                    let Membership {
+                        handle,
+                        group,
+                        metrics,
+                        ..
+                    } = &self.members[*member];
                     let mut outgoing = Outgoing {
                         handle,
                         group: *group,
                         session: self.session,
                         ack_timeout_ms,
+                        metrics,
                         ids: &mut self.ids,
                     };
                     let ready = match self.batching {

@@ -194,7 +194,11 @@ impl Topics {
         let mut topic = self.brief(name).ok_or_else(missing)?;
         let info = self.0.topic(name).unwrap_or_default();
         let policy = self.0.topics().policy_with(&info.settings);
-        topic.effective = Some(effective(&info.settings, policy, self.0.partitions().len()));
+        topic.effective = Some(effective(
+            &info.settings,
+            policy,
+            self.0.partition_count() as usize,
+        ));
         for handle in self.0.partitions() {
             let counts = handle.count_pending().await;
             let counts = counts.map_err(|refused| status::of_refused(&refused))?;
@@ -226,6 +230,14 @@ impl Topics {
             Outcome::NotFound => Err(Status::not_found(format!("topic {name} does not exist"))),
             Outcome::VersionMismatch => Err(Status::failed_precondition(format!(
                 "topic {name} has another version"
+            ))),
+            of_cluster @ (Outcome::Node(_)
+            | Outcome::Gone
+            | Outcome::Taken
+            | Outcome::InUse
+            | Outcome::Busy
+            | Outcome::Invalid) => Err(Status::internal(format!(
+                "a change of topic {name} had the outcome {of_cluster:?}"
             ))),
         }
     }
@@ -265,7 +277,7 @@ impl TopicService for Topics {
                 "name must have 1 to {TOPIC_BYTES} bytes"
             )));
         }
-        let count = self.0.partitions().len() as u32;
+        let count = self.0.partition_count();
         let changes = changes(&request.settings.unwrap_or_default(), count)?;
         let spread = changes.iter().any(|(field, _)| *field == Field::Partitions);
         if spread && self.0.topic(&request.name).is_none() && self.is_named(&request.name) {
@@ -295,7 +307,7 @@ impl TopicService for Topics {
                 "partitions is fixed when the topic is created",
             ));
         }
-        let mut changes = changes(&settings, self.0.partitions().len() as u32)?;
+        let mut changes = changes(&settings, self.0.partition_count())?;
         for name in &request.clear {
             changes.push((cleared(name)?, None));
         }
@@ -372,7 +384,7 @@ impl TopicService for Topics {
         let mut deleted = 0;
         for handle in self.0.partitions() {
             let name = name.clone();
-            let offsets = events_of(&self.0, handle, &name).await?;
+            let offsets = events_of(&self.0, &handle, &name).await?;
             let outcome = handle
                 .ask(|reply| {
                     Message::DeleteTopic(DeleteTopic {

@@ -1,10 +1,14 @@
 //! Saves the partitions' state from time to time, so that a restart has little log to apply again.
 
 use super::message::Handle;
+use super::replica::Replicas;
+use chronos_core::partition::Checkpoint;
+use chronos_core::partition::released::count_scheduled;
 use chronos_core::store::Store;
-use chronos_core::types::PartitionNumber;
+use chronos_core::types::{DueKey, PartitionNumber, TopicNumber};
 use chronos_store::RocksStore;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often the partitions are looked at.
@@ -26,10 +30,12 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// gone through in a day.
 const SWEPT_AT_ONCE: usize = 100_000;
 
-/// The partitions to save and what was saved of each.
+/// Saves the replicas of a node.
 pub struct Checkpointer {
     store: RocksStore,
-    partitions: Vec<(Handle, Option<u64>)>,
+    replicas: Arc<Replicas>,
+    /// Whether also those are saved that have nothing new.
+    everything: bool,
     /// Where sweeping the far ids of each partition goes on.
     sweeps: BTreeMap<PartitionNumber, Vec<u8>>,
     /// When a part of them was swept last.
@@ -37,33 +43,22 @@ pub struct Checkpointer {
 }
 
 impl Checkpointer {
-    /// Saves these partitions, which share a store.
-    pub fn new(store: RocksStore, partitions: Vec<Handle>) -> Self {
-        let partitions = partitions
-            .into_iter()
-            .map(|handle| {
-                let saved = handle.state.lock().applied().map(|applied| applied.index);
-                (handle, saved)
-            })
-            .collect();
+    /// Saves these replicas, which share a store.
+    pub fn new(store: RocksStore, replicas: Arc<Replicas>) -> Self {
         Self {
             store,
-            partitions,
+            replicas,
+            everything: false,
             sweeps: BTreeMap::new(),
             swept: None,
         }
     }
 
-    /// Saves these partitions whether they have something new or not.
-    pub fn of_everything(store: RocksStore, partitions: Vec<Handle>) -> Self {
+    /// Saves these replicas whether they have something new or not.
+    pub fn of_everything(store: RocksStore, replicas: Arc<Replicas>) -> Self {
         Self {
-            store,
-            partitions: partitions
-                .into_iter()
-                .map(|handle| (handle, None))
-                .collect(),
-            sweeps: BTreeMap::new(),
-            swept: None,
+            everything: true,
+            ..Self::new(store, replicas)
         }
     }
 
@@ -80,36 +75,31 @@ impl Checkpointer {
     }
 
     fn is_urgent(&self) -> bool {
-        self.partitions.iter().any(|(handle, saved)| {
+        self.replicas.all().iter().any(|replica| {
+            let handle = &replica.handle;
             let state = handle.state.lock();
             let applied = state.applied().map_or(0, |applied| applied.index);
             handle.saves.is_wanted()
                 || state.unsaved_ids() > MOST_UNSAVED_IDS
-                || applied - saved.unwrap_or(0) > MOST_UNSAVED_ENTRIES
+                || applied - handle.saves.saved().unwrap_or(0) > MOST_UNSAVED_ENTRIES
         })
     }
 
-    /// Saves every partition that has something new. Blocks on the disk.
+    /// Saves every replica that has something new. Blocks on the disk.
     pub fn save(mut self) -> anyhow::Result<Self> {
         let mut begun = Vec::new();
-        for (at, (handle, saved)) in self.partitions.iter().enumerate() {
-            // In this order: the leader first says how it stands after a deletion, and then that it
-            // has seen it.
-            let mut state = handle.state.lock();
-            let (released, upto) = handle.standing.lock().released.clone();
-            if state.applied().map(|applied| applied.index) == *saved {
-                continue;
-            }
-            if let Some(checkpoint) = state.begin_checkpoint(&released, upto) {
-                begun.push((at, checkpoint));
+        for replica in self.replicas.all() {
+            let handle = replica.handle.clone();
+            if let Some(checkpoint) = self.begin(&handle)? {
+                begun.push((handle, checkpoint));
             }
         }
         if begun.is_empty() {
             return Ok(self);
         }
-        for (at, checkpoint) in &begun {
+        for (handle, checkpoint) in &begun {
             // The index must never know more than the log has on disk.
-            self.partitions[*at].0.wal.sync()?;
+            handle.wal.sync()?;
             checkpoint.write(&self.store)?;
         }
         self.store.flush()?;
@@ -117,13 +107,11 @@ impl Checkpointer {
         if sweep {
             self.swept = Some(Instant::now());
         }
-        for (at, checkpoint) in begun {
-            let (handle, saved) = &mut self.partitions[at];
+        for (handle, checkpoint) in begun {
             for ids in checkpoint.ids().chunks(ABSORBED_AT_ONCE) {
                 handle.state.lock().absorb_checkpoint(ids);
             }
             handle.state.lock().finish_checkpoint();
-            *saved = Some(checkpoint.applied_index());
             handle.saves.reached(checkpoint.applied_index());
             if !sweep {
                 continue;
@@ -134,5 +122,45 @@ impl Checkpointer {
             }
         }
         Ok(self)
+    }
+
+    fn begin(&self, handle: &Handle) -> anyhow::Result<Option<Checkpoint>> {
+        let counted = match handle.is_led() {
+            true => None,
+            false => Some(self.count_released(handle)?),
+        };
+        let mut state = handle.state.lock();
+        if !self.everything && state.applied().map(|applied| applied.index) == handle.saves.saved()
+        {
+            return Ok(None);
+        }
+        // In this order: the leader first says how it stands after a deletion, and then that it has
+        // seen it.
+        let (released, upto) = match counted {
+            Some(counted) => counted,
+            None => {
+                let (released, upto) = handle.standing.lock().released.clone();
+                (released.to_vec(), upto)
+            }
+        };
+        Ok(state.begin_checkpoint(&released, upto))
+    }
+
+    /// How many scheduled events of each topic have been released where nobody counts them as they are
+    /// released: what the last checkpoint says, and what the index says since.
+    fn count_released(&self, handle: &Handle) -> anyhow::Result<(Vec<u64>, DueKey)> {
+        let ((mut released, from), horizon, topics) = {
+            let state = handle.state.lock();
+            let saved = state.saved_released().clone();
+            (saved, state.horizon(), state.topics().len())
+        };
+        released.resize(topics.max(released.len()), 0);
+        if horizon > from {
+            for (topic, released) in released.iter_mut().enumerate() {
+                let topic = topic as TopicNumber;
+                *released += count_scheduled(&self.store, handle.number, topic, from, horizon)?;
+            }
+        }
+        Ok((released, horizon.max(from)))
     }
 }

@@ -120,6 +120,15 @@ impl Events {
         }
     }
 
+    /// Forgets what it knows of places and changes: a leader that begins says it anew.
+    pub fn forget(&self) {
+        self.recent.write().clear();
+        self.changed.write().clear();
+        self.prioritized.write().clear();
+        self.deleted.write().clear();
+        self.any_deleted.store(false, Ordering::Release);
+    }
+
     /// Takes note of deleted topics: their events with offsets below are gone.
     pub fn know_deleted(&self, topics: impl IntoIterator<Item = (Box<[u8]>, u64)>) {
         let mut deleted = self.deleted.write();

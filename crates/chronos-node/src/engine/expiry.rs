@@ -2,7 +2,8 @@
 
 use super::clock;
 use super::dead_letters::ExpireError;
-use super::message::Handle;
+use super::replica::Replicas;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often letters are looked at, at the most and at the least; in between, ten times in the time
@@ -10,14 +11,14 @@ use std::time::Duration;
 const EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 
 /// Discards letters once their last failure is `ttl` ago, for ever.
-pub async fn run(partitions: Vec<Handle>, ttl: Duration) -> anyhow::Result<()> {
+pub async fn run(replicas: Arc<Replicas>, ttl: Duration) -> anyhow::Result<()> {
     let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
     let mut ticks = tokio::time::interval((ttl / 10).clamp(EVERY.0, EVERY.1));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let before_ms = clock::now_ms().saturating_sub(ttl_ms);
-        for handle in &partitions {
+        for handle in replicas.led() {
             match handle.expire_before(before_ms).await {
                 Ok(0) => {}
                 Ok(letters) => tracing::info!(

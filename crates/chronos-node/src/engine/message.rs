@@ -15,6 +15,7 @@ use chronos_wal::Wal;
 use parking_lot::Mutex;
 use roaring::RoaringTreemap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Why a partition did not do what it was asked.
@@ -159,6 +160,28 @@ pub enum Message {
     Stop(oneshot::Sender<()>),
 }
 
+impl Message {
+    /// Refuses what was asked, for a reason that says that it was surely not done.
+    pub fn refuse(self, refused: Refused) {
+        match self {
+            Message::Publish(publish) => drop(publish.reply.send(Err(refused))),
+            Message::Change(changes) => drop(changes.reply.send(Err(refused))),
+            Message::Replace(replace) => drop(replace.reply.send(Err(refused))),
+            Message::CreateGroup(_, reply) => drop(reply.send(Err(refused))),
+            Message::DeadLetters(letters) => drop(letters.reply.send(Err(refused))),
+            Message::Retain(.., reply) => drop(reply.send(Err(refused))),
+            Message::DeleteTopic(delete) => drop(delete.reply.send(Err(refused))),
+            Message::Answers(answers) => drop(answers.reply.send(Err(refused))),
+            // Whoever counts learns from the closed channel; a member's stream ends with its sender.
+            Message::CountPending(_) | Message::Join(_) => {}
+            Message::Leave(_) | Message::Expired(_) | Message::Wake => {}
+            Message::Stop(reply) => {
+                let _ = reply.send(());
+            }
+        }
+    }
+}
+
 /// Where a partition's leader stands, for status and metrics.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Standing {
@@ -201,9 +224,16 @@ pub struct Handle {
     pub saves: Arc<Saves>,
     /// Updated by the driver.
     pub standing: Arc<Mutex<Standing>>,
+    /// Whether this node leads the partition and serves it.
+    pub led: Arc<AtomicBool>,
 }
 
 impl Handle {
+    /// Whether this node leads the partition and serves it.
+    pub fn is_led(&self) -> bool {
+        self.led.load(Ordering::Acquire)
+    }
+
     /// Sends a message, waiting for room.
     pub async fn send(&self, message: Message) -> Result<(), Refused> {
         self.inbox

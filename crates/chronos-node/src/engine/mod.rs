@@ -2,7 +2,9 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `driver/` | the owner task of a partition |
+//! | `replica.rs` | a partition's replica, following or leading |
+//! | `opening.rs` | opening a replica |
+//! | `driver/` | the owner task of a partition that this node leads |
 //! | `dead_letters.rs` | reading, changing and expiring dead letters |
 //! | `expiry.rs` | dead letters whose time is over |
 //! | `message.rs` | what it is asked, and the handle to ask it with |
@@ -29,15 +31,17 @@ mod expiry;
 mod lookup;
 mod machine;
 mod message;
+mod opening;
 mod pauses;
 mod rates;
+mod replica;
 pub mod retention;
 mod saves;
 mod schedule;
 pub mod topics;
 
 pub use credit::Credit;
-pub use events::{Events, ReadError, StoredEvent};
+pub use events::{ReadError, StoredEvent};
 pub use message::{
     Answers, DeleteTopic, Expired, Handle, Join, Message, Publish, Refused, Replace,
 };
@@ -52,30 +56,27 @@ use checkpointer::Checkpointer;
 use chronos_core::catalog::topics::TopicInfo;
 use chronos_core::catalog::{self, Catalog, GroupInfo};
 use chronos_core::keys::dedup::FAR_MS;
-use chronos_core::partition::Partition;
 use chronos_core::types::PartitionNumber;
-use chronos_raft::{First, Group, GroupOptions};
+use chronos_raft::{First, Group};
 use chronos_store::RocksStore;
-use chronos_wal::{Flusher, RealFiles, Wal};
-use driver::Driver;
-use machine::{CatalogMachine, PartitionMachine, SharedCatalog};
+use chronos_wal::Flusher;
+use machine::{CatalogMachine, SharedCatalog};
+use opening::Opening;
 use parking_lot::Mutex;
 use pauses::Pauses;
+pub use replica::Replicas;
 use retention::Retention;
-use saves::Saves;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use topics::Topics;
 
 /// Replica number of the only node there is.
 const THIS_NODE: u64 = 1;
-/// Messages that may wait for a driver; what they hold is bounded by bytes elsewhere.
-const INBOX: usize = 8 * 1024;
 /// Threads that write logs to the disk: one log keeps one busy.
 const FLUSHERS: usize = 4;
 
@@ -91,8 +92,8 @@ pub struct Member {
 
 /// The running partitions.
 pub struct Engine {
-    partitions: Vec<Handle>,
-    rafts: Vec<Group<PartitionMachine>>,
+    partition_count: u32,
+    replicas: Arc<Replicas>,
     catalog: SharedCatalog,
     topics: Arc<Topics>,
     catalog_raft: Group<CatalogMachine>,
@@ -102,12 +103,10 @@ pub struct Engine {
     inflight: Arc<Semaphore>,
     next_session: AtomicU64,
     members: Mutex<BTreeMap<SessionId, Member>>,
-    retention: Vec<Arc<Retention>>,
     tasks: Mutex<JoinSet<anyhow::Result<()>>>,
     failed: watch::Sender<Option<String>>,
     inflight_limit: usize,
-    /// The threads live as long as somebody holds this.
-    _flusher: Flusher,
+    opening: Opening,
 }
 
 impl Engine {
@@ -128,114 +127,113 @@ impl Engine {
             let path = dir.join("index");
             tokio::task::spawn_blocking(move || RocksStore::open(path, &options)).await??
         };
-        let flusher = Flusher::start(FLUSHERS);
         let topics = Arc::new(Topics::new(config));
-        let options = driver::Options {
-            topics: Arc::clone(&topics),
-            fire_ahead: config.scheduler.fire_ahead,
-            near_window: config.scheduler.near_window,
-        };
+        let (telling, pauses) = watch::channel(Arc::default());
         let opening = Opening {
-            config,
-            dir,
-            metrics,
-            store: &store,
-            flusher: &flusher,
+            config: config.clone(),
+            dir: dir.to_owned(),
+            metrics: Arc::clone(metrics),
+            store: store.clone(),
+            flusher: Flusher::start(FLUSHERS),
+            topics: Arc::clone(&topics),
+            pauses: pauses.clone(),
+            partition_count: config.partitions.count,
+            me: THIS_NODE,
         };
 
         let catalog = Arc::new(Mutex::new(Catalog::open(store.clone())?));
         let wal = opening.wal("catalog", u64::from(catalog::NUMBER))?;
-        let raft_options = opening.raft("catalog");
-        let (telling, pauses) = watch::channel(Arc::default());
         let machine = CatalogMachine::new(Arc::clone(&catalog), telling, Arc::clone(&topics));
+        let raft_options = opening.raft("catalog", catalog::NUMBER);
         let catalog_raft = Group::open(raft_options, wal, machine, First::only(THIS_NODE))
             .await
             .context("cannot open the catalog")?;
 
-        let (mut partitions, mut rafts, mut drivers) = (Vec::new(), Vec::new(), Vec::new());
-        for number in 0..config.partitions.count {
-            let (handle, raft, inbox) = opening
-                .partition(number)
-                .await
-                .with_context(|| format!("cannot open partition {number}"))?;
-            partitions.push(handle.clone());
-            rafts.push(raft.clone());
-            drivers.push(Driver::start(
-                handle,
-                raft,
-                store.clone(),
-                options.clone(),
-                Arc::clone(metrics),
-                inbox,
-                pauses::Watch::new(pauses.clone()),
-            ));
-        }
-        catalog_raft.lead().await?;
-
-        let (failed, _) = watch::channel(None);
-        let mut tasks = JoinSet::new();
-        for driver in futures::future::try_join_all(drivers).await? {
-            tasks.spawn(watched(driver.run(), failed.clone()));
-        }
-        let checkpointer = Checkpointer::new(store.clone(), partitions.clone());
-        tasks.spawn(watched(checkpointer.run(), failed.clone()));
-        let expiry = expiry::run(partitions.clone(), config.delivery.dead_letter_ttl);
-        tasks.spawn(watched(expiry, failed.clone()));
-        let policy = retention::Policy {
-            kept_for: config.retention.max_age,
-            most_bytes: config.retention.max_size_gb << 30,
-            segment_bytes: config.wal.segment_bytes,
-        };
-        let mut retention = Vec::new();
-        for (handle, raft) in partitions.iter().zip(&rafts) {
-            let counters = metrics.partition(handle.number);
-            let of_partition = Retention::new(
-                handle.clone(),
-                raft.clone(),
-                store.clone(),
-                policy,
-                counters,
-                Arc::clone(&topics),
-            );
-            let of_partition = Arc::new(of_partition);
-            tasks.spawn(watched(Arc::clone(&of_partition).run(), failed.clone()));
-            retention.push(of_partition);
-        }
         let inflight_limit = usize::try_from(config.limits.max_inflight_bytes)
             .unwrap_or(usize::MAX)
             .min(u32::MAX as usize);
-        Ok(Arc::new(Self {
-            partitions,
-            rafts,
+        let (failed, _) = watch::channel(None);
+        let engine = Arc::new(Self {
+            partition_count: config.partitions.count,
+            replicas: Arc::default(),
             catalog,
             topics,
             catalog_raft,
             pauses,
             store,
             inflight: Arc::new(Semaphore::new(inflight_limit)),
-            retention,
             next_session: AtomicU64::new(clock::now_us() as u64),
             members: Mutex::default(),
-            tasks: Mutex::new(tasks),
+            tasks: Mutex::default(),
             failed,
             inflight_limit,
-            _flusher: flusher,
-        }))
+            opening,
+        });
+        let mut serving = Vec::new();
+        for number in 0..engine.partition_count {
+            serving.push(engine.open_replica(number).await?);
+        }
+        engine.catalog_raft.lead().await?;
+        for mut served in serving {
+            // The sender is gone when the replica has failed: what watches the failures tells.
+            let _ = served.wait_for(|term| *term > 0).await;
+        }
+        let checkpointer = Checkpointer::new(engine.store.clone(), Arc::clone(&engine.replicas));
+        engine.spawn(checkpointer.run());
+        let expiry = expiry::run(
+            Arc::clone(&engine.replicas),
+            config.delivery.dead_letter_ttl,
+        );
+        engine.spawn(expiry);
+        Ok(engine)
     }
 
-    /// The partitions by number.
-    pub fn partitions(&self) -> &[Handle] {
-        &self.partitions
+    /// Opens the replica of a partition and lets it run. Tells the term in which this node serves the
+    /// partition, 0 while it does not.
+    async fn open_replica(&self, number: PartitionNumber) -> anyhow::Result<watch::Receiver<u64>> {
+        let (replica, parts) = self
+            .opening
+            .replica(number)
+            .await
+            .with_context(|| format!("cannot open partition {number}"))?;
+        let (served, serving) = watch::channel(0);
+        self.spawn(replica::run(parts, served));
+        self.spawn(Arc::clone(&replica.retention).run());
+        self.replicas.insert(replica);
+        Ok(serving)
     }
 
-    /// A partition, if it exists.
-    pub fn partition(&self, number: PartitionNumber) -> Option<&Handle> {
-        self.partitions.get(number as usize)
+    /// Runs a task that must not end by itself.
+    fn spawn(&self, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        let failed = self.failed.clone();
+        self.tasks.lock().spawn(watched(task, failed));
     }
 
-    /// Retention of a partition, if it exists.
-    pub fn retention(&self, number: PartitionNumber) -> Option<&Arc<Retention>> {
-        self.retention.get(number as usize)
+    /// How many partitions there are, on whatever nodes.
+    pub fn partition_count(&self) -> u32 {
+        self.partition_count
+    }
+
+    /// The partitions that this node leads and serves, in order.
+    pub fn partitions(&self) -> Vec<Handle> {
+        self.replicas.led()
+    }
+
+    /// A partition, if this node leads and serves it.
+    pub fn partition(&self, number: PartitionNumber) -> Option<Handle> {
+        let replica = self.replicas.get(number)?;
+        replica.handle.is_led().then(|| replica.handle.clone())
+    }
+
+    /// The replicas on this node.
+    pub fn replicas(&self) -> &Replicas {
+        &self.replicas
+    }
+
+    /// Retention of a partition, if this node has a replica of it.
+    pub fn retention(&self, number: PartitionNumber) -> Option<Arc<Retention>> {
+        let replica = self.replicas.get(number)?;
+        Some(Arc::clone(&replica.retention))
     }
 
     /// Bytes of publishes that may still be taken in.
@@ -328,9 +326,10 @@ impl Engine {
     /// Stops: what was taken in is finished, what arrives later is refused, state is saved. Gives up
     /// waiting for the log after `limit`; nothing acknowledged is lost then either.
     pub async fn stop(&self, limit: Duration) -> anyhow::Result<()> {
-        let drained = futures::future::join_all(self.partitions.iter().map(|handle| async {
+        let replicas = self.replicas.all();
+        let drained = futures::future::join_all(replicas.iter().map(|replica| async {
             let (reply, stopped) = oneshot::channel();
-            if handle.send(Message::Stop(reply)).await.is_ok() {
+            if replica.handle.send(Message::Stop(reply)).await.is_ok() {
                 let _ = stopped.await;
             }
         }));
@@ -338,84 +337,14 @@ impl Engine {
             tracing::warn!("some requests were still under way when the time to stop ran out");
         }
         self.tasks.lock().abort_all();
-        let checkpointer = Checkpointer::of_everything(self.store.clone(), self.partitions.clone());
+        let checkpointer =
+            Checkpointer::of_everything(self.store.clone(), Arc::clone(&self.replicas));
         tokio::task::spawn_blocking(move || checkpointer.save().map(drop)).await??;
-        for raft in &self.rafts {
-            raft.shutdown().await;
+        for replica in &replicas {
+            replica.raft.shutdown().await;
         }
         self.catalog_raft.shutdown().await;
         Ok(())
-    }
-}
-
-/// What opening a partition or the catalog needs.
-struct Opening<'a> {
-    config: &'a Config,
-    dir: &'a Path,
-    metrics: &'a Arc<Metrics>,
-    store: &'a RocksStore,
-    flusher: &'a Flusher,
-}
-
-impl Opening<'_> {
-    fn wal(&self, name: &str, log_id: u64) -> anyhow::Result<Wal> {
-        let seconds = self.metrics.wal_fsync_seconds.clone();
-        let dir = self.dir.join("partitions").join(name).join("log");
-        let mut options = chronos_wal::Options::new(dir, log_id);
-        options.segment_bytes = self.config.wal.segment_bytes;
-        options.index_interval = self.config.wal.index_interval;
-        options.fsync = self.config.wal.fsync_mode;
-        options.flush_interval = self.config.wal.flush_interval;
-        options.fsync_observer = Some(Arc::new(move |took: Duration| {
-            seconds.observe(took.as_secs_f64())
-        }));
-        let (wal, recovery) = Wal::open(Arc::new(RealFiles), options, self.flusher)?;
-        if recovery.truncated_bytes > 0 {
-            tracing::info!(
-                log = name,
-                bytes = recovery.truncated_bytes,
-                "cut an unfinished write off the end of the log"
-            );
-        }
-        Ok(wal)
-    }
-
-    fn raft(&self, name: &str) -> GroupOptions {
-        let dir = self.dir.join("partitions").join(name).join("raft");
-        let mut options = GroupOptions::new(THIS_NODE, name, dir);
-        options.set_heartbeat(self.config.raft.heartbeat);
-        options
-    }
-
-    async fn partition(
-        &self,
-        number: PartitionNumber,
-    ) -> anyhow::Result<(Handle, Group<PartitionMachine>, mpsc::Receiver<Message>)> {
-        let name = number.to_string();
-        let wal = self.wal(&name, u64::from(number))?;
-        let state = Arc::new(Mutex::new(Partition::open(number, self.store.clone())?));
-        let saved = state.lock().applied().map_or(0, |applied| applied.index);
-        let saves = Arc::new(Saves::new(saved));
-        let machine = PartitionMachine::new(Arc::clone(&state), Arc::clone(self.metrics));
-        let raft = Group::open(
-            self.raft(&name),
-            wal.clone(),
-            machine,
-            First::only(THIS_NODE),
-        )
-        .await?;
-        let (sender, inbox) = mpsc::channel(INBOX);
-        let handle = Handle {
-            number,
-            partitions: self.config.partitions.count,
-            inbox: sender,
-            events: Arc::new(Events::new(number, self.store.clone(), wal.clone())),
-            state,
-            wal,
-            saves,
-            standing: Arc::default(),
-        };
-        Ok((handle, raft, inbox))
     }
 }
 

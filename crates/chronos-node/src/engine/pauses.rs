@@ -132,6 +132,7 @@ impl Paused {
 }
 
 /// A driver's view of the pauses.
+#[derive(Clone)]
 pub struct Watch {
     pauses: watch::Receiver<Arc<Pauses>>,
     current: Arc<Pauses>,

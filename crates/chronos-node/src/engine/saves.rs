@@ -7,12 +7,12 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct Saves {
     wanted: AtomicU64,
-    saved: watch::Sender<u64>,
+    saved: watch::Sender<Option<u64>>,
 }
 
 impl Saves {
-    /// Nothing is asked for, and the state up to a log index is durable.
-    pub fn new(saved_index: u64) -> Self {
+    /// Nothing is asked for, and the state up to a log index is durable, if any is.
+    pub fn new(saved_index: Option<u64>) -> Self {
         Self {
             wanted: AtomicU64::new(0),
             saved: watch::channel(saved_index).0,
@@ -24,16 +24,21 @@ impl Saves {
         self.wanted.fetch_max(index, Ordering::Relaxed);
         let mut saved = self.saved.subscribe();
         // The sender lives as long as this.
-        let _ = saved.wait_for(|saved| *saved >= index).await;
+        let _ = saved.wait_for(|saved| *saved >= Some(index)).await;
     }
 
     /// Whether somebody waits.
     pub fn is_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed) > *self.saved.borrow()
+        self.wanted.load(Ordering::Relaxed) > self.saved().unwrap_or(0)
+    }
+
+    /// Up to which log index the state is durable.
+    pub fn saved(&self) -> Option<u64> {
+        *self.saved.borrow()
     }
 
     /// The state up to a log index is durable.
     pub fn reached(&self, index: u64) {
-        self.saved.send_replace(index);
+        self.saved.send_replace(Some(index));
     }
 }

@@ -137,7 +137,7 @@ metrics! {
     }
     "Delivery" {
         EVENTS_DELIVERED: Counter, "chronos_events_delivered_total", ["partition"],
-            "Deliveries on their way to a subscriber, each attempt counted, also those that turn out to be expired.";
+            "Deliveries read to be sent to a subscriber, each attempt counted.";
         DELIVERY_LATENESS: Histogram(LATENESS), "chronos_delivery_lateness_seconds", [],
             "How long after its time an event was first handed to a subscriber that had credit for it.";
         EVENTS_ACKED: Counter, "chronos_events_acked_total", ["partition"],

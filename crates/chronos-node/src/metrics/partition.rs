@@ -59,7 +59,7 @@ partition_metrics! {
     fired: IntCounter from IntCounterVec, counters(EVENTS_FIRED), "Events fired.";
     wheel_entries: IntGauge from IntGaugeVec, gauges(WHEEL_ENTRIES), "Events in the timing wheel.";
     wheel_bytes: IntGauge from IntGaugeVec, gauges(WHEEL_BYTES), "Memory of the timing wheel.";
-    delivered: IntCounter from IntCounterVec, counters(EVENTS_DELIVERED), "Deliveries handed to subscribers.";
+    delivered: IntCounter from IntCounterVec, counters(EVENTS_DELIVERED), "Deliveries read to be sent.";
     acked: IntCounter from IntCounterVec, counters(EVENTS_ACKED), "Deliveries acknowledged.";
     nacked: IntCounter from IntCounterVec, counters(EVENTS_NACKED), "Deliveries refused.";
     timed_out: IntCounter from IntCounterVec, counters(ACK_TIMEOUTS), "Deliveries not answered in time.";

@@ -2,9 +2,10 @@
 
 use super::of_topic;
 use crate::serve;
+use chronos_proto::cronos_db::topic_service_client::TopicServiceClient;
 use chronos_proto::cronos_db::{
-    CancelMatchingRequest, ChangeMatchingResponse, CountPendingRequest, ListPendingRequest,
-    PendingFilter, RescheduleMatchingRequest,
+    CancelMatchingRequest, ChangeMatchingResponse, CountPendingRequest, CreateTopicRequest,
+    ListPendingRequest, PendingFilter, RescheduleMatchingRequest, TopicSettings,
 };
 use chronos_tests::client::{Client, event_at, subscription};
 use chronos_tests::history::wall_ms;
@@ -135,6 +136,44 @@ async fn everything_is_moved_once_and_arrives() {
     let came = deliveries.take(6_000).await;
     let came: BTreeSet<_> = chronos_tests::client::ids(&came).into_iter().collect();
     assert_eq!(came.len(), 6_000);
+}
+
+#[tokio::test]
+async fn a_shift_takes_no_event_beyond_the_horizon_of_its_topic() {
+    let (server, client) = serve(&["-partition-count=2"]).await;
+    let create = CreateTopicRequest {
+        name: "t".into(),
+        settings: Some(TopicSettings {
+            max_horizon_ms: Some(2 * HOUR_MS),
+            ..TopicSettings::default()
+        }),
+    };
+    let mut topics = TopicServiceClient::new(server.channel().unwrap());
+    topics.create_topic(create).await.unwrap();
+    let from_ms = wall_ms() + HOUR_MS / 2;
+    publish(&client, "t", 3_000, from_ms).await;
+    // These would come to lie beyond it.
+    let late = (0..3_000).map(|n| event_at(&format!("late-{n}"), "t", from_ms + HOUR_MS + n));
+    assert!(client.publish_batch(late.collect()).await.unwrap().success);
+    let shift = |dry_run, limit| RescheduleMatchingRequest {
+        filter: Some(of_topic("t")),
+        shift_ms: HOUR_MS,
+        dry_run,
+        limit,
+        ..RescheduleMatchingRequest::default()
+    };
+    let mut schedules = client.schedules.clone();
+    for (dry_run, changed) in [(true, 0), (false, 3_000)] {
+        let moved = schedules.reschedule_matching(shift(dry_run, 0)).await;
+        let moved = moved.unwrap().into_inner();
+        assert_eq!((moved.matched, moved.changed), (6_000, changed));
+        assert_eq!(moved.refused, 3_000, "dry run: {dry_run}");
+    }
+    // All stand within the horizon now, and none can go further.
+    let moved = schedules.reschedule_matching(shift(false, 10)).await;
+    let moved = moved.unwrap().into_inner();
+    assert_eq!((moved.matched, moved.changed, moved.refused), (10, 0, 10));
+    assert_eq!(count(&client, "t").await, 6_000);
 }
 
 #[tokio::test]

@@ -189,6 +189,9 @@ async fn an_event_is_not_delivered_after_its_end_and_does_not_come_back() {
         assert!(deliveries.within(SILENCE).await.is_none());
     }
     expired(&server, 2).await;
+    // What expired is not counted as delivered.
+    let delivered = server.metric("chronos_events_delivered_total").await;
+    assert_eq!(delivered.unwrap().round() as i64, 4);
     server.restart().await.unwrap();
     let client = Client::new(server.channel().unwrap());
     let mut deliveries = client.subscribe(subscription("g", "m", "t")).await.unwrap();

@@ -88,6 +88,9 @@ impl Group {
 
     /// An event is done with: the next of its key may go.
     pub(super) fn release_lane(&mut self, offset: u64) {
+        if mutant!("key-never-freed") {
+            return;
+        }
         if let Some(lanes) = &mut self.lanes
             && let Some(next) = lanes.release(offset)
         {
@@ -124,6 +127,9 @@ impl Group {
         }
         if mutant!("retry-lost") {
             return AckOutcome::Retry;
+        }
+        if mutant!("key-freed-by-failure") {
+            self.release_lane(key.offset);
         }
         self.unsaved.failures.push(Failure { key, failures });
         let wait_ms = self.policy.backoff.wait_ms(failures, key.offset);

@@ -363,7 +363,7 @@ impl Group {
             before: std::mem::replace(&mut self.last, run.last()),
             topic: run.topic,
         };
-        let ranked = lookup.has_priorities(run.topic);
+        let ranked = lookup.has_priorities(run.topic) && !mutant!("priority-ignored");
         if ranked {
             for part in order::by_priority(whole, lookup) {
                 self.take_part(part, run.ready_ms, now_ms);
@@ -426,7 +426,7 @@ impl Group {
                     None => continue,
                 }
             }
-            if self.lanes.is_some() {
+            if self.lanes.is_some() && !mutant!("key-order-ignored") {
                 match self.hand_out_by_key(stretch, deadline_ms, lookup, send) {
                     true => continue,
                     false => return,

@@ -14,6 +14,7 @@
 use super::lanes::Lanes;
 use super::{Group, Lookup, MOST_DELAYED, Stretch};
 use crate::delivery::{Feed, Pause, WhilePaused};
+use chronos_core::mutant;
 use chronos_core::partition::Run;
 use chronos_core::store::{Store, StoreError};
 use chronos_core::types::{DueKey, TopicNumber};
@@ -125,6 +126,16 @@ impl Group {
         }
         match &self.paused.pause.whole {
             None => return Ok(true),
+            Some(WhilePaused::Hold) if mutant!("pause-ignored") => return Ok(true),
+            Some(WhilePaused::Hold) if mutant!("pause-loses-held") => {
+                while self.fetch(now_ms, feed, topics, lookup)? {}
+                self.wake(i64::MAX);
+                for stretch in std::mem::take(&mut self.ready) {
+                    self.settle(stretch.last(), stretch.before);
+                }
+                return Ok(false);
+            }
+            Some(WhilePaused::Drop(_)) if mutant!("drop-holds") => return Ok(false),
             Some(WhilePaused::Hold) => return Ok(false),
             Some(WhilePaused::Drop(_)) => {}
         }

@@ -8,6 +8,7 @@
 use super::paused::UNKNOWN_TOPIC;
 use super::{Ack, AckOutcome, Group, InFlight, Stretch, stretch_of_one};
 use chronos_core::command::dead_letters::{Death, Failure, Progress};
+use chronos_core::mutant;
 use chronos_core::partition::dead_letters::Redriven;
 use chronos_core::types::DueKey;
 use hashbrown::HashMap;
@@ -63,7 +64,9 @@ impl Redrives {
         if !self.holds(key) {
             return false;
         }
-        if let Some(letter) = self.letters.remove(&key.offset) {
+        if let Some(letter) = self.letters.remove(&key.offset)
+            && !mutant!("redrive-not-logged")
+        {
             self.unsaved.settled.push(letter.number);
         }
         true
@@ -91,7 +94,9 @@ impl Group {
                 topic: self.topic.unwrap_or(UNKNOWN_TOPIC),
                 ..stretch_of_one(key.due_ms, key.offset, key.before())
             };
-            self.ready.push_back(stretch);
+            if !mutant!("redrive-lost") {
+                self.ready.push_back(stretch);
+            }
         }
     }
 

@@ -34,7 +34,7 @@ pub async fn edit(engine: &Engine, request: &EditDeadLetterRequest) -> Result<()
             ));
         }
         (payload, meta) => {
-            let event = view::events(handle, &[letter]).pop();
+            let event = view::events(&handle, &[letter]).pop();
             let event = event
                 .ok_or_else(|| unknown(place))?
                 .map_err(Status::data_loss)?;

@@ -69,19 +69,13 @@ impl Filter {
     }
 
     /// The groups that it is about, in the order in which they are listed.
-    fn groups<'a>(
-        &'a self,
-        engine: &'a Engine,
-    ) -> impl Iterator<Item = (&'a Handle, GroupNumber)> + 'a {
-        let wanted = |handle: &&Handle| self.partition.is_none_or(|only| only == handle.number);
-        engine
-            .partitions()
-            .iter()
-            .filter(wanted)
-            .flat_map(|handle| {
-                let groups = handle.groups_named(&self.group).into_iter();
-                groups.map(move |group| (handle, group))
-            })
+    fn groups(&self, engine: &Engine) -> impl Iterator<Item = (Handle, GroupNumber)> {
+        let wanted = |handle: &Handle| self.partition.is_none_or(|only| only == handle.number);
+        let partitions = engine.partitions().into_iter().filter(wanted);
+        partitions.flat_map(|handle| {
+            let groups = handle.groups_named(&self.group).into_iter();
+            groups.map(move |group| (handle.clone(), group))
+        })
     }
 
     /// Letters of its groups, whatever the rest of the filter says.
@@ -131,7 +125,7 @@ impl Filter {
                     .dead_letters(group, number, READ_LETTERS)
                     .map_err(of_index)?;
                 looked_at += letters.len();
-                for letter in self.matching(handle, letters) {
+                for letter in self.matching(&handle, letters) {
                     if found.len() == most {
                         return Ok((found, Some(place(letter.number))));
                     }
@@ -165,8 +159,8 @@ impl Filter {
 }
 
 /// Letters that follow each other, apart by partition.
-pub fn by_partition(engine: &Engine, found: Vec<Found>) -> Vec<(&Handle, Vec<Letter>)> {
-    let mut parts: Vec<(&Handle, Vec<Letter>)> = Vec::new();
+pub fn by_partition(engine: &Engine, found: Vec<Found>) -> Vec<(Handle, Vec<Letter>)> {
+    let mut parts: Vec<(Handle, Vec<Letter>)> = Vec::new();
     for (partition, letter) in found {
         match parts.last_mut() {
             Some((last, letters)) if last.number == partition => letters.push(letter),

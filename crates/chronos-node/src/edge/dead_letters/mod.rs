@@ -68,7 +68,7 @@ fn named(id: &str) -> Result<Place, Status> {
     })
 }
 
-fn handle_of(engine: &Engine, place: Place) -> Result<&Handle, Status> {
+fn handle_of(engine: &Engine, place: Place) -> Result<Handle, Status> {
     let handle = engine.partition(place.partition);
     handle.ok_or_else(|| unknown(place))
 }
@@ -101,7 +101,7 @@ impl DeadLetters {
                 .dead_letter(place.group, place.number)
                 .map_err(of_index)?
                 .ok_or_else(|| unknown(place))?;
-            view::show(handle, &[letter], with_payload)
+            view::show(&handle, &[letter], with_payload)
                 .pop()
                 .ok_or_else(|| unknown(place))
         })
@@ -132,7 +132,7 @@ impl DeadLetterService for DeadLetters {
             let (found, mut next) = filter.find(engine, from, most)?;
             let mut letters = Vec::with_capacity(found.len());
             for (handle, found) in filter::by_partition(engine, found) {
-                let shown = view::show(handle, &found, request.with_payload);
+                let shown = view::show(&handle, &found, request.with_payload);
                 let left = found.get(shown.len()).map(|letter| Place {
                     partition: handle.number,
                     group: letter.group,

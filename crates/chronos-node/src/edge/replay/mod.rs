@@ -64,8 +64,8 @@ fn planned(engine: &Engine, request: ReplayRequest) -> Result<(Handle, Plan), St
     let handle = engine
         .partition(number)
         .ok_or_else(|| status::no_such_partition(request.partition_id))?;
-    let plan = Plan::of(request, handle)?;
-    Ok((handle.clone(), plan))
+    let plan = Plan::of(request, &handle)?;
+    Ok((handle, plan))
 }
 
 type Sender = mpsc::Sender<Result<raw::ReplayEvent, Status>>;

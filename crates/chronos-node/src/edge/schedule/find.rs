@@ -90,7 +90,7 @@ fn by_place(engine: &Engine, partition: i32, offset: i64) -> Result<Option<Found
         .and_then(|number| engine.partition(number))
         .ok_or_else(|| Status::not_found(format!("there is no partition {partition}")))?;
     match u64::try_from(offset) {
-        Ok(offset) => at(handle, offset),
+        Ok(offset) => at(&handle, offset),
         Err(_) => Err(Status::invalid_argument("offset must be 0 or greater")),
     }
 }
@@ -102,11 +102,11 @@ fn by_id(engine: &Engine, wanted: &EventRef) -> Result<Option<Found>, Status> {
         true => &wanted.message_id,
         false => &wanted.partition_key,
     };
-    let partitions = engine.partitions();
-    let first = route(key.as_bytes(), partitions.len() as u32);
-    let others = partitions.iter().filter(|handle| handle.number != first);
+    let mut partitions = engine.partitions();
+    let first = route(key.as_bytes(), engine.partition_count());
+    partitions.sort_by_key(|handle| handle.number != first);
     let id = hash(wanted.message_id.as_bytes());
-    for handle in partitions.get(first as usize).into_iter().chain(others) {
+    for handle in &partitions {
         let known = handle
             .state
             .lock()

@@ -3,6 +3,7 @@
 //! Pages of the due order are read, filtered and changed, a section of the log at a time. Events that
 //! the call itself has moved ahead of where it reads are told by the log entry that moved them.
 
+use super::super::admission::latest_ms;
 use super::super::status;
 use super::pending::{Filter, due_keys};
 use crate::engine::{Engine, Handle, ReadError, Refused};
@@ -34,11 +35,17 @@ pub enum What {
 }
 
 impl What {
-    fn of(self, due_ms: i64) -> Action {
+    /// What it means for an event that is scheduled for `schedule_ms`; `None` when that would take
+    /// it beyond `latest_ms`, or before 1970.
+    fn of(self, schedule_ms: i64, latest_ms: i64) -> Option<Action> {
         match self {
-            What::Cancel => Action::Cancel,
-            What::Shift(by_ms) => Action::Reschedule(due_ms.saturating_add(by_ms)),
-            What::MoveTo(at_ms) => Action::Reschedule(at_ms),
+            What::Cancel => Some(Action::Cancel),
+            What::MoveTo(at_ms) => Some(Action::Reschedule(at_ms)),
+            What::Shift(by_ms) => {
+                let at_ms = schedule_ms.saturating_add(by_ms);
+                let is_allowed = (1..=latest_ms).contains(&at_ms);
+                is_allowed.then_some(Action::Reschedule(at_ms))
+            }
         }
     }
 
@@ -57,7 +64,7 @@ pub async fn change(
     limit: u64,
 ) -> Result<ChangeMatchingResponse, Status> {
     let mut counts = ChangeMatchingResponse::default();
-    for handle in engine.partitions() {
+    for handle in &engine.partitions() {
         let left = limit.saturating_sub(counts.matched as u64);
         let Some(scan) = Scan::new(engine, handle, filter, what, left) else {
             continue;
@@ -69,19 +76,20 @@ pub async fn change(
                 .map_err(|error| status::of_read(&error))
         });
         sections
-            .map_ok(|items| async move {
-                let matched = items.len();
-                let changed = match dry_run {
+            .map_ok(|Section { items, refused }| async move {
+                let matched = items.len() as i64 + refused;
+                let changed = match dry_run || items.is_empty() {
                     true => Ok(Vec::new()),
                     false => handle.change(items).await,
                 };
                 changed
-                    .map(|changed| (matched, changed))
+                    .map(|changed| (matched, refused, changed))
                     .map_err(|refused: Refused| status::of_refused(&refused))
             })
             .try_buffered(SECTIONS_UNDER_WAY)
-            .try_for_each(|(matched, changed)| {
-                counts.matched += matched as i64;
+            .try_for_each(|(matched, refused, changed)| {
+                counts.matched += matched;
+                counts.refused += refused;
                 changed
                     .iter()
                     .for_each(|changed| count(&mut counts, changed));
@@ -102,6 +110,14 @@ fn count(counts: &mut ChangeMatchingResponse, changed: &Changed) {
     }
 }
 
+/// Some of the events that match.
+struct Section {
+    /// Those to change.
+    items: Vec<Item>,
+    /// How many others stay as they are, because their new time is not allowed.
+    refused: i64,
+}
+
 /// Where reading a partition's pending events has got to.
 struct Scan {
     handle: Handle,
@@ -113,6 +129,8 @@ struct Scan {
     upto: DueKey,
     /// Changes by later entries may be this call's own.
     began_at: u64,
+    /// No event is moved beyond, Unix milliseconds.
+    latest_ms: i64,
     left: u64,
 }
 
@@ -135,12 +153,13 @@ impl Scan {
             after,
             upto,
             began_at: applied.map_or(0, |applied| applied.index),
+            latest_ms: latest_ms(engine, filter.topic.as_bytes()),
             left,
         })
     }
 
     /// The next changes to make; `None` at the end.
-    fn next(mut self) -> Result<Option<(Vec<Item>, Self)>, ReadError> {
+    fn next(mut self) -> Result<Option<(Section, Self)>, ReadError> {
         while self.left > 0 {
             let most = SECTION_EVENTS as u64;
             let stretch = (self.topic, self.after, self.upto);
@@ -150,16 +169,17 @@ impl Scan {
                 return Ok(None);
             };
             self.after = *last;
-            let items = self.items(&due)?;
-            if !items.is_empty() {
-                self.left -= items.len() as u64;
-                return Ok(Some((items, self)));
+            let section = self.section(&due)?;
+            let matched = section.items.len() as u64 + section.refused as u64;
+            if matched > 0 {
+                self.left -= matched;
+                return Ok(Some((section, self)));
             }
         }
         Ok(None)
     }
 
-    fn items(&self, due: &[DueKey]) -> Result<Vec<Item>, ReadError> {
+    fn section(&self, due: &[DueKey]) -> Result<Section, ReadError> {
         let offsets: Vec<u64> = due.iter().map(|due| due.offset).collect();
         let mut matching = self
             .filter
@@ -167,7 +187,11 @@ impl Scan {
             .into_iter()
             .peekable();
         let mut items = Vec::with_capacity(due.len());
+        let mut refused = 0;
         for due in due {
+            if items.len() as u64 + refused as u64 == self.left {
+                break;
+            }
             if matching.next_if(|offset| *offset == due.offset).is_none() {
                 continue;
             }
@@ -181,20 +205,23 @@ impl Scan {
                 }
                 (published_ms, schedule_ms) = (version.published_ms, version.schedule_ms);
             }
+            let Some(action) = self.what.of(schedule_ms, self.latest_ms) else {
+                refused += 1;
+                continue;
+            };
             items.push(Item {
                 offset: due.offset,
                 topic: self.topic,
                 published_ms,
                 id: 0,
                 if_version: None,
-                action: self.what.of(schedule_ms),
+                action,
             });
         }
-        items.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
         if self.what.needs_id() {
             self.fill_ids(&mut items)?;
         }
-        Ok(items)
+        Ok(Section { items, refused })
     }
 
     fn fill_ids(&self, items: &mut Vec<Item>) -> Result<(), ReadError> {

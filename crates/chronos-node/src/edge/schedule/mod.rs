@@ -209,7 +209,9 @@ impl ScheduleService for Schedules {
         let filter = filter(request.filter)?;
         let what = match (request.shift_ms, request.schedule_ts) {
             (0, at_ms) => What::MoveTo(checked_time(at_ms)?),
-            (by_ms, 0) if by_ms.abs() <= LAST_SCHEDULE_MS => What::Shift(by_ms),
+            (by_ms, 0) if (-LAST_SCHEDULE_MS..=LAST_SCHEDULE_MS).contains(&by_ms) => {
+                What::Shift(by_ms)
+            }
             _ => {
                 return Err(Status::invalid_argument(
                     "give either shift_ms or schedule_ts, within the years up to 9999",
@@ -246,7 +248,7 @@ impl ScheduleService for Schedules {
         let engine = Arc::clone(&self.engine);
         let with_payload = request.with_payload;
         blocking(move || {
-            let page = pending::page(engine.partitions(), engine.store(), &filter, after, size)?;
+            let page = pending::page(&engine.partitions(), engine.store(), &filter, after, size)?;
             let mut events = Vec::with_capacity(page.places.len());
             for place in &page.places {
                 let Some(handle) = engine.partition(place.partition) else {
@@ -259,7 +261,7 @@ impl ScheduleService for Schedules {
                         Ok(event) => match handle.events.version(event.offset) {
                             Ok(version) => {
                                 events.push(scheduled(
-                                    handle,
+                                    &handle,
                                     &event,
                                     version,
                                     false,

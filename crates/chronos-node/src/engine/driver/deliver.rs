@@ -123,7 +123,6 @@ impl Driver {
     fn flush(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(&id) {
             let batch = std::mem::take(&mut session.batch);
-            self.counters.delivered.inc_by(batch.len() as u64);
             if session.dispatches.send(batch).is_err() {
                 self.on_leave(id);
             }

@@ -18,11 +18,13 @@
 //! | `dead_letters.rs` | dead letters to redrive, edit and discard |
 //! | `pauses.rs` | what is paused |
 //! | `topics.rs` | topics that change or are deleted |
+//! | `losing.rs` | the end of a lead |
 //! | `deliver.rs` | the way out: what is released goes to groups and sessions |
 
 mod answers;
 mod dead_letters;
 mod deliver;
+mod losing;
 mod pauses;
 mod propose;
 mod topics;
@@ -80,7 +82,6 @@ pub struct Driver {
     options: Options,
     metrics: Arc<Metrics>,
     counters: PartitionMetrics,
-    inbox: mpsc::Receiver<Message>,
     term: u64,
     queue: Queue,
     in_flight: VecDeque<Entry>,
@@ -108,31 +109,47 @@ pub struct Driver {
     reported: Instant,
     answered: Vec<oneshot::Sender<Result<(), Refused>>>,
     stopping: Option<oneshot::Sender<()>>,
+    /// Resolves when this node does not lead in `term` any more.
+    lost: BoxFuture<'static, ()>,
+    has_lost: bool,
+}
+
+/// How a driver ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was told to stop, and finished what it had taken in.
+    Stopped,
+    /// Another node leads, or nobody does.
+    Lost,
 }
 
 impl Driver {
-    /// Takes the lead of a partition: brings the horizon to the present, so that everything that
-    /// matured meanwhile is released, and the near future into the wheel.
+    /// Takes over a partition that this node leads in `term`: brings the horizon to the present, so
+    /// that everything that matured meanwhile is released, and the near future into the wheel. `None`
+    /// when the lead was lost meanwhile.
     pub async fn start(
         handle: Handle,
         raft: Group<PartitionMachine>,
+        term: u64,
         store: RocksStore,
         options: Options,
         metrics: Arc<Metrics>,
-        inbox: mpsc::Receiver<Message>,
         pauses: Watch,
-    ) -> anyhow::Result<Self> {
-        let term = raft.lead().await?;
+    ) -> anyhow::Result<Option<Self>> {
         if handle.state.lock().discard_unknown()? {
             tracing::warn!(
                 partition = handle.number,
                 "the log had lost its end; the index has forgotten it too"
             );
         }
+        // What it knew of an earlier lead may have changed since.
+        handle.events.forget();
         let now_ms = clock::now_ms();
-        let first = raft
-            .propose(Builder::new(0).finish(now_ms, 0, term))
-            .await?;
+        let first = match raft.propose(Builder::new(0).finish(now_ms, 0, term)).await {
+            Ok(effects) => effects,
+            Err(ProposeError::NotLeader { .. } | ProposeError::Unknown) => return Ok(None),
+            Err(stopped) => return Err(stopped.into()),
+        };
         let horizon = first.horizon;
         #[cfg(feature = "mutants")]
         if chronos_core::mutant!("forget-dedup-on-restart") {
@@ -187,11 +204,12 @@ impl Driver {
             feed: Feed::new(handle.number, store.clone(), horizon),
             counters,
             handle,
+            lost: raft.lost(term).boxed(),
+            has_lost: false,
             raft,
             store,
             options,
             metrics,
-            inbox,
             term,
             queue: Queue::default(),
             in_flight: VecDeque::new(),
@@ -221,27 +239,32 @@ impl Driver {
             driver.schedule.paged_in(timers);
         }
         driver.report();
-        Ok(driver)
+        Ok(Some(driver))
     }
 
-    /// Runs until stopped. An error means that the partition can no longer be served here.
-    pub async fn run(mut self) -> anyhow::Result<()> {
+    /// Runs until stopped or until the lead is lost. An error means that the partition can no longer be
+    /// served here.
+    pub async fn run(mut self, inbox: &mut mpsc::Receiver<Message>) -> anyhow::Result<End> {
         loop {
             self.propose();
             if self.is_finished() {
                 break;
             }
+            if self.has_lost {
+                return Ok(self.lose());
+            }
             let wake = self.next_wake();
             tokio::select! {
                 biased;
+                () = &mut self.lost => self.has_lost = true,
                 Some(result) = self.results.next(), if !self.in_flight.is_empty() => self.on_applied(result)?,
                 timers = page(&mut self.paging), if self.paging.is_some() => {
                     self.paging = None;
                     self.schedule.paged_in(timers?);
                 }
-                message = self.inbox.recv(), if self.stopping.is_none() => match message {
-                    Some(message) => self.receive(message),
-                    None => return Ok(()),
+                message = inbox.recv(), if self.stopping.is_none() => match message {
+                    Some(message) => self.receive(message, inbox),
+                    None => return Ok(End::Stopped),
                 },
                 () = self.pauses.changed() => {}
                 Ok(()) = self.settings.changed() => self.on_settings(),
@@ -252,19 +275,25 @@ impl Driver {
         if let Some(stopped) = self.stopping.take() {
             let _ = stopped.send(());
         }
-        Ok(())
+        Ok(End::Stopped)
     }
 
     fn is_finished(&self) -> bool {
         self.stopping.is_some() && self.in_flight.is_empty() && self.queue.is_empty()
     }
 
-    fn receive(&mut self, first: Message) {
+    fn receive(&mut self, first: Message, inbox: &mut mpsc::Receiver<Message>) {
         self.on_message(first);
         for _ in 0..MOST_MESSAGES {
-            match self.inbox.try_recv() {
+            match inbox.try_recv() {
                 Ok(message) => self.on_message(message),
                 Err(_) => break,
+            }
+        }
+        if self.stopping.is_some() {
+            inbox.close();
+            while let Ok(message) = inbox.try_recv() {
+                self.refuse(message);
             }
         }
     }
@@ -291,31 +320,17 @@ impl Driver {
             Message::Stop(reply) => {
                 // Streams end when their sender goes; what they held is delivered after the restart.
                 self.sessions.clear();
-                self.inbox.close();
-                while let Ok(message) = self.inbox.try_recv() {
-                    self.refuse(message);
-                }
                 self.stopping = Some(reply);
             }
         }
     }
 
     fn refuse(&mut self, message: Message) {
-        let refused = Refused::Stopping(self.handle.number);
         match message {
-            Message::Publish(publish) => drop(publish.reply.send(Err(refused))),
-            Message::Change(changes) => drop(changes.reply.send(Err(refused))),
-            Message::Replace(replace) => drop(replace.reply.send(Err(refused))),
-            Message::CreateGroup(_, reply) => drop(reply.send(Err(refused))),
-            Message::DeadLetters(letters) => drop(letters.reply.send(Err(refused))),
-            Message::Retain(.., reply) => drop(reply.send(Err(refused))),
-            Message::DeleteTopic(delete) => drop(delete.reply.send(Err(refused))),
             // Answers count until the end: they are work done.
             Message::Answers(answers) => self.on_answers(answers),
             Message::Expired(expired) => self.on_expired(&expired),
-            // Whoever counts learns from the closed channel.
-            Message::CountPending(_) => {}
-            Message::Join(_) | Message::Leave(_) | Message::Wake | Message::Stop(_) => {}
+            message => message.refuse(Refused::Stopping(self.handle.number)),
         }
     }
 

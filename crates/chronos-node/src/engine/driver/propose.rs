@@ -48,6 +48,24 @@ pub(super) enum Waiter {
     Settle,
 }
 
+impl Waiter {
+    fn fail(self, refused: &Refused, counters: &PartitionMetrics) {
+        match self {
+            Waiter::Publish { reply, events, .. } => {
+                counters.failed.inc_by(u64::from(events));
+                let _ = reply.send(Err(refused.clone()));
+            }
+            Waiter::Change(reply) => drop(reply.send(Err(refused.clone()))),
+            Waiter::Replace { reply, .. } => drop(reply.send(Err(refused.clone()))),
+            Waiter::CreateGroup(reply) => drop(reply.send(Err(refused.clone()))),
+            Waiter::DeleteTopic { reply, .. } => drop(reply.send(Err(refused.clone()))),
+            Waiter::DeadLetters(_, reply) => drop(reply.send(Err(refused.clone()))),
+            Waiter::Retain(reply) => drop(reply.send(Err(refused.clone()))),
+            Waiter::Settle => {}
+        }
+    }
+}
+
 /// Commands that wait for a place in an entry, and who waits for them.
 #[derive(Default)]
 pub(super) struct Queue {
@@ -74,21 +92,9 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn fail(self, refused: &Refused, counters: &PartitionMetrics) {
+    pub(super) fn fail(self, refused: &Refused, counters: &PartitionMetrics) {
         for waiter in self.waiters {
-            match waiter {
-                Waiter::Publish { reply, events, .. } => {
-                    counters.failed.inc_by(u64::from(events));
-                    let _ = reply.send(Err(refused.clone()));
-                }
-                Waiter::Change(reply) => drop(reply.send(Err(refused.clone()))),
-                Waiter::Replace { reply, .. } => drop(reply.send(Err(refused.clone()))),
-                Waiter::CreateGroup(reply) => drop(reply.send(Err(refused.clone()))),
-                Waiter::DeleteTopic { reply, .. } => drop(reply.send(Err(refused.clone()))),
-                Waiter::DeadLetters(_, reply) => drop(reply.send(Err(refused.clone()))),
-                Waiter::Retain(reply) => drop(reply.send(Err(refused.clone()))),
-                Waiter::Settle => {}
-            }
+            waiter.fail(refused, counters);
         }
         self.answered
             .into_iter()
@@ -97,6 +103,13 @@ impl Entry {
 }
 
 impl Driver {
+    /// Refuses what is not in an entry yet.
+    pub(super) fn fail_queued(&mut self, refused: &Refused) {
+        for (_, _, waiter) in std::mem::take(&mut self.queue).commands {
+            waiter.fail(refused, &self.counters);
+        }
+    }
+
     pub(super) fn on_publish(&mut self, publish: Publish) {
         let Publish {
             section,
@@ -255,13 +268,22 @@ impl Driver {
         let mut effects = match result {
             Ok(effects) => effects,
             Err(error) => {
+                let number = self.handle.number;
                 let refused = match error {
-                    ProposeError::NotLeader { .. } => Refused::NotLeader(self.handle.number),
-                    ProposeError::Unknown => Refused::Unknown(self.handle.number),
-                    ProposeError::Stopped(_) => Refused::Failed(self.handle.number),
+                    ProposeError::NotLeader { .. } => Refused::NotLeader(number),
+                    ProposeError::Unknown => Refused::Unknown(number),
+                    ProposeError::Stopped(_) => Refused::Failed(number),
                 };
                 entry.fail(&refused, &self.counters);
-                anyhow::bail!("partition {} lost its log: {error}", self.handle.number);
+                match error {
+                    ProposeError::NotLeader { .. } | ProposeError::Unknown => {
+                        self.has_lost = true;
+                        return Ok(());
+                    }
+                    ProposeError::Stopped(why) => {
+                        anyhow::bail!("partition {number} lost its log: {why}")
+                    }
+                }
             }
         };
         self.metrics

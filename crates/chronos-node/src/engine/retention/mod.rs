@@ -185,13 +185,17 @@ impl Retention {
             let bytes = self.handle.wal.status().total_bytes;
             let has_grown = bytes >= seen_bytes + self.policy.segment_bytes / GROWTH_PARTS;
             let is_old = since.elapsed() >= AT_LEAST_EVERY;
-            if bytes <= self.policy.segment_bytes || !(has_grown || is_old) {
+            let is_small = bytes <= self.policy.segment_bytes;
+            if !self.handle.is_led() || is_small || !(has_grown || is_old) {
                 continue;
             }
             match self.reclaim(Request::REGULAR).await {
                 // The bound may ask for more: the next tick looks again.
                 Ok(reclaimed) if reclaimed.segments > 0 => seen_bytes = 0,
                 Ok(_) => seen_bytes = bytes,
+                Err(RetentionError::Refused(Refused::NotLeader(_) | Refused::Unknown(_))) => {
+                    seen_bytes = bytes
+                }
                 Err(RetentionError::Refused(_) | RetentionError::Stopped(_)) => return Ok(()),
                 Err(error) => {
                     tracing::error!(partition = self.handle.number, %error, "retention failed");

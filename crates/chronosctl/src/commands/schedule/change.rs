@@ -193,6 +193,7 @@ struct Matched {
     changed: i64,
     already_fired: i64,
     already_cancelled: i64,
+    refused: i64,
 }
 
 fn matching(answer: ChangeMatchingResponse, printer: &Printer) -> Result<(), Failure> {
@@ -201,14 +202,22 @@ fn matching(answer: ChangeMatchingResponse, printer: &Printer) -> Result<(), Fai
         changed: answer.changed,
         already_fired: answer.already_fired,
         already_cancelled: answer.already_cancelled,
+        refused: answer.refused,
     };
     printer.whole(&matched, || {
-        let mut table = table(["MATCHED", "CHANGED", "ALREADY FIRED", "ALREADY CANCELLED"]);
+        let mut table = table([
+            "MATCHED",
+            "CHANGED",
+            "ALREADY FIRED",
+            "ALREADY CANCELLED",
+            "REFUSED",
+        ]);
         table.add_row([
             matched.matched.to_string(),
             matched.changed.to_string(),
             matched.already_fired.to_string(),
             matched.already_cancelled.to_string(),
+            matched.refused.to_string(),
         ]);
         table
     })?;

@@ -1,17 +1,15 @@
-//! Shows that the checker can fail: known failures are switched on in the server, one at a time,
-//! and each must be caught by the rule that it breaks. Without a mutant the same work is clean.
+//! Failures of the promises that hold whatever is asked for.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chronos_tests::checker::{Report, Rule};
 use chronos_tests::history::{Settings, wall_ms};
 use chronos_tests::server::Options;
 use chronos_tests::workload::{Behaviour, Consumer, ConsumerPlan, PublishPlan, Run, publish};
-use futures::StreamExt;
 
-/// A mutant, and the rules of which at least one must catch it.
-const MUTANTS: &[(&str, &[Rule])] = &[
+use super::{Mutant, each_is_caught};
+
+const MUTANTS: &[Mutant] = &[
     (
         "ack-before-append",
         &[Rule::Lost, Rule::Offsets, Rule::Replay, Rule::Counts],
@@ -147,48 +145,8 @@ async fn without_a_mutant_the_work_is_clean() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_mutant_is_caught_by_its_rule() {
-    const AT_A_TIME: usize = 3;
-    let runs = MUTANTS
-        .iter()
-        .enumerate()
-        .map(|(number, (mutant, expected))| async move {
-            let (run, report) = work(Some(mutant), 100 + number as u64).await;
-            let broken = report.broken_rules();
-            let caught = expected.iter().find(|rule| broken.contains(rule)).copied();
-            let unexpected = broken.iter().any(|rule| !expected.contains(rule));
-            if unexpected && let Some(path) = run.keep() {
-                println!("{mutant} also broke other rules: {path}");
-            }
-            let example = caught.and_then(|rule| {
-                let violation = report.violations.iter().find(|it| it.rule == rule);
-                violation.map(|it| it.message.clone())
-            });
-            (*mutant, caught, broken, example.unwrap_or_default())
-        });
-    let mut table: Vec<_> = futures::stream::iter(runs)
-        .buffer_unordered(AT_A_TIME)
-        .collect()
-        .await;
-    table.sort_by_key(|(mutant, ..)| MUTANTS.iter().position(|(it, _)| it == mutant));
-    println!("| mutant | caught by | also | example |\n|---|---|---|---|");
-    let mut missed = Vec::new();
-    for (mutant, caught, broken, example) in &table {
-        let others: BTreeSet<&str> = broken
-            .iter()
-            .filter(|rule| Some(**rule) != *caught)
-            .map(|rule| rule.number())
-            .collect();
-        let others = others.into_iter().collect::<Vec<_>>().join(", ");
-        println!(
-            "| {mutant} | {} | {others} | {example} |",
-            caught.map_or("-", Rule::number)
-        );
-        if caught.is_none() {
-            missed.push(*mutant);
-        }
-    }
-    assert!(
-        missed.is_empty(),
-        "not caught: {missed:?} (was the server built with --features chronos-node/mutants?)"
-    );
+    each_is_caught(MUTANTS, |mutant, number| async move {
+        work(Some(mutant), 100 + number).await
+    })
+    .await;
 }
