@@ -95,6 +95,8 @@ pub struct Delivery {
     pub member: u64,
     /// The node that sent it.
     pub node: u64,
+    /// The term in which that node leads.
+    pub term: u64,
     /// Counts the times that a node began to lead. A leader that heard of no majority for a while
     /// begins anew, perhaps in the same term.
     pub reign: u64,
@@ -152,6 +154,8 @@ pub struct Records {
     pub deliveries: Vec<Delivery>,
     /// Answers to deliveries.
     pub answers: Vec<AnswerCall>,
+    /// When a node found itself leading a term, microseconds, and the term.
+    pub leaders: Vec<(i64, u64)>,
     /// Excuses, and when, microseconds.
     pub excuses: Vec<(i64, Excuse)>,
 }

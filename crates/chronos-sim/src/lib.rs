@@ -29,11 +29,13 @@
 //! | [`oracle`] | what the log means |
 //! | [`rules`] | what must never be seen |
 //! | [`register`] | the search for an order of calls on one event |
+//! | [`mutants`] | known failures, and how many seeds it takes to notice each |
 //! | [`trace`] | what happened, in lines |
 //! | [`random`] | chance from a seed |
 
 pub mod faults;
 pub mod history;
+pub mod mutants;
 pub mod network;
 pub mod node;
 pub mod oracle;

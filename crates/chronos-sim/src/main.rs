@@ -1,11 +1,12 @@
 //! `chronos-sim`: runs seeds of the simulator and says what came of them.
 
 use chronos_sim::faults::Kind;
+use chronos_sim::mutants::{self, MUTANTS};
 use chronos_sim::plan::{Plan, Wish};
 use chronos_sim::run::{REPEATS, Report, count_panics, run};
 use chronos_sim::seeds::{Summary, run_seeds};
 use clap::Parser;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 /// Simulates a cluster with faults, from a seed.
 #[derive(Debug, Parser)]
@@ -38,6 +39,18 @@ struct Arguments {
     /// Stops at the first seed that fails.
     #[arg(long)]
     until_failure: bool,
+    /// Says only how many seeds it took to the first failure, and which rule failed.
+    #[arg(long, hide = true)]
+    terse: bool,
+    /// Re-creates a known failure (in a build with the feature `mutants`).
+    #[arg(long, conflicts_with = "mutants")]
+    mutant: Option<String>,
+    /// Prints how many seeds it takes to notice each known failure, as a table.
+    #[arg(long)]
+    mutants: bool,
+    /// How often each known failure is looked for.
+    #[arg(long, default_value_t = 5)]
+    rounds: u64,
 }
 
 fn kind(name: &str) -> Result<Kind, String> {
@@ -49,7 +62,11 @@ fn kind(name: &str) -> Result<Kind, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    count_panics();
+    match (&arguments.mutant, arguments.mutants) {
+        (Some(name), _) => return with_mutant(name),
+        (None, true) => return print_mutants(&arguments),
+        (None, false) => count_panics(),
+    }
     let wish = Wish {
         seconds: arguments.seconds,
         nodes: arguments.nodes,
@@ -62,11 +79,72 @@ fn main() -> ExitCode {
         None => {
             let seeds = arguments.from..arguments.from + arguments.seeds;
             let summary = run_seeds(seeds, &wish, arguments.until_failure);
-            print_summary(&summary);
+            match arguments.terse {
+                true => print!("{}", mutants::terse(&summary, arguments.from)),
+                false => print_summary(&summary),
+            }
             summary.failed.is_empty() && summary.unsteady.is_empty()
         }
     };
     match passed {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// Does what was asked once more, in a process with a mutant.
+fn with_mutant(name: &str) -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let mut others = Vec::new();
+    while let Some(argument) = arguments.next() {
+        match argument.to_string_lossy().as_ref() {
+            "--mutant" => drop(arguments.next()),
+            text if text.starts_with("--mutant=") => {}
+            _ => others.push(argument),
+        }
+    }
+    let status = std::env::current_exe().and_then(|program| {
+        let mut command = Command::new(program);
+        command.args(others).env("CHRONOS_MUTANT", name).status()
+    });
+    match status {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cannot start this program again: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_mutants(arguments: &Arguments) -> ExitCode {
+    if !cfg!(feature = "mutants") {
+        eprintln!("this build has no mutants; build it with --features mutants");
+        return ExitCode::FAILURE;
+    }
+    println!("| mutant | of | what it does | noticed by | seeds |");
+    println!("|---|---|---|---|---|");
+    let mut all_noticed = true;
+    for mutant in MUTANTS {
+        let notice = match mutants::notice(mutant.name, arguments.rounds, arguments.seeds) {
+            Ok(notice) => notice,
+            Err(error) => {
+                eprintln!("cannot start this program again: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
+        let median = notice.median();
+        all_noticed &= median.is_some();
+        println!(
+            "| `{}` | {} | {} | {} | {} |",
+            mutant.name,
+            mutant.of,
+            mutant.does,
+            notice.rules.join(", "),
+            median.map_or("not noticed".to_owned(), |seeds| seeds.to_string()),
+        );
+    }
+    match all_noticed {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }

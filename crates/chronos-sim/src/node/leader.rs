@@ -110,6 +110,8 @@ impl Leader {
         let first = Builder::new(0).finish(now_ms, 0, term);
         let effects = process.group.propose(first).await?;
         world.ledger.leads(process.node, term);
+        let now_us = world.time.now_us();
+        world.history.records().leaders.push((now_us, term));
         world.say(&process, format_args!("leads term {term}"));
         let mut leader = Self {
             wheel: Wheel::new(effects.horizon.due_ms),
@@ -469,6 +471,7 @@ impl Leader {
             group: group.to_owned(),
             member,
             node: process.node,
+            term: self.term,
             reign: self.reign,
             key,
             attempt,

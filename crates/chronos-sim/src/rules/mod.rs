@@ -14,6 +14,7 @@
 //! | `replay.rs` | C10: the due order holds each event once |
 //! | `register.rs` | C11: calls and deliveries of one event have an order that explains each answer |
 //! | `shadow.rs` | C12: every replica's state is what the log says, also after a cold start |
+//! | `lease.rs` | a leader sends nothing once another one leads |
 //! | `liveness.rs` | C14: after the heal everything works again |
 //!
 //! C13, what weaker fsync modes promise, waits for the `periodic` mode in simulations. Two rules of
@@ -23,6 +24,7 @@ mod dedup;
 mod duplicate;
 pub mod early;
 pub mod late;
+mod lease;
 pub mod liveness;
 mod lost;
 pub mod offsets;
@@ -56,6 +58,8 @@ pub enum Rule {
     Liveness,
     /// Replicas apply the same entries with the same effects, and a term has one leader.
     Replicas,
+    /// A leader sends nothing once another one may lead.
+    Lease,
     /// A node stops only for a reason that it was given.
     Stopped,
 }
@@ -77,6 +81,7 @@ impl fmt::Display for Rule {
             Rule::Shadow => "C12 shadow rebuild",
             Rule::Liveness => "C14 liveness",
             Rule::Replicas => "replicas",
+            Rule::Lease => "lease",
             Rule::Stopped => "stopped",
         })
     }
@@ -134,6 +139,7 @@ pub struct Evidence<'a> {
 pub fn judge(evidence: &Evidence<'_>) {
     phantom::check(evidence);
     lost::check(evidence);
+    lease::check(evidence);
     early::check(evidence);
     duplicate::check(evidence);
     dedup::check(evidence);
