@@ -16,6 +16,8 @@ use std::time::Duration;
 const RECOVERY: Duration = Duration::from_secs(30);
 /// How long clients go on after it works again.
 const AFTERWARDS: Duration = Duration::from_secs(3);
+/// How far ahead most events are published.
+const MATURING: Duration = Duration::from_secs(35);
 /// How long consumers may take to settle what is due then.
 const DRAIN: Duration = Duration::from_secs(60);
 /// How often a run looks at how it stands.
@@ -101,6 +103,8 @@ async fn simulate(plan: Plan) -> Report {
     wait(&world, AFTERWARDS, || false).await;
 
     world.enter(Phase::Drain);
+    // Most of what was published for later falls due now.
+    wait(&world, MATURING, || false).await;
     let drained = || late::overdue(&world.ledger.model(), world.time.now_ms()).is_none();
     if !wait(&world, DRAIN, drained).await
         && let Some((group, key)) = late::overdue(&world.ledger.model(), world.time.now_ms())

@@ -92,7 +92,9 @@ impl Change {
         }
         while !self.is_done(&world) {
             if let Some(leader) = leader(&world) {
-                let step = self.step(&world, &leader);
+                // It goes on by itself when it takes too long.
+                let (change, world) = (self, Arc::clone(&world));
+                let step = tokio::spawn(async move { change.step(&world, &leader).await });
                 let _ = tokio::time::timeout(STEP, step).await;
             }
             tokio::time::sleep(PAUSE).await;

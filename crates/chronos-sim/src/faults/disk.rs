@@ -5,8 +5,9 @@ use crate::node::{Disk, Node};
 use crate::random::Random;
 use crate::world::World;
 use chronos_core::store::Store;
-use chronos_wal::faulty::{Fault, Operation};
-use std::path::PathBuf;
+use chronos_wal::faulty::{Fault, FaultyFiles, Operation};
+use chronos_wal::inspect_files;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,43 +78,53 @@ fn fail(node: &Node, random: &mut Random, operation: Operation, fault: Fault) {
     node.disk.files.fail(operation, random.between(1, 4), fault);
 }
 
-/// Flips a bit of what was written long ago, while the node is down. The bit is flipped back
-/// later: in the meantime the node may refuse to start or to read, but not serve what is damaged.
+/// Flips a bit of what is stored safely, while the node is down. The bit is flipped back later: in
+/// the meantime the node may refuse to start or to read, but not serve what is damaged.
 fn flip_bit(node: &Arc<Node>, random: &mut Random) -> bool {
     let files = node.disk.files.clone();
     let mut paths: Vec<PathBuf> = files.paths(&Disk::log_dir());
     paths.sort();
-    // The end of the log may be torn for good reasons, so it cannot be told from damage.
-    while let Some(newest) = paths.pop() {
-        if newest.extension().is_some_and(|kind| kind == "wal") {
-            break;
-        }
-    }
     let Some(path) = random.pick(&paths).cloned() else {
         return false;
     };
-    let Some(good) = files.content(&path).filter(|content| !content.is_empty()) else {
+    let content = files.content(&path).unwrap_or_default();
+    if content.is_empty() {
         return false;
-    };
-    let bit = random.below(good.len() as u64 * 8);
-    node.disturb();
+    }
+    let bit = random.below(content.len() as u64 * 8);
     node.kill();
     files.flip_bit(&path, bit);
-    let byte = usize::try_from(bit / 8).unwrap_or(usize::MAX);
-    let damaged = files
-        .content(&path)
-        .and_then(|content| content.get(byte).copied());
+    if !can_be_told(&files) {
+        files.flip_bit(&path, bit);
+        return false;
+    }
+    node.disturb();
+    let byte_of = move |files: &FaultyFiles, path: &Path| {
+        let byte = usize::try_from(bit / 8).ok()?;
+        files.content(path)?.get(byte).copied()
+    };
+    let damaged = byte_of(&files, &path);
     let (node, lasts) = (Arc::clone(node), random.between(500, 5_000));
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(lasts)).await;
         node.kill();
         // A file that was written anew meanwhile has no such damage.
-        let now = files
-            .content(&path)
-            .and_then(|content| content.get(byte).copied());
-        if now == damaged {
+        if byte_of(&files, &path) == damaged {
             files.flip_bit(&path, bit);
         }
     });
     true
+}
+
+/// Whether damage can be told from the end that a crash tears: nothing stored later shows that the
+/// last records had been stored, so no log can miss them.
+fn can_be_told(files: &FaultyFiles) -> bool {
+    let Ok(report) = inspect_files(files, &Disk::log_dir()) else {
+        return false;
+    };
+    let mut damages = report
+        .segments
+        .iter()
+        .filter_map(|segment| segment.damage.as_ref());
+    !damages.any(|damage| damage.torn_tail)
 }

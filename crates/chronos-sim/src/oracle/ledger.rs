@@ -109,16 +109,6 @@ impl Ledger {
     }
 
     fn compare(&self, id: LogId, effects: &Effects, outcomes: &[Outcome], model: &Model) {
-        if effects.horizon != model.horizon() {
-            self.verdict.add(
-                Rule::Progress,
-                format!(
-                    "entry {id} moves the horizon to {:?}, not to {:?}",
-                    effects.horizon,
-                    model.horizon()
-                ),
-            );
-        }
         for (found, expected) in effects.outcomes.iter().zip(outcomes) {
             let rule = match expected {
                 Outcome::Published(expected) => match found {
@@ -136,6 +126,16 @@ impl Ledger {
                     format!("of entry {id} came {found:?}, where the rules say {expected:?}"),
                 );
             }
+        }
+        if effects.horizon != model.horizon() {
+            self.verdict.add(
+                Rule::Progress,
+                format!(
+                    "entry {id} moves the horizon to {:?}, not to {:?}",
+                    effects.horizon,
+                    model.horizon()
+                ),
+            );
         }
     }
 
