@@ -93,6 +93,10 @@ fn flip_bit(node: &Arc<Node>, random: &mut Random) -> bool {
     }
     let bit = random.below(content.len() as u64 * 8);
     node.kill();
+    // One at a time: damage before it would hide whether this can be told.
+    if !inspect_files(&files, &Disk::log_dir()).is_ok_and(|report| report.is_sound()) {
+        return false;
+    }
     files.flip_bit(&path, bit);
     if !can_be_told(&files) {
         files.flip_bit(&path, bit);
