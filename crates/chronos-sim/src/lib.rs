@@ -30,6 +30,7 @@
 //! | [`rules`] | what must never be seen |
 //! | [`register`] | the search for an order of calls on one event |
 //! | [`mutants`] | known failures, and how many seeds it takes to notice each |
+//! | [`shrink`] | making a failing run smaller |
 //! | [`trace`] | what happened, in lines |
 //! | [`random`] | chance from a seed |
 
@@ -45,6 +46,7 @@ pub mod register;
 pub mod rules;
 pub mod run;
 pub mod seeds;
+pub mod shrink;
 pub mod time;
 pub mod trace;
 pub mod workload;

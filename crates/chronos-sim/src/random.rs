@@ -24,11 +24,11 @@ impl Random {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
         let mut fork = Self::new(hash);
-        Self::new(fork.next())
+        Self::new(fork.number())
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -38,7 +38,7 @@ impl Random {
 
     /// A number below `bound`, which is not 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.number() % bound
     }
 
     /// A number from `low` to `high`, both included.
@@ -84,10 +84,10 @@ mod tests {
     #[test]
     fn a_fork_does_not_depend_on_what_was_drawn() {
         let mut random = Random::new(7);
-        let before = random.fork("disk").next();
-        random.next();
-        assert_eq!(random.fork("disk").next(), before);
-        assert_ne!(random.fork("clock").next(), before);
+        let before = random.fork("disk").number();
+        random.number();
+        assert_eq!(random.fork("disk").number(), before);
+        assert_ne!(random.fork("clock").number(), before);
     }
 
     #[test]

@@ -56,7 +56,8 @@ pub fn run_seeds(seeds: Range<u64>, wish: &Wish, until_failure: bool) -> Summary
                 return;
             }
             let report = run(Plan::of(seed, wish));
-            let again = (REPEATS && seed % REPEAT_EVERY == 0).then(|| run(Plan::of(seed, wish)));
+            let again =
+                (REPEATS && seed.is_multiple_of(REPEAT_EVERY)).then(|| run(Plan::of(seed, wish)));
             let mut summary = summary.lock();
             summary.runs += 1;
             summary.operations += report.operations;

@@ -167,7 +167,7 @@ impl World {
     /// A number for whoever draws its own from it.
     #[must_use]
     pub fn chance(&self) -> u64 {
-        self.chance.lock().next()
+        self.chance.lock().number()
     }
 
     /// A node that exists.

@@ -28,7 +28,7 @@ pub(super) async fn inject(world: &Arc<World>, random: &mut Random, kind: Kind) 
         }
         Kind::PowerLossAll => {
             for node in &nodes {
-                take_power(world, node, random.next());
+                take_power(world, node, random.number());
             }
             world.faults.add(kind, 1);
         }
@@ -50,7 +50,7 @@ pub(super) async fn inject(world: &Arc<World>, random: &mut Random, kind: Kind) 
 
 /// The power goes at once, or in the middle of one of the next calls that change something.
 async fn lose_power(world: &World, node: &Arc<Node>, random: &mut Random) {
-    let seed = random.next();
+    let seed = random.number();
     if random.percent(70) {
         node.disk.files.cut_power_at(random.between(1, 12));
         for _ in 0..100 {

@@ -28,7 +28,7 @@ impl Disk {
     #[must_use]
     pub fn new(mut random: Random, takes_ms: RangeInclusive<u64>) -> Arc<Self> {
         Arc::new(Self {
-            files: FaultyFiles::new(random.next()),
+            files: FaultyFiles::new(random.number()),
             takes_ms,
             random: Mutex::new(random),
             slowness: AtomicU64::new(1),
