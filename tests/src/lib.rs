@@ -17,7 +17,7 @@ pub mod history;
 pub mod http;
 pub mod patience;
 pub mod random;
-pub mod register;
+pub use chronos_sim::register;
 pub mod routing;
 pub mod server;
 pub mod workload;

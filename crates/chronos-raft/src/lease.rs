@@ -13,6 +13,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use chronos_wal::mutant;
 use openraft::{Instant as _, RaftMetrics, ServerState};
 use tokio::time::Instant;
 
@@ -52,16 +53,25 @@ impl Lease {
         }
         let acked = metrics.last_quorum_acked;
         metrics.current_term > self.given_up.load(Ordering::Acquire)
-            && acked.is_some_and(|sent| sent.elapsed() < self.duration)
+            && acked.is_some_and(|sent| {
+                let times = if mutant!("lease-too-long") { 4 } else { 1 };
+                sent.elapsed() < self.duration * times
+            })
     }
 
     /// No lease in any term, until [`Lease::give_up_to`] says which ones are meant.
     pub(crate) fn give_up(&self) {
+        if mutant!("lease-kept-on-transfer") {
+            return;
+        }
         self.given_up.store(u64::MAX, Ordering::Release);
     }
 
     /// No lease up to this term.
     pub(crate) fn give_up_to(&self, term: u64) {
+        if mutant!("lease-kept-on-transfer") {
+            return;
+        }
         self.given_up.store(term, Ordering::Release);
     }
 }
@@ -82,6 +92,7 @@ impl Quiet {
     }
 
     pub(crate) fn may_vote(&self) -> bool {
-        self.votes_from.is_none_or(|time| Instant::now() >= time)
+        mutant!("votes-right-after-restart")
+            || self.votes_from.is_none_or(|time| Instant::now() >= time)
     }
 }

@@ -10,7 +10,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Weak};
 
-use chronos_wal::Wal;
+use chronos_wal::{Wal, mutant};
 use futures::{Stream, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use parking_lot::Mutex;
@@ -244,7 +244,7 @@ impl Shared {
             return Ok((last.term <= noted.term).then_some(last));
         }
         let found = self.log_id_at(noted.index)?;
-        Ok(found.filter(|found| *found == noted))
+        Ok(found.filter(|found| *found == noted || mutant!("any-note-of-a-commit")))
     }
 
     fn log_id_at(&self, index: u64) -> Result<Option<LogId>, LogError> {
@@ -295,7 +295,9 @@ impl Shared {
         // What was appended under the old vote becomes durable first: openraft takes a flushed
         // vote as a flush of everything before it.
         self.wal.sync()?;
-        self.files.save_vote(&vote)?;
+        if !mutant!("vote-in-memory") {
+            self.files.save_vote(&vote)?;
+        }
         self.state.lock().vote = Some(vote);
         Ok(())
     }
@@ -486,10 +488,15 @@ impl<R: Send + Sync + 'static> RaftLogStorage<Types<R>> for LogStore {
             last = Some(next);
             records.push(record::encode(entry));
         }
-        self.0.wal.append(
-            records,
-            Box::new(move |result| callback.io_completed(result.map_err(io::Error::other))),
-        );
+        if mutant!("ack-before-write") {
+            callback.io_completed(Ok(()));
+            self.0.wal.append(records, Box::new(|_| {}));
+        } else {
+            self.0.wal.append(
+                records,
+                Box::new(move |result| callback.io_completed(result.map_err(io::Error::other))),
+            );
+        }
         self.0.state.lock().last = last;
         Ok(())
     }

@@ -14,7 +14,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chronos_wal::{File, Files};
+use chronos_wal::{File, Files, mutant};
 use openraft::vote::RaftLeaderId;
 
 use crate::machine::LogId;
@@ -172,10 +172,15 @@ impl StateFiles {
         let write = || {
             let file = self.files.create(&temporary)?;
             write_all(&*file, &kind.seal(&fields))?;
-            file.fdatasync()?;
+            if !mutant!("vote-not-synced") {
+                file.fdatasync()?;
+            }
             self.files.rename(&temporary, &self.dir.join(kind.name))
         };
         write().map_err(at(&temporary))?;
+        if mutant!("vote-not-synced") {
+            return Ok(());
+        }
         self.files.sync_dir(&self.dir).map_err(at(&self.dir))
     }
 

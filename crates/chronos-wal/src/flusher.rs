@@ -44,6 +44,7 @@ struct Timer {
 struct Manual {
     jobs: Mutex<VecDeque<Arc<dyn Job>>>,
     timers: Mutex<Vec<Weak<dyn Job>>>,
+    on_work: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Flusher {
@@ -80,6 +81,18 @@ impl Flusher {
         }
     }
 
+    /// As [`Flusher::manual`]; `on_work` is called whenever work begins to wait, so that a
+    /// simulation can let the disk take its time and then call [`Flusher::run_one`].
+    pub fn manual_with(on_work: impl Fn() + Send + Sync + 'static) -> Self {
+        let manual = Manual {
+            on_work: Some(Box::new(on_work)),
+            ..Manual::default()
+        };
+        Self {
+            mode: Mode::Manual(Arc::new(manual)),
+        }
+    }
+
     /// Runs one waiting piece of work of a [`Flusher::manual`] on this thread. `false` when there
     /// is none, and always for a flusher that has threads.
     pub fn run_one(&self) -> bool {
@@ -113,7 +126,12 @@ impl Flusher {
                 // The receivers live as long as the threads, which outlive all senders.
                 let _ = jobs.send(job);
             }
-            Mode::Manual(manual) => manual.jobs.lock().push_back(job),
+            Mode::Manual(manual) => {
+                manual.jobs.lock().push_back(job);
+                if let Some(on_work) = &manual.on_work {
+                    on_work();
+                }
+            }
         }
     }
 

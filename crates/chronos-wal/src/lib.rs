@@ -27,6 +27,7 @@ mod flusher;
 mod hints;
 mod inspect;
 mod log;
+pub mod mutants;
 mod options;
 mod read;
 mod record;

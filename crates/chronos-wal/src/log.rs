@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::files::Files;
 use crate::flusher::{Flusher, Job};
 use crate::hints::Hints;
+use crate::mutant;
 use crate::options::{FsyncMode, Options};
 use crate::record::{MAX_BODY_BYTES, Record};
 use crate::recovery::{self, Recovered, Recovery};
@@ -315,6 +316,7 @@ impl Shared {
                 state.durable = durable;
                 Ok(())
             }
+            Err(_) if mutant!("go-on-after-failed-write") => Ok(()),
             Err(error) => {
                 tracing::error!(%error, dir = %self.context.options.dir.display(),
                     "the log is stopped: what the disk holds is not known");

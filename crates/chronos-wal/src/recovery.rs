@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::files::{File, Files, read_exact_at, write_all_at};
+use crate::mutant;
 use crate::options::Options;
 use crate::segment::{FIRST_POSITION, FileKind, Segment, SegmentHeader, file_name};
 use crate::segments::Segments;
@@ -286,7 +287,10 @@ impl Ending {
         let mut walk = Walk::new(
             &*file,
             header.salt,
-            Bodies::Check,
+            match mutant!("torn-body-kept") {
+                true => Bodies::Skip,
+                false => Bodies::Check,
+            },
             (FIRST_POSITION, len),
             base,
         );
@@ -311,6 +315,7 @@ impl Ending {
                     let after = (position + 1, len);
                     let claim = find_record(&*file, header.salt, after, |r| r.durable >= Some(bad))
                         .map_err(io("read"))?;
+                    let claim = claim.filter(|_| !mutant!("cut-at-any-damage"));
                     let Some((at, witness)) = claim else { break };
                     let reason = format!(
                         "{reason}, and record {} at byte {at} shows that it had been stored safely",
@@ -360,7 +365,11 @@ impl Ending {
         }
         // The process before may have died of a failed sync. Then the system may hold these bytes
         // in memory, think them stored, and be wrong; so they are written again.
-        rewrite(&*self.file, self.unproven, end).map_err(|e| Error::io("write", path, e))?;
+        let unproven = match mutant!("recovery-trusts-cache") {
+            true => end,
+            false => self.unproven,
+        };
+        rewrite(&*self.file, unproven, end).map_err(|e| Error::io("write", path, e))?;
         self.file
             .fdatasync()
             .map_err(|e| Error::io("sync", path, e))?;

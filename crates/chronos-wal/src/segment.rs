@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::error::Error;
 use crate::files::{File, Files, read_exact_at, write_all_at};
+use crate::mutant;
 use crate::record::{read_u32, read_u64};
 use crate::sparse::{Sidecar, SparseIndex};
 
@@ -148,7 +149,9 @@ impl Segment {
         files
             .rename(&unnamed, &path)
             .map_err(|e| Error::io("rename", &unnamed, e))?;
-        files.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?;
+        if !mutant!("segment-name-not-synced") {
+            files.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?;
+        }
         let segment = Self::new(header, path, index);
         segment.keep_open(Arc::clone(&file));
         Ok((segment, file))

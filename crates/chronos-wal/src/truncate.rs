@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::log::Shared;
+use crate::mutant;
 use crate::segment::{Segment, sidecar_name};
 use crate::walk::{Bodies, Step, Walk};
 use crate::writer::Writer;
@@ -68,7 +69,9 @@ impl Shared {
             move |error| Error::io(operation, &path, error)
         };
         // The sidecar goes first: it would not tell of the records that come instead.
-        self.remove_file(&dir.join(sidecar_name(segment.base())))?;
+        if !mutant!("old-sidecar-kept") {
+            self.remove_file(&dir.join(sidecar_name(segment.base())))?;
+        }
         files.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?;
 
         let file = files.open(&segment.path).map_err(fail("open"))?;
@@ -93,7 +96,9 @@ impl Shared {
         }
         let end = walk.position();
         file.truncate(end).map_err(fail("truncate"))?;
-        file.fdatasync().map_err(fail("sync"))?;
+        if !mutant!("cut-not-synced") {
+            file.fdatasync().map_err(fail("sync"))?;
+        }
         segment.index.write().truncate(keep + 1);
         segment.set_content(last + 1, end);
         segment.keep_open(Arc::clone(&file));

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::error::Error;
 use crate::files::{File, Files, write_all_at};
+use crate::mutant;
 use crate::options::Options;
 use crate::record::{HEADER_BYTES, Header, Place, Record};
 use crate::segment::{FIRST_POSITION, Segment, SegmentHeader};
@@ -106,6 +107,7 @@ impl Writer {
     pub(crate) fn sync(&mut self, context: &Context) -> Result<(), Error> {
         if let Some(active) = &mut self.active
             && active.dirty
+            && !mutant!("ack-before-sync")
         {
             let start = Instant::now();
             active

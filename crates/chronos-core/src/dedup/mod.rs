@@ -194,6 +194,9 @@ impl Dedup {
     }
 
     fn remember(&mut self, id: IdHash, accepted: Accepted) {
+        if crate::mutant!("ids-forgotten-after-checkpoint") {
+            return;
+        }
         let far = accepted.at_ms > self.far_from_ms;
         let filter = if far { &mut self.far } else { &mut self.filter };
         filter.insert(id, accepted.at_ms);
@@ -237,7 +240,12 @@ fn look_up_in(
     for (i, value) in asked.into_iter().zip(store.multi_get(family, &keys)?) {
         if let Some(value) = value {
             let record = Record::decode(&value).map_err(|_| damaged_record(family))?;
-            found.extend(record.as_of(next_offset).map(|accepted| (i, accepted)));
+            let upto = if crate::mutant!("id-from-the-future") {
+                u64::MAX
+            } else {
+                next_offset
+            };
+            found.extend(record.as_of(upto).map(|accepted| (i, accepted)));
         }
     }
     Ok(found)

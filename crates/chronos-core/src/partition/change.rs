@@ -163,9 +163,10 @@ impl<S: Store> Partition<S> {
                 None => (Version::first(item.topic, item.published_ms), None),
             },
         };
-        let fired = current.state == State::Fired
+        let fired = (current.state == State::Fired && !mutant!("fired-twice"))
             || current.state == State::Scheduled
-                && DueKey::new(current.due_ms, item.offset) <= self.horizon;
+                && DueKey::new(current.due_ms, item.offset) <= self.horizon
+                && !mutant!("cancel-after-release");
         let told = |verdict, version, fired| Changed {
             verdict,
             version,
@@ -197,8 +198,11 @@ impl<S: Store> Partition<S> {
             }
             Action::Reschedule(schedule_ms) => {
                 next.schedule_ms = schedule_ms;
-                next.due_ms = schedule_ms.max(self.least_moved_ms(item.offset, accepting));
-                if next.due_ms > current.due_ms {
+                next.due_ms = match mutant!("moved-below-horizon") {
+                    true => schedule_ms,
+                    false => schedule_ms.max(self.least_moved_ms(item.offset, accepting)),
+                };
+                if next.due_ms > current.due_ms && !mutant!("id-not-put-off") {
                     self.remember_longer(item, next.due_ms, accepting.forgotten_ms)?;
                 }
                 Verdict::Rescheduled
@@ -228,7 +232,10 @@ impl<S: Store> Partition<S> {
         if !self.changed.contains(offset) {
             return Ok(None);
         }
-        let at = self.applied.map_or(0, |applied| applied.index);
+        let at = match mutant!("version-from-the-future") {
+            true => u64::MAX,
+            false => self.applied.map_or(0, |applied| applied.index),
+        };
         version_at(&self.store, self.number, offset, at)
     }
 
@@ -332,6 +339,7 @@ impl<S: Store> Partition<S> {
         }
         let key = |due_ms| overrides::key(self.number, found.topic, DueKey::new(due_ms, offset));
         match found.due_ms == found.published_ms {
+            _ if mutant!("moved-stays-behind") => {}
             true => writes.put(Family::Override, key(found.due_ms), Override::Gone.encode()),
             false => writes.delete(Family::Override, key(found.due_ms)),
         }

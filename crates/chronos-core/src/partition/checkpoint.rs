@@ -15,6 +15,7 @@ use super::{Group, LogPosition, Partition, Topics};
 use crate::dedup::{Dedup, Window, forgotten_far_ids, in_order, sorted_pairs};
 use crate::keys::dedup::{Accepted, FAR_MS, IdHash};
 use crate::keys::meta::{Kind, decode_key, key};
+use crate::mutant;
 use crate::store::{Family, Store, StoreError, WriteBatch};
 use crate::types::{DueKey, PartitionNumber};
 use crate::varint::{Malformed, put_bytes, put_i64, put_u64, take_bytes, take_i64, take_u64};
@@ -47,7 +48,9 @@ impl Checkpoint {
         if !self.window.is_empty() {
             let ids = self.ids();
             let (near, far) = sorted_pairs(self.partition, &self.window, ids, self.far_from_ms);
-            store.ingest(Family::Dedup, &near)?;
+            if !mutant!("ids-not-saved") {
+                store.ingest(Family::Dedup, &near)?;
+            }
             store.ingest(Family::FarId, &far)?;
         }
         store.write(&self.writes)
@@ -108,8 +111,15 @@ impl<S: Store> Partition<S> {
         let mut record = Vec::new();
         put_u64(&mut record, VERSION);
         put_u64(&mut record, applied.term);
-        put_u64(&mut record, applied.index);
-        put_u64(&mut record, self.next_offset);
+        put_u64(
+            &mut record,
+            applied.index + u64::from(mutant!("checkpoint-skips-entry")),
+        );
+        let next_offset = match mutant!("checkpoint-reuses-offset") {
+            true => self.next_offset.saturating_sub(1),
+            false => self.next_offset,
+        };
+        put_u64(&mut record, next_offset);
         put_i64(&mut record, self.horizon.due_ms);
         put_u64(&mut record, self.horizon.offset);
         put_i64(&mut record, upto.due_ms);
@@ -127,6 +137,9 @@ impl<S: Store> Partition<S> {
         }
         self.topics.saved = self.topics.len();
         for number in self.changed_groups.drain() {
+            if mutant!("checkpoint-forgets-progress") && self.saved_index.is_some() {
+                continue;
+            }
             if let Some(group) = self.groups.get(number as usize) {
                 writes.put(
                     Family::Meta,

@@ -5,6 +5,7 @@ use super::dead_letters::Letters;
 use crate::command::create_group::{CreateGroup, Start};
 use crate::command::settle::Settle;
 use crate::keys::dead::DeadLetter;
+use crate::mutant;
 use crate::settled::Settled;
 use crate::store::WriteBatch;
 use crate::types::{DueKey, GroupNumber, PartitionNumber, TopicNumber};
@@ -49,6 +50,7 @@ impl Group {
         let (cursor, first_offset) = match command.start {
             Start::Earliest => (DueKey::MIN, 0),
             Start::Unclaimed if first_of_topic => (DueKey::MIN, 0),
+            Start::Unclaimed if mutant!("new-group-reads-all") => (DueKey::MIN, 0),
             Start::Unclaimed => (horizon, 0),
             Start::Offset(offset) => (DueKey::MIN, offset),
         };
@@ -81,7 +83,7 @@ impl Group {
             }
         }
         for death in &settle.deaths {
-            if self.settled.contains(death.key) {
+            if self.settled.contains(death.key) && !mutant!("buried-twice") {
                 continue;
             }
             let letter = DeadLetter {
@@ -96,6 +98,10 @@ impl Group {
         }
         let cursor = self.settled.cursor();
         for (from, to) in &settle.stretches {
+            let from = match mutant!("cursor-past-gap") {
+                true => &DueKey::MIN,
+                false => from,
+            };
             self.settled.settle(*from, *to);
             while let Some((key, _)) = self.failures.range(..=*to).next_back() {
                 if *key <= *from {

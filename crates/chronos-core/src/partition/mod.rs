@@ -67,6 +67,7 @@ use crate::command::settle::Settle;
 use crate::command::{Batch, DecodeError, Kind};
 use crate::dedup::Dedup;
 use crate::keys::dedup::IdHash;
+use crate::mutant;
 use crate::store::{Store, StoreError, WriteBatch};
 use crate::types::{DueKey, GroupNumber, PartitionNumber, TopicNumber};
 use change::Changing;
@@ -165,7 +166,10 @@ impl<S: Store> Partition<S> {
         };
         let mut writes = WriteBatch::default();
         let target_ms = batch.now_ms.saturating_add(i64::from(batch.ahead_ms));
-        let horizon_ms = self.least_due_ms().max(target_ms);
+        let horizon_ms = match mutant!("horizon-follows-clock-back") {
+            true => target_ms,
+            false => self.least_due_ms().max(target_ms),
+        };
         let mut accepting = Accepting::new(horizon_ms, self.next_offset, self.forgotten_ms);
         let mut changing = Changing::default();
         for section in batch.sections() {
@@ -237,9 +241,11 @@ impl<S: Store> Partition<S> {
         self.applied = Some(position);
         self.next_offset = accepting.next_offset;
         // Below the key that the next event would get, so whatever is due by now is released.
-        self.horizon = self
-            .horizon
-            .max(DueKey::new(accepting.horizon_ms, self.next_offset).before());
+        let next = match mutant!("horizon-past-the-next-event") {
+            true => DueKey::new(accepting.horizon_ms, self.next_offset + 1),
+            false => DueKey::new(accepting.horizon_ms, self.next_offset),
+        };
+        self.horizon = self.horizon.max(next.before());
         effects.horizon = self.horizon;
         for timer in &accepting.timers {
             let topic = timer.topic as usize;
@@ -287,8 +293,7 @@ impl<S: Store> Partition<S> {
         }
         let reads =
             |group: &Group| topic.is_none() || group.topic.is_none() || group.topic == topic;
-        let first_of_topic =
-            !self.groups.iter().any(reads) && !crate::mutant!("drop-no-subscriber");
+        let first_of_topic = !self.groups.iter().any(reads) && !mutant!("drop-no-subscriber");
         let number = self.groups.len() as GroupNumber;
         self.groups
             .push(Group::begin(command, topic, self.horizon, first_of_topic));

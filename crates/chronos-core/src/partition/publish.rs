@@ -6,6 +6,7 @@ use crate::command::Section;
 use crate::command::publish::Publish;
 use crate::keys::batch::Span;
 use crate::keys::dedup::{Accepted, IdHash, hash};
+use crate::mutant;
 use crate::store::Store;
 use crate::types::TopicNumber;
 use crate::wheel::Timer;
@@ -59,6 +60,11 @@ impl Accepting {
             self.schedule_ms.0.min(schedule_ms),
             self.schedule_ms.1.max(schedule_ms),
         );
+        // One that is late is released by its own entry, not where nobody looks any more.
+        let due_ms = match mutant!("late-event-keeps-its-time") {
+            true => schedule_ms,
+            false => self.horizon_ms,
+        };
         if schedule_ms > self.horizon_ms {
             self.timers.push(Timer {
                 due_ms: schedule_ms,
@@ -81,7 +87,7 @@ impl Accepting {
             }
             _ => self.runs.push(Run {
                 topic,
-                due_ms: self.horizon_ms,
+                due_ms,
                 first_offset: offset,
                 count: 1,
                 ready_ms: schedule_ms,
@@ -135,6 +141,9 @@ impl<S: Store> Partition<S> {
                     accepted.at_ms > self.forgotten_ms
                         && accepting.replacing != Some(accepted.offset)
                 }) {
+                    if mutant!("offset-for-duplicate") {
+                        accepting.next_offset += 1;
+                    }
                     published.duplicates.push(slot_number as u32);
                     published.known_offsets.push(known.offset);
                     accepting.spans.extend(span.take());
@@ -145,10 +154,13 @@ impl<S: Store> Partition<S> {
                     Accepted {
                         offset: accepting.next_offset,
                         // Not before the event has fired: an id is good as long as its event is.
-                        at_ms: accepting
-                            .horizon_ms
-                            .max(slot.schedule_ms)
-                            .saturating_add(shift_ms),
+                        at_ms: match mutant!("id-ages-from-its-publish") {
+                            true => accepting.horizon_ms.saturating_add(shift_ms),
+                            false => accepting
+                                .horizon_ms
+                                .max(slot.schedule_ms)
+                                .saturating_add(shift_ms),
+                        },
                     },
                     before,
                 );

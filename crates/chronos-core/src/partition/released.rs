@@ -65,6 +65,9 @@ pub fn read(
         found[from..].sort_unstable_by_key(Run::first);
         merge_neighbours(&mut found, from);
         let read: u64 = found[from..].iter().map(|run| run.count).sum();
+        if crate::mutant!("hole-between-windows") {
+            end = DueKey::new(end.due_ms.saturating_add(1), end.offset);
+        }
         if read <= limit / 4 {
             window_ms = window_ms.saturating_mul(2);
         }
@@ -237,7 +240,9 @@ fn visit_scheduled(
             visit(due);
         }
     })?;
-    overrides.here.into_iter().for_each(visit);
+    if !crate::mutant!("moved-not-found") {
+        overrides.here.into_iter().for_each(visit);
+    }
     Ok(())
 }
 
@@ -250,7 +255,8 @@ fn visit_chunks(
     times: RangeInclusive<i64>,
     visit: &mut dyn FnMut(DueKey),
 ) -> Result<(), StoreError> {
-    for level in 0..chunk::LEVELS {
+    let levels = chunk::LEVELS - u8::from(crate::mutant!("far-level-not-read"));
+    for level in 0..levels {
         let from = chunk::key(partition, topic, Bucket::holding(level, *times.start()), 0);
         let to = chunk::key(
             partition,

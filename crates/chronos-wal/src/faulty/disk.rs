@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
 use super::inode::{Fate, Inode, Luck};
-use super::{Fault, Operation};
+use super::{Fault, Lost, Operation};
 
 #[derive(Clone)]
 pub(super) struct Disk {
@@ -121,19 +121,21 @@ impl Disk {
         self.generation += 1;
     }
 
-    pub(super) fn power_loss(&mut self, seed: u64) {
+    pub(super) fn power_loss(&mut self, seed: u64) -> Lost {
         let random = &mut Random(seed);
+        let mut lost = Lost::default();
         self.generation += 1;
         self.power = Power::On;
         self.heal();
         for inode in self.inodes.values_mut() {
-            inode.lose_power(random);
+            inode.lose_power(random, &mut lost);
         }
         let luck = Luck::draw(random);
         self.names = std::mem::take(&mut self.durable_names);
         for change in std::mem::take(&mut self.changes) {
             // A name is one or the other, never torn.
             if matches!(luck.of_one(random), Fate::Lost) {
+                lost.names += 1;
                 continue;
             }
             match change {
@@ -150,6 +152,7 @@ impl Disk {
             }
         }
         self.durable_names = self.names.clone();
+        lost
     }
 
     pub(super) fn paths(&self, dir: &Path) -> Vec<PathBuf> {
@@ -356,7 +359,7 @@ impl Disk {
         self.inode(file).map(|_| ())
     }
 
-    fn used(&self) -> u64 {
+    pub(super) fn used(&self) -> u64 {
         let files = self.names.values().filter_map(|id| self.inodes.get(id));
         files.map(|inode| inode.content().len() as u64).sum()
     }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::SECTOR_BYTES;
 use super::disk::Random;
+use super::{Lost, SECTOR_BYTES};
 
 #[derive(Clone, Default)]
 pub(super) struct Inode {
@@ -64,7 +64,7 @@ impl Inode {
         self.dirty.clear();
     }
 
-    pub(super) fn lose_power(&mut self, random: &mut Random) {
+    pub(super) fn lose_power(&mut self, random: &mut Random, lost: &mut Lost) {
         let (old, new) = (self.durable.len(), self.cached.len());
         let length = match random.below(3) {
             0 => old,
@@ -79,9 +79,15 @@ impl Inode {
                 continue;
             }
             match luck.of_one(random) {
-                Fate::Lost => continue,
+                Fate::Lost => {
+                    lost.sectors += 1;
+                    continue;
+                }
                 Fate::Kept => {}
-                Fate::Torn => range.end = range.start + random.below(range.len() + 1),
+                Fate::Torn => {
+                    lost.torn_sectors += 1;
+                    range.end = range.start + random.below(range.len() + 1);
+                }
             }
             self.durable[range.clone()].copy_from_slice(&self.cached[range]);
         }

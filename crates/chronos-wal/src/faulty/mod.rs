@@ -63,6 +63,17 @@ pub enum Fault {
     Torn(usize),
 }
 
+/// What a power loss took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lost {
+    /// Unsynced sectors that are as they were before.
+    pub sectors: u64,
+    /// Unsynced sectors that are partly as they were before.
+    pub torn_sectors: u64,
+    /// Unsynced changes of names that did not happen.
+    pub names: u64,
+}
+
 /// The file system. Clones are the same one; [`FaultyFiles::fork`] makes a copy.
 #[derive(Clone)]
 pub struct FaultyFiles {
@@ -125,9 +136,9 @@ impl FaultyFiles {
 
     /// The machine loses power and starts again. What was synced is there. Of the rest, the seed
     /// chooses sectors to be kept, lost or torn, lengths and names to be old or new. Files that
-    /// were open fail from now on.
-    pub fn power_loss(&self, seed: u64) {
-        self.disk.lock().power_loss(seed);
+    /// were open fail from now on. Says what was lost.
+    pub fn power_loss(&self, seed: u64) -> Lost {
+        self.disk.lock().power_loss(seed)
     }
 
     /// The process is killed. Nothing written is lost; files that were open fail from now on.
@@ -138,6 +149,11 @@ impl FaultyFiles {
     /// Limits the bytes of all files together; writes beyond fail with ENOSPC.
     pub fn set_capacity_bytes(&self, bytes: Option<u64>) {
         self.disk.lock().capacity_bytes = bytes;
+    }
+
+    /// Bytes of all files together.
+    pub fn used_bytes(&self) -> u64 {
+        self.disk.lock().used()
     }
 
     /// How often a call was made.

@@ -1,0 +1,74 @@
+//! Networks that are cut, and messages that fare badly.
+
+use super::Kind;
+use crate::network::{Endpoint, Weather};
+use crate::random::Random;
+use crate::world::World;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(super) fn inject(world: &Arc<World>, random: &mut Random, kind: Kind) {
+    let lasts = Duration::from_millis(random.between(200, 8_000));
+    let weather = match kind {
+        Kind::DroppedMessage => Weather {
+            drop: random.between(1, 30),
+            ..Weather::default()
+        },
+        Kind::SlowMessage => Weather {
+            slow: random.between(1, 30),
+            ..Weather::default()
+        },
+        Kind::DuplicateMessage => Weather {
+            duplicate: random.between(1, 30),
+            ..Weather::default()
+        },
+        Kind::OvertakingMessage => Weather {
+            overtake: random.between(1, 30),
+            ..Weather::default()
+        },
+        Kind::Partition | Kind::OneWay | Kind::Flapping => {
+            cut(world, random, kind, lasts);
+            world.faults.add(kind, 1);
+            return;
+        }
+        _ => return,
+    };
+    world.network.set_weather(weather);
+    let world = Arc::clone(world);
+    tokio::spawn(async move {
+        tokio::time::sleep(lasts).await;
+        world.network.set_weather(Weather::default());
+    });
+}
+
+/// Separates some from the others.
+fn cut(world: &Arc<World>, random: &mut Random, kind: Kind, lasts: Duration) {
+    let everyone: Vec<Endpoint> = (world.nodes().iter())
+        .map(|node| Endpoint::Node(node.number))
+        .chain((1..=world.plan.clients).map(Endpoint::Client))
+        .collect();
+    let (here, there): (Vec<_>, Vec<_>) = everyone.into_iter().partition(|_| random.percent(40));
+    let mut ways = Vec::new();
+    for a in &here {
+        for b in &there {
+            ways.push((*a, *b));
+            if kind != Kind::OneWay {
+                ways.push((*b, *a));
+            }
+        }
+    }
+    let flaps = if kind == Kind::Flapping { 6 } else { 1 };
+    let world = Arc::clone(world);
+    tokio::spawn(async move {
+        for _ in 0..flaps {
+            for (from, to) in &ways {
+                world.network.cut(*from, *to);
+            }
+            tokio::time::sleep(lasts / flaps).await;
+            for (from, to) in &ways {
+                world.network.join(*from, *to);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+}
