@@ -1,0 +1,144 @@
+//! The rules of the schema, evaluated as an API server would.
+
+use kube::CustomResourceExt;
+use kube::core::cel::Validator;
+use serde_json::{Value, json};
+
+use super::ChronosCluster;
+
+fn schema() -> Value {
+    let crd = serde_json::to_value(ChronosCluster::crd()).unwrap();
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+}
+
+/// A cluster with this spec; replicas and partitions as the API server fills them in.
+fn cluster(spec: Value) -> Value {
+    let mut whole = json!({ "replicas": 3, "partitions": 16 });
+    for (key, value) in spec.as_object().unwrap() {
+        whole[key] = value.clone();
+    }
+    json!({ "metadata": { "name": "db" }, "spec": whole })
+}
+
+fn refusals(object: Value, old: Option<Value>) -> Vec<String> {
+    match Validator::new().validate(&schema(), &object, old.as_ref()) {
+        Ok(()) => Vec::new(),
+        Err(errors) => errors.iter().map(|error| error.to_string()).collect(),
+    }
+}
+
+#[track_caller]
+fn refused(object: Value, old: Option<Value>, why: &str) {
+    let refusals = refusals(object, old);
+    assert_eq!(refusals.len(), 1, "{refusals:?}");
+    assert!(refusals[0].contains(why), "{refusals:?}");
+}
+
+#[track_caller]
+fn accepted(object: Value, old: Option<Value>) {
+    assert_eq!(refusals(object, old), Vec::<String>::new());
+}
+
+#[test]
+fn a_cluster_needs_nothing_but_a_name() {
+    accepted(cluster(json!({})), None);
+    let parsed: ChronosCluster = serde_json::from_value(json!({
+        "apiVersion": "chronosdb.io/v1alpha1",
+        "kind": "ChronosCluster",
+        "metadata": { "name": "db" },
+        "spec": {},
+    }))
+    .unwrap();
+    assert_eq!((parsed.spec.replicas, parsed.spec.partitions), (3, 16));
+}
+
+#[test]
+fn an_even_number_of_nodes_has_to_be_meant() {
+    refused(cluster(json!({ "replicas": 4 })), None, "odd");
+    accepted(
+        cluster(json!({ "replicas": 4, "allowEvenReplicas": true })),
+        None,
+    );
+}
+
+#[test]
+fn every_copy_needs_a_node() {
+    refused(
+        cluster(json!({ "replicas": 1, "replicationFactor": 3 })),
+        None,
+        "must not exceed",
+    );
+    accepted(cluster(json!({ "replicas": 1 })), None);
+    accepted(cluster(json!({ "replicas": 5, "replicationFactor": 5 })), None);
+}
+
+#[test]
+fn what_is_fixed_stays() {
+    let old = || Some(cluster(json!({ "replicationFactor": 3 })));
+    refused(
+        cluster(json!({ "replicationFactor": 1 })),
+        old(),
+        "replicationFactor is fixed",
+    );
+    refused(cluster(json!({})), old(), "replicationFactor is fixed");
+    refused(
+        cluster(json!({ "replicationFactor": 3, "partitions": 32 })),
+        old(),
+        "partitions is fixed",
+    );
+    accepted(
+        cluster(json!({ "replicas": 5, "replicationFactor": 3 })),
+        old(),
+    );
+}
+
+#[test]
+fn a_disk_grows_and_never_shrinks() {
+    let storage = |size: &str| cluster(json!({ "storage": { "size": size } }));
+    accepted(storage("20Gi"), Some(storage("10Gi")));
+    accepted(storage("10Gi"), Some(storage("10240Mi")));
+    refused(storage("9Gi"), Some(storage("10Gi")), "can only grow");
+    refused(storage("plenty"), None, "must be a quantity");
+    accepted(storage("20Gi"), Some(cluster(json!({}))));
+    refused(cluster(json!({})), Some(storage("20Gi")), "can only grow");
+    refused(
+        cluster(json!({ "storage": { "size": "10Gi", "className": "fast" } })),
+        Some(storage("10Gi")),
+        "className is fixed",
+    );
+}
+
+#[test]
+fn the_crd_has_what_kubectl_shows_and_scales() {
+    let crd = serde_json::to_value(ChronosCluster::crd()).unwrap();
+    assert_eq!(crd["spec"]["names"]["shortNames"], json!(["chc"]));
+    assert_eq!(crd["spec"]["names"]["categories"], json!(["chronos"]));
+    let version = &crd["spec"]["versions"][0];
+    assert_eq!(
+        version["subresources"]["scale"],
+        json!({
+            "specReplicasPath": ".spec.replicas",
+            "statusReplicasPath": ".status.replicas",
+            "labelSelectorPath": ".status.selector",
+        })
+    );
+    assert!(version["subresources"]["status"].is_object());
+}
+
+/// A default inside a list is seen as a difference for ever by tools that compare.
+#[test]
+fn no_default_is_inside_a_list() {
+    fn look(value: &Value, in_list: bool, path: &str) {
+        let Some(object) = value.as_object() else {
+            return;
+        };
+        if in_list {
+            assert!(!object.contains_key("default"), "{path}");
+        }
+        for (key, child) in object {
+            look(child, in_list || key == "items", &format!("{path}/{key}"));
+        }
+    }
+    let whole = schema();
+    look(&whole["properties"]["spec"], false, "spec");
+}

@@ -1,0 +1,29 @@
+//! Schemas that the derived ones do not say.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// A Kubernetes object given as it is: its fields are checked by the API server when the object
+/// that holds it is made. The full schema of such a type would be thousands of lines of CRD.
+pub(super) fn as_it_is(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
+}
+
+/// A list of such objects.
+pub(super) fn list_as_it_is(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 64,
+        "items": { "type": "object", "x-kubernetes-preserve-unknown-fields": true }
+    })
+}
+
+/// Conditions merge by type, so that several writers could each own some.
+pub(super) fn conditions(generator: &mut SchemaGenerator) -> Schema {
+    let item = generator.subschema_for::<super::Condition>();
+    json_schema!({
+        "type": "array",
+        "items": item,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"]
+    })
+}
