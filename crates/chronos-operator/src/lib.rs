@@ -15,3 +15,4 @@
 //! is in the database's answer, and without an answer nothing that serves is touched.
 
 pub mod api;
+pub mod build;
