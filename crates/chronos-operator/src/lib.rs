@@ -16,3 +16,4 @@
 
 pub mod api;
 pub mod build;
+pub mod plan;

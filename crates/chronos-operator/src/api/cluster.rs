@@ -176,7 +176,9 @@ impl Default for Storage {
 }
 
 /// What becomes of a disk that nobody uses any more.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub enum WhenGone {
     /// It stays.
     #[default]
@@ -186,7 +188,9 @@ pub enum WhenGone {
 }
 
 /// How nodes are spread over zones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub enum ZoneSpread {
     /// Evenly where that is possible.
     #[default]
@@ -216,7 +220,9 @@ pub struct UpdateStrategy {
 }
 
 /// Who restarts nodes when their pods are to change.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub enum UpdateType {
     /// The operator, one at a time.
     #[default]
@@ -247,7 +253,9 @@ pub struct ClientService {
 }
 
 /// How a Service is reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub enum ServiceType {
     /// From inside the Kubernetes cluster.
     #[default]

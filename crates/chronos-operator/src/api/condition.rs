@@ -117,7 +117,8 @@ pub fn set_condition(conditions: &mut Vec<Condition>, mut new: Condition) {
     match conditions.iter_mut().find(|old| old.type_ == new.type_) {
         Some(old) => {
             if old.status == new.status {
-                new.last_transition_time.clone_from(&old.last_transition_time);
+                new.last_transition_time
+                    .clone_from(&old.last_transition_time);
             }
             *old = new;
         }
@@ -144,7 +145,10 @@ mod tests {
     fn the_time_changes_with_the_status_only() {
         let mut all = seeded(&["Ready", "Paused"], 1, "t0");
         assert_eq!(all[0].status, ConditionStatus::Unknown);
-        set_condition(&mut all, condition(ConditionStatus::False, "Starting", "t1"));
+        set_condition(
+            &mut all,
+            condition(ConditionStatus::False, "Starting", "t1"),
+        );
         set_condition(&mut all, condition(ConditionStatus::False, "Waiting", "t2"));
         assert_eq!(all.len(), 2);
         assert_eq!(all[0].reason, "Waiting");

@@ -99,7 +99,9 @@ mod tests {
         assert_eq!(ordinal("db-0", "db"), Some(0));
         assert_eq!(ordinal("db-12", "db"), Some(12));
         assert_eq!(ordinal("data-db-3", "data-db"), Some(3));
-        for name in ["db", "db-", "db-01", "db-x", "db-1-2", "other-1", "db1", "db-+1"] {
+        for name in [
+            "db", "db-", "db-01", "db-x", "db-1-2", "other-1", "db1", "db-+1",
+        ] {
             assert_eq!(ordinal(name, "db"), None, "{name}");
         }
     }

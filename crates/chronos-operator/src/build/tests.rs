@@ -135,7 +135,10 @@ fn probes_ask_different_questions() {
     let node = &pod.containers[0];
     let path = |probe: &Option<k8s_openapi::api::core::v1::Probe>| {
         let probe = probe.clone().unwrap();
-        (probe.http_get.unwrap().path.unwrap(), probe.failure_threshold)
+        (
+            probe.http_get.unwrap().path.unwrap(),
+            probe.failure_threshold,
+        )
     };
     assert_eq!(path(&node.startup_probe), ("/livez".to_owned(), Some(150)));
     assert_eq!(path(&node.liveness_probe), ("/livez".to_owned(), Some(6)));
@@ -179,7 +182,10 @@ fn a_single_node_has_one_copy_and_no_budget() {
     let record = Record::new(&one, "chronosdb:1");
     assert_eq!((record.founders, record.replication_factor), (1, 1));
     assert!(disruption_budget(&one).is_none());
-    let budget = disruption_budget(&cluster(json!({}))).unwrap().spec.unwrap();
+    let budget = disruption_budget(&cluster(json!({})))
+        .unwrap()
+        .spec
+        .unwrap();
     assert_eq!(budget.selector.unwrap().match_labels, Some(selector("db")));
     let off = json!({ "podDisruptionBudget": { "enabled": false } });
     assert!(disruption_budget(&cluster(off)).is_none());
@@ -193,7 +199,10 @@ fn the_set_never_deletes_a_disk_of_a_running_cluster() {
     let policy = spec.persistent_volume_claim_retention_policy.unwrap();
     assert_eq!(policy.when_scaled.as_deref(), Some("Retain"));
     assert_eq!(policy.when_deleted.as_deref(), Some("Delete"));
-    assert_eq!(spec.update_strategy.unwrap().type_.as_deref(), Some("OnDelete"));
+    assert_eq!(
+        spec.update_strategy.unwrap().type_.as_deref(),
+        Some("OnDelete")
+    );
 }
 
 #[test]

@@ -69,7 +69,10 @@ fn every_copy_needs_a_node() {
         "must not exceed",
     );
     accepted(cluster(json!({ "replicas": 1 })), None);
-    accepted(cluster(json!({ "replicas": 5, "replicationFactor": 5 })), None);
+    accepted(
+        cluster(json!({ "replicas": 5, "replicationFactor": 5 })),
+        None,
+    );
 }
 
 #[test]

@@ -1,0 +1,110 @@
+//! Repair: broken pods, a silent database, lost disks.
+
+use super::{Action, Desired, Disruption, Observed, PodCondition, Step, Wait};
+
+/// A pod that is broken and would come back otherwise is replaced, whatever else is going on:
+/// stopping what does not run takes nothing away. One that is as the spec says is left to the
+/// kubelet, which restarts it.
+///
+/// A pod that runs without being ready is treated alike when the database does not hear from it, or
+/// when nothing at all serves: a setting may keep it from ever getting ready.
+pub(super) fn broken_pods(observed: &Observed, desired: &Desired) -> Option<Step> {
+    let outdated = observed.outdated(desired);
+    let none_serves =
+        observed.database.is_none() && (0..observed.size()).all(|n| !observed.is_ready(n));
+    let terminating = observed
+        .pods
+        .values()
+        .any(|pod| pod.condition == PodCondition::Terminating);
+    let (ordinal, pod) = observed.pods.iter().find(|(ordinal, pod)| {
+        if !outdated.contains(ordinal) || observed.is_alive(**ordinal) {
+            return false;
+        }
+        match pod.condition {
+            PodCondition::Broken(_) => true,
+            // One after the other: what comes back may show that the change was wrong.
+            PodCondition::Starting => !terminating && (none_serves || observed.database.is_some()),
+            PodCondition::Ready | PodCondition::Terminating => false,
+        }
+    })?;
+    Some(Step::Act(Action::DeletePod {
+        ordinal: *ordinal,
+        uid: pod.uid.clone(),
+        why: Disruption::BrokenPod,
+    }))
+}
+
+/// Without an answer nothing below is known.
+pub(super) fn database_silent(observed: &Observed, desired: &Desired) -> Option<Step> {
+    if observed.database.is_some() {
+        return None;
+    }
+    Some(Step::Wait(match desired.cluster_id {
+        None => Wait::Founding,
+        Some(_) => Wait::DatabaseSilent,
+    }))
+}
+
+/// Gives up a member whose disk is lost, when somebody said so: marks the disk, removes the member,
+/// and lets the pod come back with a fresh disk as another member.
+///
+/// The mark comes first. Without it, a successor that has not joined yet would look like the one
+/// that was removed, and would lose its disk as well.
+pub(super) fn lost_disks(observed: &Observed, desired: &Desired) -> Option<Step> {
+    if let Some(replace) = desired.replace {
+        let ordinal = replace.ordinal;
+        let node = observed.node(ordinal);
+        let lost = node.is_some_and(|node| node.number == replace.number && !node.alive);
+        if lost {
+            return Some(Step::Act(match observed.claims.get(&ordinal) {
+                Some(claim) if !claim.retired => Action::RetireClaim {
+                    ordinal,
+                    uid: claim.uid.clone(),
+                },
+                _ => Action::Remove {
+                    ordinal,
+                    number: replace.number,
+                    lost: true,
+                },
+            }));
+        }
+    }
+    retired_within(observed, desired)
+}
+
+/// What becomes of marked disks of nodes that are to be there.
+fn retired_within(observed: &Observed, desired: &Desired) -> Option<Step> {
+    let within = observed.size().min(desired.replicas);
+    for (&ordinal, claim) in observed.claims.range(..within) {
+        if !claim.retired {
+            continue;
+        }
+        if observed.is_alive(ordinal) {
+            return Some(Step::Act(Action::KeepClaim {
+                ordinal,
+                uid: claim.uid.clone(),
+            }));
+        }
+        if !observed.is_no_member(ordinal) {
+            continue;
+        }
+        if !claim.terminating {
+            // It goes when the pod that uses it does.
+            return Some(Step::Act(Action::DeleteClaim {
+                ordinal,
+                uid: claim.uid.clone(),
+            }));
+        }
+        return Some(match observed.pods.get(&ordinal) {
+            Some(pod) if pod.condition != PodCondition::Terminating => {
+                Step::Act(Action::DeletePod {
+                    ordinal,
+                    uid: pod.uid.clone(),
+                    why: Disruption::LostDisk,
+                })
+            }
+            _ => Step::Wait(Wait::ClaimGoing(ordinal)),
+        });
+    }
+    None
+}

@@ -1,0 +1,91 @@
+//! Restarting nodes whose pods are out of date, one at a time.
+//!
+//! The next one is chosen only when every node is ready, known to the database, alive and caught
+//! up, and no event is late. The catalog's leader comes last, so that the catalog changes hands
+//! once. Leaderships are moved off first, and the database has the last word on whether the node
+//! may stop.
+
+use super::{
+    Action, Blocker, Desired, Disruption, Drain, Node, Observed, PodCondition, Step, Wait,
+};
+use crate::api::UpdateType;
+
+/// With fewer copies than this, one stopped node always costs some partition its majority: a rule
+/// that can never be met would block the change that mends it.
+const COPIES_WITH_SPARE: u32 = 3;
+
+/// The next step of an update, while there is one.
+pub(super) fn roll(observed: &Observed, desired: &Desired) -> Option<Step> {
+    let outdated = observed.outdated(desired);
+    if outdated.is_empty() {
+        return None;
+    }
+    if desired.update == UpdateType::OnDelete {
+        return Some(Step::Blocked(Blocker::OnDelete(outdated.len())));
+    }
+    if let Some(step) = not_now(observed, desired) {
+        return Some(step);
+    }
+    let database = observed.database.as_ref()?;
+    let (ordinal, node) = outdated
+        .iter()
+        .rev()
+        .filter_map(|ordinal| Some((*ordinal, database.nodes.get(ordinal)?)))
+        .min_by_key(|(_, node)| (node.drain == Drain::None, node.catalog_leader))?;
+    Some(restart(observed, desired, ordinal, node))
+}
+
+/// Why no node may be restarted now.
+fn not_now(observed: &Observed, desired: &Desired) -> Option<Step> {
+    let database = observed.database.as_ref()?;
+    if let Some(ordinal) = observed.not_ready() {
+        let pod = observed.pods.get(&ordinal);
+        return Some(match pod.map(|pod| (&pod.condition, &pod.template)) {
+            Some((PodCondition::Broken(why), template)) if *template == desired.template => {
+                Step::Blocked(Blocker::UpdateFailed(ordinal, why.clone()))
+            }
+            _ => Step::Wait(Wait::Pod(ordinal)),
+        });
+    }
+    for ordinal in 0..observed.size() {
+        let Some(node) = database.nodes.get(&ordinal) else {
+            return Some(Step::Wait(Wait::Joining(ordinal)));
+        };
+        if !node.alive || !node.caught_up {
+            return Some(Step::Wait(Wait::CatchingUp(ordinal)));
+        }
+    }
+    if database.leaderless > 0 {
+        return Some(Step::Wait(Wait::Leaderless(database.leaderless)));
+    }
+    if database.under_replicated > 0 {
+        return Some(Step::Wait(Wait::UnderReplicated(database.under_replicated)));
+    }
+    if database.overdue_ms > desired.max_overdue_ms {
+        return Some(Step::Wait(Wait::Overdue(database.overdue_ms)));
+    }
+    None
+}
+
+fn restart(observed: &Observed, desired: &Desired, ordinal: u32, node: &Node) -> Step {
+    if desired.copies >= COPIES_WITH_SPARE && !node.can_stop {
+        return Step::Wait(Wait::CannotStop(ordinal, node.why_not.clone()));
+    }
+    if desired.copies > 1 {
+        if node.drain == Drain::None {
+            return Step::Act(Action::Drain(ordinal, Drain::Leaders));
+        }
+        let leads = node.leaders > 0 || node.catalog_leader;
+        if leads && node.draining_ms < desired.drain_timeout_ms {
+            return Step::Wait(Wait::MovingLeaders(ordinal));
+        }
+    }
+    match observed.pods.get(&ordinal) {
+        Some(pod) => Step::Act(Action::DeletePod {
+            ordinal,
+            uid: pod.uid.clone(),
+            why: Disruption::RollingUpdate,
+        }),
+        None => Step::Wait(Wait::Pod(ordinal)),
+    }
+}

@@ -1,0 +1,27 @@
+//! Whether all is done: every node ready and a member, every copy in its place.
+
+use super::{Desired, Observed, Step, Wait};
+
+/// What is still under way when there is nothing to do.
+pub(super) fn settled(observed: &Observed, _: &Desired) -> Option<Step> {
+    let database = observed.database.as_ref()?;
+    if let Some(ordinal) = observed.not_ready() {
+        return Some(Step::Wait(Wait::Pod(ordinal)));
+    }
+    for ordinal in 0..observed.size() {
+        match database.nodes.get(&ordinal) {
+            None => return Some(Step::Wait(Wait::Joining(ordinal))),
+            Some(node) if !node.alive || !node.caught_up => {
+                return Some(Step::Wait(Wait::CatchingUp(ordinal)));
+            }
+            Some(_) => {}
+        }
+    }
+    if database.leaderless > 0 {
+        return Some(Step::Wait(Wait::Leaderless(database.leaderless)));
+    }
+    if database.under_replicated > 0 {
+        return Some(Step::Wait(Wait::UnderReplicated(database.under_replicated)));
+    }
+    (database.moves > 0).then_some(Step::Wait(Wait::Moving(database.moves)))
+}

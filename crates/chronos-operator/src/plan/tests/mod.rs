@@ -1,0 +1,99 @@
+//! Named situations, random situations, and a world in which plans are carried out.
+
+mod random;
+mod situations;
+mod world;
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::api::UpdateType;
+
+/// What a user of three nodes wants.
+fn desired() -> Desired {
+    Desired {
+        replicas: 3,
+        copies: 3,
+        template: "new".to_owned(),
+        claim_bytes: 10,
+        paused: false,
+        hibernate: false,
+        update: UpdateType::RollingUpdate,
+        drain_timeout_ms: 1000,
+        max_overdue_ms: 1000,
+        delete_retired: false,
+        replace: None,
+        cluster_id: Some("id".to_owned()),
+    }
+}
+
+fn pod(ordinal: u32) -> Pod {
+    Pod {
+        uid: format!("pod-{ordinal}"),
+        template: "new".to_owned(),
+        condition: PodCondition::Ready,
+        zone: None,
+        leaving: false,
+    }
+}
+
+fn claim(ordinal: u32) -> Claim {
+    Claim {
+        uid: format!("claim-{ordinal}"),
+        requested_bytes: 10,
+        retired: false,
+        terminating: false,
+    }
+}
+
+fn node(ordinal: u32) -> Node {
+    Node {
+        number: u64::from(ordinal) + 1,
+        alive: true,
+        leaders: 5,
+        replicas: 16,
+        catalog_voter: true,
+        catalog_leader: ordinal == 0,
+        caught_up: true,
+        can_stop: true,
+        ..Node::default()
+    }
+}
+
+/// A healthy cluster of so many nodes.
+fn healthy(size: u32) -> Observed {
+    fn each<T>(size: u32, of: impl Fn(u32) -> T) -> BTreeMap<u32, T> {
+        (0..size).map(|ordinal| (ordinal, of(ordinal))).collect()
+    }
+    Observed {
+        set: Some(Set {
+            replicas: size,
+            noticed: true,
+        }),
+        pods: each(size, pod),
+        claims: each(size, claim),
+        database: Some(Database {
+            cluster_id: "id".to_owned(),
+            nodes: each(size, node),
+            ..Database::default()
+        }),
+    }
+}
+
+impl Observed {
+    fn pod_mut(&mut self, ordinal: u32) -> &mut Pod {
+        self.pods.get_mut(&ordinal).unwrap()
+    }
+
+    fn claim_mut(&mut self, ordinal: u32) -> &mut Claim {
+        self.claims.get_mut(&ordinal).unwrap()
+    }
+
+    fn database_mut(&mut self) -> &mut Database {
+        self.database.as_mut().unwrap()
+    }
+
+    fn node_mut(&mut self, ordinal: u32) -> &mut Node {
+        self.database_mut().nodes.get_mut(&ordinal).unwrap()
+    }
+}
