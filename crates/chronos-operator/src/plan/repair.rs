@@ -1,6 +1,6 @@
 //! Repair: broken pods, a silent database, lost disks.
 
-use super::{Action, Desired, Disruption, Observed, PodCondition, Step, Wait};
+use super::{Action, Claim, Desired, Disruption, Observed, PodCondition, Step, Wait};
 
 /// A pod that is broken and would come back otherwise is replaced, whatever else is going on:
 /// stopping what does not run takes nothing away. One that is as the spec says is left to the
@@ -88,23 +88,39 @@ fn retired_within(observed: &Observed, desired: &Desired) -> Option<Step> {
         if !observed.is_no_member(ordinal) {
             continue;
         }
-        if !claim.terminating {
-            // It goes when the pod that uses it does.
-            return Some(Step::Act(Action::DeleteClaim {
-                ordinal,
-                uid: claim.uid.clone(),
-            }));
-        }
-        return Some(match observed.pods.get(&ordinal) {
-            Some(pod) if pod.condition != PodCondition::Terminating => {
-                Step::Act(Action::DeletePod {
-                    ordinal,
-                    uid: pod.uid.clone(),
-                    why: Disruption::LostDisk,
-                })
-            }
-            _ => Step::Wait(Wait::ClaimGoing(ordinal)),
-        });
+        return Some(fresh_disk(observed, ordinal, claim));
     }
     None
+}
+
+/// The next step to a fresh disk for a pod whose member was removed.
+///
+/// A process that is starting is waited for: on a disk that was wiped it joins as a new member, and
+/// then keeps the disk. One that does not run, or was ready and is no member, never joins from this
+/// disk.
+fn fresh_disk(observed: &Observed, ordinal: u32, claim: &Claim) -> Step {
+    let pod = observed
+        .pods
+        .get(&ordinal)
+        .filter(|pod| pod.condition != PodCondition::Terminating);
+    Step::Act(match (pod, claim.terminating) {
+        (None, true) => return Step::Wait(Wait::ClaimGoing(ordinal)),
+        (None, false) => Action::DeleteClaim {
+            ordinal,
+            uid: claim.uid.clone(),
+        },
+        (Some(pod), true) => Action::DeletePod {
+            ordinal,
+            uid: pod.uid.clone(),
+            why: Disruption::LostDisk,
+        },
+        (Some(pod), false) if pod.condition == PodCondition::Starting => {
+            return Step::Wait(Wait::Pod(ordinal));
+        }
+        (Some(pod), false) => Action::ReplaceDisk {
+            ordinal,
+            claim: claim.uid.clone(),
+            pod: pod.uid.clone(),
+        },
+    })
 }

@@ -1,17 +1,27 @@
-//! Fewer nodes: the last one is drained, removed from the database, its disk marked, and only then
+//! Fewer nodes: the last one is drained, its disk marked, its member removed, and only then
 //! does the set get smaller.
 
-use super::{Action, Blocker, Desired, Drain, Observed, Resize, Step, Wait};
+use super::{Action, Blocker, Desired, Drain, Node, Observed, Resize, Step, Wait, scale_up};
 
-/// A set that somebody else made smaller gets its members back first.
+/// A set that somebody else made smaller gets its members back first: it may have lost a majority,
+/// so this does not wait for an answer of the database. The operator itself never leaves an
+/// unmarked disk beyond the set.
 pub(super) fn restore(observed: &Observed, _: &Desired) -> Option<Step> {
     let size = observed.size();
-    let database = observed.database.as_ref()?;
-    let (last, _) = database.nodes.iter().rfind(|(ordinal, _)| {
-        let claim = observed.claims.get(*ordinal);
-        **ordinal >= size && claim.is_some_and(|claim| !claim.retired && !claim.terminating)
+    let (last, _) = observed.claims.iter().rfind(|(ordinal, claim)| {
+        let left_out = match &observed.database {
+            None => !claim.retired,
+            // A mark may be older than a member that joined from the disk.
+            Some(database) => database.nodes.get(*ordinal).is_some_and(|n| !is_out(n)),
+        };
+        **ordinal >= size && !claim.terminating && left_out
     })?;
-    Some(Step::Act(Action::Resize(last + 1, Resize::Restore)))
+    let whole = last + 1;
+    let clear = observed
+        .database
+        .as_ref()
+        .and_then(|_| scale_up::clear_disks(observed, size..whole));
+    clear.or(Some(Step::Act(Action::Resize(whole, Resize::Restore))))
 }
 
 /// Takes the last node out. Membership is asked of the database for this very ordinal.
@@ -24,14 +34,8 @@ pub(super) fn shrink(observed: &Observed, desired: &Desired) -> Option<Step> {
     if let Some(step) = take_out(observed, desired, last) {
         return Some(step);
     }
-    if let Some(claim) = observed.claims.get(&last)
-        && !claim.retired
-        && !claim.terminating
-    {
-        return Some(Step::Act(Action::RetireClaim {
-            ordinal: last,
-            uid: claim.uid.clone(),
-        }));
+    if let Some(step) = mark(observed, last) {
+        return Some(step);
     }
     Some(Step::Act(Action::Resize(last, Resize::ScaleDown)))
 }
@@ -76,12 +80,28 @@ fn take_out(observed: &Observed, desired: &Desired, ordinal: u32) -> Option<Step
         }
         return Some(Step::Act(Action::Drain(ordinal, Drain::Replicas)));
     }
-    if node.replicas > 0 || node.leaders > 0 || node.catalog_voter {
+    if !is_out(node) {
         return Some(Step::Wait(Wait::Draining(ordinal)));
     }
-    Some(Step::Act(Action::Remove {
+    // The mark comes first: whoever changes their mind later finds a disk that is known to be
+    // refused, and replaces it.
+    mark(observed, ordinal).or(Some(Step::Act(Action::Remove {
         ordinal,
         number: node.number,
         lost: false,
-    }))
+    })))
+}
+
+/// Whether a node that was drained holds nothing any more.
+fn is_out(node: &Node) -> bool {
+    node.drain == Drain::Replicas && node.replicas == 0 && node.leaders == 0 && !node.catalog_voter
+}
+
+/// Marks a disk. `None` when it is marked, or there is none.
+fn mark(observed: &Observed, ordinal: u32) -> Option<Step> {
+    let claim = observed.claims.get(&ordinal)?;
+    (!claim.retired && !claim.terminating).then(|| {
+        let uid = claim.uid.clone();
+        Step::Act(Action::RetireClaim { ordinal, uid })
+    })
 }

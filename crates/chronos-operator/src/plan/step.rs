@@ -124,7 +124,17 @@ pub enum Action {
         /// Exactly that one.
         uid: String,
     },
-    /// Delete a marked claim.
+    /// Delete a marked claim and the pod that holds it, at once: between the two, the pod's process
+    /// could begin to use the disk again.
+    ReplaceDisk {
+        /// Which.
+        ordinal: u32,
+        /// Exactly that claim.
+        claim: String,
+        /// Exactly that pod.
+        pod: String,
+    },
+    /// Delete a marked claim that no pod uses.
     DeleteClaim {
         /// Which.
         ordinal: u32,
@@ -325,6 +335,12 @@ impl fmt::Display for Action {
             }
             Self::KeepClaim { ordinal, .. } => {
                 write!(f, "The disk of node {ordinal} is kept: its member lives.")
+            }
+            Self::ReplaceDisk { ordinal, .. } => {
+                write!(
+                    f,
+                    "Restarting pod {ordinal} with a fresh disk: its member was removed."
+                )
             }
             Self::DeleteClaim { ordinal, .. } => {
                 write!(f, "Deleting the old disk of node {ordinal}.")

@@ -17,6 +17,14 @@ fn delete(ordinal: u32, why: Disruption) -> Action {
     }
 }
 
+fn replace_disk(ordinal: u32) -> Action {
+    Action::ReplaceDisk {
+        ordinal,
+        claim: format!("claim-{ordinal}"),
+        pod: format!("pod-{ordinal}"),
+    }
+}
+
 #[test]
 fn a_healthy_cluster_is_left_alone() {
     assert_eq!(plan(&healthy(3), &desired()), Step::Calm(Calm::Settled));
@@ -221,7 +229,7 @@ fn a_setting_that_keeps_every_node_from_serving_can_be_corrected() {
 }
 
 #[test]
-fn scaling_down_drains_removes_marks_and_only_then_shrinks() {
+fn scaling_down_drains_marks_removes_and_only_then_shrinks() {
     let mut observed = healthy(5);
     let want = desired();
     assert_eq!(act(&observed, &want), Action::Drain(4, Drain::Replicas));
@@ -237,6 +245,14 @@ fn scaling_down_drains_removes_marks_and_only_then_shrinks() {
     observed.node_mut(4).catalog_voter = false;
     assert_eq!(
         act(&observed, &want),
+        Action::RetireClaim {
+            ordinal: 4,
+            uid: "claim-4".to_owned()
+        }
+    );
+    observed.claim_mut(4).retired = true;
+    assert_eq!(
+        act(&observed, &want),
         Action::Remove {
             ordinal: 4,
             number: 5,
@@ -244,14 +260,6 @@ fn scaling_down_drains_removes_marks_and_only_then_shrinks() {
         }
     );
     observed.database_mut().nodes.remove(&4);
-    assert_eq!(
-        act(&observed, &want),
-        Action::RetireClaim {
-            ordinal: 4,
-            uid: "claim-4".to_owned()
-        }
-    );
-    observed.claim_mut(4).retired = true;
     assert_eq!(act(&observed, &want), Action::Resize(4, Resize::ScaleDown));
 }
 
@@ -303,13 +311,8 @@ fn a_change_of_mind_after_the_removal_gives_the_node_a_fresh_disk() {
         replicas: 5,
         ..desired()
     };
-    assert_eq!(
-        act(&observed, &want),
-        Action::DeleteClaim {
-            ordinal: 4,
-            uid: "claim-4".to_owned()
-        }
-    );
+    assert_eq!(act(&observed, &want), replace_disk(4));
+    // The operator was killed between the claim and the pod.
     observed.claim_mut(4).terminating = true;
     assert_eq!(act(&observed, &want), delete(4, Disruption::LostDisk));
 }
@@ -346,6 +349,12 @@ fn a_set_that_somebody_made_smaller_gets_its_members_back() {
     });
     observed.pods.remove(&4);
     observed.pods.remove(&3);
+    assert_eq!(
+        act(&observed, &desired()),
+        Action::Resize(5, Resize::Restore)
+    );
+    // Two are a majority no more.
+    observed.database = None;
     assert_eq!(
         act(&observed, &desired()),
         Action::Resize(5, Resize::Restore)
@@ -447,13 +456,7 @@ fn a_lost_disk_is_marked_removed_and_replaced() {
         }
     );
     observed.database_mut().nodes.remove(&1);
-    let uid = "claim-1".to_owned();
-    assert_eq!(
-        act(&observed, &want),
-        Action::DeleteClaim { ordinal: 1, uid }
-    );
-    observed.claim_mut(1).terminating = true;
-    assert_eq!(act(&observed, &want), delete(1, Disruption::LostDisk));
+    assert_eq!(act(&observed, &want), replace_disk(1));
     // Its successor has another number: the annotation that is still there means nothing.
     observed.pods.insert(1, pod(1));
     observed.claims.insert(1, claim(1));
@@ -466,6 +469,21 @@ fn a_lost_disk_is_marked_removed_and_replaced() {
         },
     );
     assert_eq!(plan(&observed, &want), Step::Wait(Wait::CatchingUp(1)));
+}
+
+#[test]
+fn a_wiped_disk_that_joins_again_is_kept() {
+    let mut observed = healthy(3);
+    observed.claim_mut(1).retired = true;
+    observed.database_mut().nodes.remove(&1);
+    observed.pod_mut(1).condition = PodCondition::Starting;
+    assert_eq!(plan(&observed, &desired()), Step::Wait(Wait::Pod(1)));
+    observed.database_mut().nodes.insert(1, node(1));
+    let uid = "claim-1".to_owned();
+    assert_eq!(
+        act(&observed, &desired()),
+        Action::KeepClaim { ordinal: 1, uid }
+    );
 }
 
 #[test]

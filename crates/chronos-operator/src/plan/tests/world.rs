@@ -1,1 +1,601 @@
-//! x
+//! A small world in which plans are carried out: a set that makes pods, disks, a database with
+//! replicas that are copied, and faults. It judges what becomes of the replicas, not what the
+//! planner thought.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+
+use super::*;
+
+const PARTITIONS: usize = 4;
+const COPIES: usize = 3;
+
+/// A disk, and what is on it.
+type Disk = u64;
+
+#[derive(Clone, Debug, PartialEq)]
+enum State {
+    Starting(u32),
+    Ready,
+    Crashed,
+    Terminating(u32),
+}
+
+#[derive(Clone, Debug)]
+struct Process {
+    uid: u64,
+    template: u32,
+    state: State,
+}
+
+#[derive(Clone, Debug)]
+struct Volume {
+    uid: u64,
+    disk: Disk,
+    retired: bool,
+    terminating: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Member {
+    number: u64,
+    disk: Disk,
+    drain: Drain,
+    behind: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+struct World {
+    replicas: Option<u32>,
+    pods: BTreeMap<u32, Process>,
+    volumes: BTreeMap<u32, Volume>,
+    members: BTreeMap<u32, Member>,
+    partitions: Vec<BTreeSet<u32>>,
+    catalog: BTreeSet<u32>,
+    /// Disks of members that were removed: the database refuses them for ever.
+    removed: BTreeSet<Disk>,
+    next: u64,
+    good: BTreeSet<u32>,
+    leaving: BTreeSet<u32>,
+    silent: bool,
+}
+
+impl World {
+    fn fresh(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// A member's node runs: its pod is ready and has the disk that joined.
+    fn up(&self, ordinal: u32) -> bool {
+        let ready = self
+            .pods
+            .get(&ordinal)
+            .is_some_and(|p| p.state == State::Ready);
+        let disk = self.volumes.get(&ordinal).map(|volume| volume.disk);
+        ready && self.members.get(&ordinal).map(|member| member.disk) == disk
+    }
+
+    fn in_step(&self, ordinal: u32) -> bool {
+        self.up(ordinal) && self.members[&ordinal].behind == 0
+    }
+
+    fn has_majority(&self, voters: &BTreeSet<u32>, without: Option<u32>) -> bool {
+        let there = voters
+            .iter()
+            .filter(|voter| Some(**voter) != without && self.in_step(**voter));
+        there.count() * 2 > voters.len()
+    }
+
+    fn groups(&self) -> impl Iterator<Item = &BTreeSet<u32>> {
+        self.partitions.iter().chain([&self.catalog])
+    }
+
+    fn leader(&self, voters: &BTreeSet<u32>) -> Option<u32> {
+        if !self.has_majority(voters, None) {
+            return None;
+        }
+        let fit = |drained: bool| {
+            voters.iter().copied().find(|voter| {
+                self.in_step(*voter) && (self.members[voter].drain == Drain::None || drained)
+            })
+        };
+        fit(false).or_else(|| fit(true))
+    }
+
+    fn answers(&self) -> bool {
+        !self.catalog.is_empty() && !self.silent && self.has_majority(&self.catalog, None)
+    }
+
+    /// Time passes: pods start and stop, the database moves one replica.
+    fn tick(&mut self, template: u32) {
+        let Some(replicas) = self.replicas else {
+            return;
+        };
+        for (ordinal, pod) in &mut self.pods {
+            if *ordinal >= replicas && !matches!(pod.state, State::Terminating(_)) {
+                pod.state = State::Terminating(1);
+            }
+        }
+        self.pods
+            .retain(|_, pod| pod.state != State::Terminating(0));
+        let used: BTreeSet<u32> = self.pods.keys().copied().collect();
+        self.volumes
+            .retain(|ordinal, volume| !volume.terminating || used.contains(ordinal));
+        for ordinal in 0..replicas {
+            if self.volumes.get(&ordinal).is_none() {
+                let (uid, disk) = (self.fresh(), self.fresh());
+                let (retired, terminating) = (false, false);
+                self.volumes.insert(
+                    ordinal,
+                    Volume {
+                        uid,
+                        disk,
+                        retired,
+                        terminating,
+                    },
+                );
+            }
+            if !self.pods.contains_key(&ordinal) && !self.volumes[&ordinal].terminating {
+                let uid = self.fresh();
+                let state = State::Starting(1);
+                self.pods.insert(
+                    ordinal,
+                    Process {
+                        uid,
+                        template,
+                        state,
+                    },
+                );
+            }
+        }
+        self.found();
+        let ordinals: Vec<u32> = self.pods.keys().copied().collect();
+        for ordinal in ordinals {
+            self.step_pod(ordinal);
+        }
+        let behind: Vec<u32> = self.members.keys().copied().collect();
+        for ordinal in behind {
+            if self.up(ordinal)
+                && let Some(member) = self.members.get_mut(&ordinal)
+            {
+                member.behind = member.behind.saturating_sub(1);
+            }
+        }
+        self.move_a_replica();
+    }
+
+    fn found(&mut self) {
+        let starting = |n: u32| {
+            self.pods.get(&n).is_some_and(|p| {
+                matches!(p.state, State::Starting(_)) && self.good.contains(&p.template)
+            })
+        };
+        if !self.catalog.is_empty() || !(0..3).all(starting) {
+            return;
+        }
+        self.catalog = (0..3).collect();
+        self.partitions = vec![self.catalog.clone(); PARTITIONS];
+        for ordinal in 0..3 {
+            let disk = self.volumes[&ordinal].disk;
+            let number = self.fresh();
+            let member = Member {
+                number,
+                disk,
+                drain: Drain::None,
+                behind: 0,
+            };
+            self.members.insert(ordinal, member);
+        }
+    }
+
+    fn step_pod(&mut self, ordinal: u32) {
+        let answers = !self.catalog.is_empty() && self.has_majority(&self.catalog, None);
+        let disk = self.volumes.get(&ordinal).map(|volume| volume.disk);
+        let member = self.members.get(&ordinal).map(|member| member.disk);
+        let pod = &self.pods[&ordinal];
+        let good = self.good.contains(&pod.template);
+        let founded = !self.catalog.is_empty();
+        let next = match &pod.state {
+            State::Terminating(left) => State::Terminating(left.saturating_sub(1)),
+            State::Starting(_) if !good => State::Crashed,
+            State::Starting(0) if member.is_some() && member == disk => State::Ready,
+            // A name that another disk has, or a disk that was removed, is refused.
+            State::Starting(0) if member.is_some() => State::Crashed,
+            State::Starting(0) if founded && answers => {
+                if disk.is_none_or(|disk| self.removed.contains(&disk)) {
+                    State::Crashed
+                } else {
+                    State::Ready
+                }
+            }
+            State::Starting(left) => State::Starting(left.saturating_sub(1)),
+            State::Ready if disk.is_some_and(|disk| self.removed.contains(&disk)) => State::Crashed,
+            // The kubelet tries again.
+            State::Crashed if good => State::Starting(0),
+            other => other.clone(),
+        };
+        let joins = next == State::Ready && pod.state != State::Ready && member.is_none();
+        self.pods.get_mut(&ordinal).unwrap().state = next;
+        if joins && let Some(disk) = disk {
+            let number = self.fresh();
+            let member = Member {
+                number,
+                disk,
+                drain: Drain::None,
+                behind: 1,
+            };
+            self.members.insert(ordinal, member);
+        }
+    }
+
+    /// Copies first, drops second; a group without majority changes nothing.
+    fn move_a_replica(&mut self) {
+        let target = |world: &Self, voters: &BTreeSet<u32>| {
+            world.members.iter().find_map(|(ordinal, member)| {
+                let free = !voters.contains(ordinal) && member.drain != Drain::Replicas;
+                (free && world.in_step(*ordinal)).then_some(*ordinal)
+            })
+        };
+        for index in 0..=PARTITIONS {
+            let voters = match self.partitions.get(index) {
+                Some(voters) => voters.clone(),
+                None if !self.catalog.is_empty() => self.catalog.clone(),
+                None => continue,
+            };
+            if !self.has_majority(&voters, None) {
+                continue;
+            }
+            let mut changed = voters.clone();
+            if voters.len() < COPIES {
+                if let Some(new) = target(self, &voters) {
+                    changed.insert(new);
+                }
+            } else if let Some(drained) = voters.iter().find(|voter| {
+                self.members
+                    .get(*voter)
+                    .is_none_or(|m| m.drain == Drain::Replicas)
+            }) && let Some(new) = target(self, &voters)
+            {
+                changed.insert(new);
+                changed.remove(drained);
+            }
+            if changed != voters {
+                match self.partitions.get_mut(index) {
+                    Some(slot) => *slot = changed,
+                    None => self.catalog = changed,
+                }
+                return;
+            }
+        }
+    }
+
+    fn observe(&self) -> Observed {
+        Observed {
+            set: self.replicas.map(|replicas| Set {
+                replicas,
+                noticed: true,
+            }),
+            pods: self
+                .pods
+                .iter()
+                .map(|(ordinal, pod)| {
+                    let condition = match pod.state {
+                        State::Starting(_) => PodCondition::Starting,
+                        State::Ready => PodCondition::Ready,
+                        State::Crashed => PodCondition::Broken("crash".to_owned()),
+                        State::Terminating(_) => PodCondition::Terminating,
+                    };
+                    let seen = Pod {
+                        uid: pod.uid.to_string(),
+                        template: pod.template.to_string(),
+                        condition,
+                        zone: None,
+                        leaving: self.leaving.contains(ordinal),
+                    };
+                    (*ordinal, seen)
+                })
+                .collect(),
+            claims: self
+                .volumes
+                .iter()
+                .map(|(ordinal, volume)| {
+                    let seen = Claim {
+                        uid: volume.uid.to_string(),
+                        requested_bytes: 10,
+                        retired: volume.retired,
+                        terminating: volume.terminating,
+                    };
+                    (*ordinal, seen)
+                })
+                .collect(),
+            database: self.answers().then(|| self.status()),
+        }
+    }
+
+    fn status(&self) -> Database {
+        let catalog_leader = self.leader(&self.catalog);
+        let nodes = self.members.iter().map(|(&ordinal, member)| {
+            let holds = self
+                .partitions
+                .iter()
+                .filter(|voters| voters.contains(&ordinal));
+            let leads = self
+                .partitions
+                .iter()
+                .filter(|voters| self.leader(voters) == Some(ordinal));
+            let needed = self.groups().any(|voters| {
+                voters.contains(&ordinal) && !self.has_majority(voters, Some(ordinal))
+            });
+            let node = Node {
+                number: member.number,
+                drain: member.drain,
+                alive: self.up(ordinal),
+                leaders: u32::try_from(leads.count()).unwrap(),
+                replicas: u32::try_from(holds.count()).unwrap(),
+                catalog_voter: self.catalog.contains(&ordinal),
+                catalog_leader: catalog_leader == Some(ordinal),
+                caught_up: self.in_step(ordinal),
+                can_stop: !needed,
+                ..Node::default()
+            };
+            (ordinal, node)
+        });
+        let short = self
+            .partitions
+            .iter()
+            .filter(|voters| voters.iter().filter(|voter| self.in_step(**voter)).count() < COPIES);
+        Database {
+            cluster_id: "id".to_owned(),
+            under_replicated: u32::try_from(short.count()).unwrap(),
+            nodes: nodes.collect(),
+            ..Database::default()
+        }
+    }
+
+    /// Carries an action out as the real world would, and judges it.
+    fn act(&mut self, action: &Action, desired: &Desired) -> Result<(), TestCaseError> {
+        match action {
+            Action::Resize(to, _) => {
+                let shrinks = self.replicas.is_some_and(|from| *to < from);
+                if shrinks && !desired.hibernate {
+                    let held = self
+                        .groups()
+                        .any(|voters| voters.range(*to..).next().is_some());
+                    prop_assert!(!held, "a node that holds something is left out");
+                }
+                self.replicas = Some(*to);
+            }
+            Action::DeletePod { ordinal, uid, .. } => {
+                let before: Vec<bool> = self.groups().map(|g| self.has_majority(g, None)).collect();
+                let pod = self.pods.get_mut(ordinal).unwrap();
+                prop_assert_eq!(&pod.uid.to_string(), uid);
+                pod.state = State::Terminating(1);
+                let after: Vec<bool> = self.groups().map(|g| self.has_majority(g, None)).collect();
+                prop_assert_eq!(before, after, "a majority was stopped");
+                if let Some(member) = self.members.get_mut(ordinal) {
+                    member.behind = 2;
+                }
+            }
+            Action::Drain(ordinal, scope) => {
+                prop_assert!(self.answers());
+                self.members.get_mut(ordinal).unwrap().drain = *scope;
+            }
+            Action::Undrain(ordinal) => {
+                self.members.get_mut(ordinal).unwrap().drain = Drain::None;
+            }
+            Action::Remove {
+                ordinal,
+                number,
+                lost,
+            } => {
+                prop_assert_eq!(self.members[ordinal].number, *number);
+                let holds = self.groups().any(|voters| voters.contains(ordinal));
+                if *lost {
+                    prop_assert!(!self.up(*ordinal));
+                    for voters in self.partitions.iter_mut().chain([&mut self.catalog]) {
+                        voters.remove(ordinal);
+                    }
+                } else {
+                    prop_assert!(!holds, "a node that holds something is removed");
+                }
+                let gone = self.members.remove(ordinal).unwrap();
+                self.removed.insert(gone.disk);
+            }
+            Action::RetireClaim { ordinal, uid } | Action::KeepClaim { ordinal, uid } => {
+                let retires = matches!(action, Action::RetireClaim { .. });
+                let volume = self.volumes.get_mut(ordinal).unwrap();
+                prop_assert_eq!(&volume.uid.to_string(), uid);
+                volume.retired = retires;
+            }
+            Action::ReplaceDisk { ordinal, .. } | Action::DeleteClaim { ordinal, .. } => {
+                let volume = self.volumes.get_mut(ordinal).unwrap();
+                let disk = volume.disk;
+                volume.terminating = true;
+                let member = self.members.values().any(|member| member.disk == disk);
+                prop_assert!(!member, "the disk of a member is deleted");
+                if let Some(pod) = self.pods.get_mut(ordinal) {
+                    pod.state = State::Terminating(1);
+                }
+            }
+            Action::GrowClaim { .. } | Action::SetZone(..) => {}
+        }
+        Ok(())
+    }
+}
+
+/// What happens from outside.
+#[derive(Clone, Debug)]
+enum Fault {
+    Crash(u32),
+    Evict(u32),
+    Cordon(u32),
+    Uncordon,
+    Silence(bool),
+    Scale(u32),
+    ScaleSetByHand(u32),
+    Update { works: bool },
+    Hibernate(bool),
+    LoseDisk(u32),
+    Nothing,
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        2 => (0u32..5).prop_map(Fault::Crash),
+        2 => (0u32..5).prop_map(Fault::Evict),
+        1 => (0u32..5).prop_map(Fault::Cordon),
+        1 => Just(Fault::Uncordon),
+        1 => any::<bool>().prop_map(Fault::Silence),
+        2 => prop_oneof![Just(3u32), Just(4u32), Just(5u32)].prop_map(Fault::Scale),
+        1 => (0u32..5).prop_map(Fault::ScaleSetByHand),
+        2 => prop::bool::weighted(0.7).prop_map(|works| Fault::Update { works }),
+        1 => prop::bool::weighted(0.3).prop_map(Fault::Hibernate),
+        1 => (0u32..5).prop_map(Fault::LoseDisk),
+        12 => Just(Fault::Nothing),
+    ]
+}
+
+struct Run {
+    world: World,
+    desired: Desired,
+    template: u32,
+    lost: bool,
+}
+
+impl Run {
+    fn new() -> Self {
+        let world = World {
+            good: BTreeSet::from([0]),
+            ..World::default()
+        };
+        let mut desired = desired();
+        desired.template = "0".to_owned();
+        Self {
+            world,
+            desired,
+            template: 0,
+            lost: false,
+        }
+    }
+
+    fn strike(&mut self, fault: &Fault) {
+        let world = &mut self.world;
+        match fault {
+            Fault::Crash(n) => {
+                if let Some(pod) = world.pods.get_mut(n).filter(|p| p.state == State::Ready) {
+                    pod.state = State::Starting(1);
+                    if let Some(member) = world.members.get_mut(n) {
+                        member.behind = 2;
+                    }
+                }
+            }
+            Fault::Evict(n) => {
+                if let Some(pod) = world.pods.get_mut(n) {
+                    pod.state = State::Terminating(1);
+                    if let Some(member) = world.members.get_mut(n) {
+                        member.behind = 2;
+                    }
+                }
+            }
+            Fault::Cordon(n) => {
+                world.leaving.insert(*n);
+            }
+            Fault::Uncordon => world.leaving.clear(),
+            Fault::Silence(silent) => world.silent = *silent,
+            Fault::Scale(to) => self.desired.replicas = *to,
+            Fault::ScaleSetByHand(to) => {
+                if let Some(replicas) = &mut world.replicas {
+                    *replicas = *to;
+                }
+            }
+            Fault::Update { works } => {
+                self.template += 1;
+                self.desired.template = self.template.to_string();
+                if *works {
+                    world.good.insert(self.template);
+                }
+            }
+            Fault::Hibernate(sleeps) => self.desired.hibernate = *sleeps,
+            Fault::LoseDisk(n) => self.lose_disk(*n),
+            Fault::Nothing => {}
+        }
+    }
+
+    /// At most one disk, when no copy is missing otherwise: more cannot be survived by anybody.
+    /// Somebody notices and names the member.
+    fn lose_disk(&mut self, ordinal: u32) {
+        let world = &mut self.world;
+        let whole = !world.catalog.is_empty()
+            && world
+                .groups()
+                .all(|voters| voters.len() == COPIES && voters.iter().all(|v| world.in_step(*v)));
+        if self.lost || !whole || !world.members.contains_key(&ordinal) {
+            return;
+        }
+        let disk = world.fresh();
+        let Some((volume, pod)) = world
+            .volumes
+            .get_mut(&ordinal)
+            .zip(world.pods.get_mut(&ordinal))
+        else {
+            return;
+        };
+        self.lost = true;
+        volume.disk = disk;
+        pod.state = State::Starting(1);
+        let number = world.members[&ordinal].number;
+        self.desired.replace = Some(Replace { ordinal, number });
+    }
+
+    fn turn(&mut self) -> Result<Step, TestCaseError> {
+        let step = plan(&self.world.observe(), &self.desired);
+        if let Step::Act(action) = &step {
+            self.world.act(action, &self.desired)?;
+        }
+        Ok(step)
+    }
+
+    fn calm(&mut self) {
+        self.world.silent = false;
+        self.world.leaving.clear();
+        self.desired.hibernate = false;
+        self.world.good.insert(self.template);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, max_shrink_iters: 4000, ..ProptestConfig::default() })]
+
+    /// Whatever strikes, no majority is stopped and no disk of a member deleted by the operator;
+    /// and when it is over, the plan comes to its end.
+    #[test]
+    fn faults_are_survived_and_the_end_is_reached(faults in prop::collection::vec(fault(), 1..120)) {
+        let mut run = Run::new();
+        for fault in &faults {
+            run.strike(fault);
+            run.turn()?;
+            run.world.tick(run.template);
+        }
+        run.calm();
+        let mut last = None;
+        for _ in 0..400 {
+            let step = run.turn()?;
+            if step == Step::Calm(Calm::Settled) {
+                let wanted: Vec<u32> = (0..run.desired.replicas).collect();
+                let members: Vec<u32> = run.world.members.keys().copied().collect();
+                prop_assert_eq!(members, wanted);
+                prop_assert_eq!(run.world.replicas, Some(run.desired.replicas));
+                for pod in run.world.pods.values() {
+                    prop_assert_eq!(pod.template, run.template);
+                }
+                return Ok(());
+            }
+            last = Some(step);
+            run.world.tick(run.template);
+        }
+        prop_assert!(false, "never settled: {last:?} in {:#?}", run.world);
+    }
+}
