@@ -16,4 +16,10 @@
 
 pub mod api;
 pub mod build;
+pub mod cli;
+pub mod controller;
+pub mod crds;
+pub mod database;
+pub mod http;
+pub mod metrics;
 pub mod plan;

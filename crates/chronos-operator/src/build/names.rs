@@ -25,6 +25,11 @@ impl Names {
         &self.cluster
     }
 
+    /// The cluster's namespace and name.
+    pub fn key(&self) -> (String, String) {
+        (self.namespace.clone(), self.cluster.clone())
+    }
+
     /// The StatefulSet's, and so the beginning of the pods'.
     pub fn stateful_set(&self) -> String {
         self.cluster.clone()
@@ -52,7 +57,12 @@ impl Names {
 
     /// The claim of a pod's disk.
     pub fn claim(&self, ordinal: u32) -> String {
-        format!("{CLAIM}-{}-{ordinal}", self.cluster)
+        format!("{}-{ordinal}", self.claim_prefix())
+    }
+
+    /// The beginning of the claims' names.
+    pub fn claim_prefix(&self) -> String {
+        format!("{CLAIM}-{}", self.cluster)
     }
 
     /// A host name that resolves to a pod whether it is ready or not.

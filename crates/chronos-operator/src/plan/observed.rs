@@ -193,7 +193,8 @@ impl Observed {
         self.node(ordinal).is_some_and(|node| node.alive)
     }
 
-    pub(super) fn is_ready(&self, ordinal: u32) -> bool {
+    /// Whether a pod serves.
+    pub fn is_ready(&self, ordinal: u32) -> bool {
         self.pods
             .get(&ordinal)
             .is_some_and(|pod| pod.condition == PodCondition::Ready)
@@ -205,7 +206,7 @@ impl Observed {
     }
 
     /// Pods within the set that are not as the spec says now.
-    pub(super) fn outdated(&self, desired: &Desired) -> BTreeSet<u32> {
+    pub fn outdated(&self, desired: &Desired) -> BTreeSet<u32> {
         self.pods
             .iter()
             .filter(|(_, pod)| {

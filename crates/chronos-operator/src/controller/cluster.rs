@@ -1,0 +1,266 @@
+//! One reconciliation of a ChronosCluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action as Next;
+use kube::runtime::events::EventType;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::apply::{MANAGER, apply, delete_owned};
+use super::carry_out::Scene;
+use super::look::{Look, look};
+use super::monitoring::monitoring;
+use super::status::{Seen, failed, status};
+use super::{Context, Error, events, seen, wanted};
+use crate::api::{ChronosCluster, ChronosClusterStatus, quantity};
+use crate::build::{
+    self, Names, Record, client_service, disruption_budget, nodes_service, service_account,
+};
+use crate::plan::{Action, Observed, Step, plan};
+
+/// Looks, plans one step, carries it out, and writes the status.
+///
+/// # Errors
+/// What Kubernetes or the database refused. It is in the status as well.
+pub async fn reconcile(cluster: Arc<ChronosCluster>, context: Arc<Context>) -> Result<Next, Error> {
+    let names = Names::of(&cluster);
+    if cluster.metadata.deletion_timestamp.is_some() {
+        // Whatever it is made of names it as its owner and goes by itself: there is no finalizer
+        // that could get stuck.
+        context.databases.forget(&names);
+        return Ok(Next::await_change());
+    }
+    let namespace = cluster.namespace().ok_or(Error::Incomplete)?;
+    let outcome = turn(&context, &cluster, &namespace, &names).await;
+    match outcome {
+        Ok((new, next)) => {
+            write_status(&context, &cluster, &namespace, new).await?;
+            context.backoff.worked(&key(&cluster));
+            Ok(next)
+        }
+        Err(error) => {
+            let new = failed(&cluster, &error, &Timestamp::now().to_string());
+            write_status(&context, &cluster, &namespace, new).await?;
+            Err(error)
+        }
+    }
+}
+
+async fn turn(
+    context: &Context,
+    cluster: &ChronosCluster,
+    namespace: &str,
+    names: &Names,
+) -> Result<(ChronosClusterStatus, Next), Error> {
+    let sets: Api<StatefulSet> = Api::namespaced(context.client.clone(), namespace);
+    let set = sets
+        .get_opt(&names.stateful_set())
+        .await
+        .map_err(Error::kubernetes("the StatefulSet"))?;
+    let mut record = record(context, cluster, namespace, set.as_ref()).await?;
+    let size = set.as_ref().map_or(0, |set| seen::set(set).replicas);
+    let database = context.databases.of(names, size.max(cluster.spec.replicas));
+    let Look {
+        observed,
+        status: answer,
+        silence,
+        claims,
+        ..
+    } = look(context, namespace, names, set.as_ref(), &database).await?;
+    if let Some(answer) = &answer
+        && record.cluster_id.is_none()
+        && !answer.cluster_id.is_empty()
+    {
+        record.cluster_id = Some(answer.cluster_id.clone());
+        let note = format!("The database has the id {}.", answer.cluster_id);
+        events::about_cluster(context, cluster, EventType::Normal, "Founded", note).await;
+    }
+    let desired = wanted::desired(cluster, &record);
+
+    let mut missing = None;
+    if !desired.paused {
+        record.joinable = size.clamp(1, cluster.spec.replicas.max(1));
+        apply_objects(context, cluster, namespace, &record, set.as_ref()).await?;
+        missing = monitoring(context, cluster, namespace).await?;
+    }
+    let step = plan(&observed, &desired);
+    if let Step::Act(action) = &step {
+        let scene = Scene {
+            context,
+            cluster,
+            namespace,
+            record: &record,
+            set: set.as_ref(),
+            observed: &observed,
+            database: database.as_ref(),
+        };
+        perform(&scene, action).await?;
+    }
+    tell_blocker(context, cluster, &step).await;
+    let growing = claims
+        .values()
+        .filter(|claim| is_growing(claim))
+        .map(ResourceExt::name_any)
+        .collect();
+    let seen = Seen {
+        cluster,
+        record: &record,
+        observed: &observed,
+        desired: &desired,
+        database: answer.as_ref(),
+        silence: silence.as_deref(),
+        step: &step,
+        monitoring: missing.as_deref(),
+        growing,
+    };
+    let new = status(&seen, &Timestamp::now().to_string());
+    Ok((new, Next::requeue(pause(&step, &observed))))
+}
+
+/// What was decided when the cluster was made; made now if it is new.
+async fn record(
+    context: &Context,
+    cluster: &ChronosCluster,
+    namespace: &str,
+    set: Option<&StatefulSet>,
+) -> Result<Record, Error> {
+    let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
+    let found = maps
+        .get_opt(&Names::of(cluster).record())
+        .await
+        .map_err(Error::kubernetes("the record"))?;
+    let image = &context.settings.default_image;
+    Ok(match (found.as_ref().and_then(Record::read), set) {
+        (Some(record), _) => record,
+        (None, Some(set)) => Record::recovered(cluster, set, image),
+        (None, None) => Record::new(cluster, image),
+    })
+}
+
+/// Everything but the number of pods, which is the planner's.
+async fn apply_objects(
+    context: &Context,
+    cluster: &ChronosCluster,
+    namespace: &str,
+    record: &Record,
+    set: Option<&StatefulSet>,
+) -> Result<(), Error> {
+    let client = &context.client;
+    apply(client, &record.config_map(cluster)).await?;
+    apply(client, &service_account(cluster)).await?;
+    apply(client, &nodes_service(cluster)).await?;
+    apply(client, &client_service(cluster)).await?;
+    match disruption_budget(cluster) {
+        Some(budget) => {
+            apply(client, &budget).await?;
+        }
+        None => {
+            let name = Names::of(cluster).cluster().to_owned();
+            let uid = cluster.uid().unwrap_or_default();
+            delete_owned::<PodDisruptionBudget>(client, namespace, &name, &uid).await?;
+        }
+    }
+    if let Some(set) = set {
+        let size = seen::set(set).replicas;
+        apply(
+            client,
+            &build::stateful_set(cluster, record, size, Some(set)),
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+async fn perform(scene: &Scene<'_>, action: &Action) -> Result<(), Error> {
+    let reason = events::reason(action);
+    tracing::info!(
+        cluster = %scene.cluster.name_any(),
+        namespace = scene.namespace,
+        reason,
+        "{action}"
+    );
+    scene.carry_out(action).await?;
+    scene.context.metrics.acted(action, reason);
+    let note = action.to_string();
+    events::about_cluster(
+        scene.context,
+        scene.cluster,
+        EventType::Normal,
+        reason,
+        note,
+    )
+    .await;
+    Ok(())
+}
+
+async fn tell_blocker(context: &Context, cluster: &ChronosCluster, step: &Step) {
+    if let Step::Blocked(blocker) = step {
+        let note = blocker.to_string();
+        events::about_cluster(context, cluster, EventType::Warning, blocker.reason(), note).await;
+    }
+}
+
+/// Watches tell what Kubernetes does; the database has to be asked again.
+fn pause(step: &Step, observed: &Observed) -> Duration {
+    match step {
+        Step::Act(_) => Duration::from_secs(1),
+        Step::Wait(_) => Duration::from_secs(3),
+        Step::Blocked(_) => Duration::from_secs(15),
+        Step::Calm(_) if observed.database.is_some() => Duration::from_secs(20),
+        Step::Calm(_) => Duration::from_secs(120),
+    }
+}
+
+/// Whether Kubernetes has not made the volume as large as the claim asks.
+fn is_growing(claim: &PersistentVolumeClaim) -> bool {
+    let asked = claim.spec.as_ref().and_then(|spec| {
+        let requests = spec.resources.as_ref()?.requests.as_ref()?;
+        quantity::bytes(&requests.get("storage")?.0)
+    });
+    let has = claim.status.as_ref().and_then(|status| {
+        let capacity = status.capacity.as_ref()?;
+        quantity::bytes(&capacity.get("storage")?.0)
+    });
+    matches!((asked, has), (Some(asked), Some(has)) if has < asked)
+}
+
+async fn write_status(
+    context: &Context,
+    cluster: &ChronosCluster,
+    namespace: &str,
+    new: ChronosClusterStatus,
+) -> Result<(), Error> {
+    if cluster.status.as_ref() == Some(&new) {
+        return Ok(());
+    }
+    let clusters: Api<ChronosCluster> = Api::namespaced(context.client.clone(), namespace);
+    let patch = json!({
+        "apiVersion": "chronosdb.io/v1alpha1",
+        "kind": "ChronosCluster",
+        "status": new,
+    });
+    let parameters = PatchParams::apply(MANAGER).force();
+    let written = clusters
+        .patch_status(&cluster.name_any(), &parameters, &Patch::Apply(patch))
+        .await;
+    match written {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other.map(|_| ()).map_err(Error::kubernetes("the status")),
+    }
+}
+
+/// What names a cluster among those that fail.
+pub(super) fn key(cluster: &ChronosCluster) -> String {
+    format!(
+        "cluster {}/{}",
+        cluster.namespace().unwrap_or_default(),
+        cluster.name_any()
+    )
+}

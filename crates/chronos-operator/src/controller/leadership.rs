@@ -1,0 +1,188 @@
+//! One operator acts at a time: the one that holds the Lease. Who cannot renew it stops acting
+//! before the others may believe that it is gone.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long others wait for a holder that is silent.
+const HELD: Duration = Duration::from_secs(15);
+/// How long a holder goes on without a renewal.
+const RENEWED: Duration = Duration::from_secs(8);
+/// How long one question may take.
+const ASK: Duration = Duration::from_secs(3);
+/// Time between two tries.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// The Lease, and who asks for it.
+#[derive(Clone)]
+pub struct Leadership {
+    api: Api<Lease>,
+    name: String,
+    me: String,
+}
+
+impl Leadership {
+    /// A Lease of this name, held by `me`, which must differ between operators.
+    pub fn new(client: Client, namespace: &str, name: &str, me: &str) -> Self {
+        Self {
+            api: Api::namespaced(client, namespace),
+            name: name.to_owned(),
+            me: me.to_owned(),
+        }
+    }
+
+    /// Asks once. Whether it is held now.
+    async fn ask(&self) -> Result<bool, kube::Error> {
+        let now = Timestamp::now();
+        let Some(mut lease) = self.api.get_opt(&self.name).await? else {
+            let lease = Lease {
+                metadata: ObjectMeta {
+                    name: Some(self.name.clone()),
+                    ..ObjectMeta::default()
+                },
+                spec: Some(self.taken(now, None)),
+            };
+            return Ok(won(self
+                .api
+                .create(&PostParams::default(), &lease)
+                .await
+                .map(|_| ()))?);
+        };
+        if !may_take(lease.spec.as_ref(), &self.me, now) {
+            return Ok(false);
+        }
+        lease.spec = Some(self.taken(now, lease.spec.as_ref()));
+        // The version in the metadata makes the API server refuse it if somebody was quicker.
+        won(self
+            .api
+            .replace(&self.name, &PostParams::default(), &lease)
+            .await
+            .map(|_| ()))
+    }
+
+    fn taken(&self, now: Timestamp, before: Option<&LeaseSpec>) -> LeaseSpec {
+        let mine = before.is_some_and(|lease| lease.holder_identity.as_ref() == Some(&self.me));
+        let acquired = before.and_then(|lease| lease.acquire_time.clone());
+        let transitions = before.and_then(|lease| lease.lease_transitions);
+        LeaseSpec {
+            holder_identity: Some(self.me.clone()),
+            lease_duration_seconds: i32::try_from(HELD.as_secs()).ok(),
+            acquire_time: if mine { acquired } else { None }.or(Some(MicroTime(now))),
+            renew_time: Some(MicroTime(now)),
+            lease_transitions: Some(transitions.unwrap_or(0) + i32::from(!mine)),
+            ..LeaseSpec::default()
+        }
+    }
+
+    /// Gives the Lease back, so that the next operator need not wait.
+    async fn give_back(&self) -> Result<(), kube::Error> {
+        let Some(mut lease) = self.api.get_opt(&self.name).await? else {
+            return Ok(());
+        };
+        let spec = lease.spec.get_or_insert_default();
+        if spec.holder_identity.as_ref() == Some(&self.me) {
+            spec.holder_identity = Some(String::new());
+            self.api
+                .replace(&self.name, &PostParams::default(), &lease)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Somebody who was quicker is no error.
+fn won(answer: Result<(), kube::Error>) -> Result<bool, kube::Error> {
+    match answer {
+        Ok(()) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn may_take(lease: Option<&LeaseSpec>, me: &str, now: Timestamp) -> bool {
+    let Some(lease) = lease else { return true };
+    let holder = lease.holder_identity.as_deref().unwrap_or_default();
+    if holder.is_empty() || holder == me {
+        return true;
+    }
+    let seconds = i64::from(lease.lease_duration_seconds.unwrap_or(0));
+    lease
+        .renew_time
+        .as_ref()
+        .is_none_or(|renewed| now.duration_since(renewed.0) > SignedDuration::from_secs(seconds))
+}
+
+/// Keeps asking for the Lease until `stop`, and says on the way whether it is held. Gives it back at
+/// the end.
+pub async fn hold(
+    leadership: Leadership,
+    held: watch::Sender<bool>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut renewed = None;
+    loop {
+        let began = Instant::now();
+        // An answer that comes too late is as good as none.
+        match timeout(ASK, leadership.ask()).await {
+            Ok(Ok(true)) => renewed = Some(began),
+            Ok(Ok(false)) => renewed = None,
+            Ok(Err(error)) => tracing::warn!(%error, "the Lease could not be asked for"),
+            Err(_) => tracing::warn!("the Lease could not be asked for in time"),
+        }
+        let holds = renewed.is_some_and(|at: Instant| at.elapsed() < RENEWED);
+        held.send_if_modified(|before| std::mem::replace(before, holds) != holds);
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            () = sleep(AGAIN) => {}
+        }
+    }
+    held.send_replace(false);
+    if renewed.is_some()
+        && let Ok(Err(error)) = timeout(ASK, leadership.give_back()).await
+    {
+        tracing::warn!(%error, "the Lease could not be given back");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(holder: &str, renewed_seconds: i64) -> LeaseSpec {
+        LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            lease_duration_seconds: Some(15),
+            renew_time: Some(MicroTime(Timestamp::from_second(renewed_seconds).unwrap())),
+            ..LeaseSpec::default()
+        }
+    }
+
+    #[test]
+    fn a_lease_is_taken_when_it_is_free_mine_or_forgotten() {
+        let now = Timestamp::from_second(1000).unwrap();
+        assert!(may_take(None, "me", now));
+        assert!(may_take(Some(&lease("", 999)), "me", now));
+        assert!(may_take(Some(&lease("me", 1)), "me", now));
+        assert!(!may_take(Some(&lease("other", 999)), "me", now));
+        assert!(!may_take(Some(&lease("other", 985)), "me", now));
+        assert!(may_take(Some(&lease("other", 984)), "me", now));
+    }
+
+    /// Whoever cannot renew stops before another one may begin.
+    #[test]
+    fn a_holder_stops_before_the_next_one_starts() {
+        // It looks at the time once per question.
+        assert!(RENEWED + ASK + AGAIN < HELD);
+        assert!(
+            ASK + AGAIN < RENEWED,
+            "one lost question must not cost the Lease"
+        );
+    }
+}

@@ -1,0 +1,210 @@
+//! Running the reconcilers while the Lease is held.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::future::Future;
+use std::hash::Hash;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt;
+use futures::future::join_all;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Node as Machine, PersistentVolumeClaim, Pod, Service};
+use kube::core::NamespaceResourceScope;
+use kube::runtime::controller::{Action as Next, Config, Controller};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use super::{Context, Error, cluster, topic};
+use crate::api::{ChronosCluster, ScheduledTopic};
+
+/// Reconciliations at the same time, of each kind.
+const CONCURRENCY: u16 = 16;
+/// The pods and claims of all clusters.
+const OURS: &str = "app.kubernetes.io/name=chronosdb,app.kubernetes.io/component=node";
+
+/// Runs the reconcilers whenever the Lease is held, until `stop`.
+pub async fn run(
+    context: Arc<Context>,
+    mut held: watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            lead = held.wait_for(|held| *held) => if lead.is_err() { return },
+        }
+        tracing::info!("this operator acts");
+        context.metrics.leads(true);
+        let controllers = join_all(controllers(&context));
+        tokio::select! {
+            _ = controllers => {}
+            _ = held.wait_for(|held| !*held) => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        context.metrics.leads(false);
+        tracing::info!("this operator acts no more");
+    }
+}
+
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn controllers(context: &Arc<Context>) -> Vec<Running> {
+    // A name that is given twice is looked after once.
+    let namespaces: BTreeSet<&String> = context.settings.namespaces.iter().collect();
+    let scopes: Vec<Option<&str>> = if namespaces.is_empty() {
+        vec![None]
+    } else {
+        namespaces
+            .into_iter()
+            .map(|name| Some(name.as_str()))
+            .collect()
+    };
+    let mut all: Vec<Running> = Vec::new();
+    for scope in scopes {
+        all.push(Box::pin(clusters(Arc::clone(context), scope)));
+        all.push(Box::pin(topics(Arc::clone(context), scope)));
+    }
+    all
+}
+
+fn api<K>(context: &Context, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(context.client.clone(), namespace),
+        None => Api::all(context.client.clone()),
+    }
+}
+
+fn clusters(
+    context: Arc<Context>,
+    namespace: Option<&str>,
+) -> impl Future<Output = ()> + Send + use<> {
+    let ours = watcher::Config::default().labels(OURS);
+    let mut controller = Controller::new(api(&context, namespace), watcher::Config::default())
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .owns(api::<StatefulSet>(&context, namespace), ours.clone())
+        .owns(api::<Service>(&context, namespace), ours.clone())
+        .watches(api::<Pod>(&context, namespace), ours.clone(), of_cluster)
+        .watches(
+            api::<PersistentVolumeClaim>(&context, namespace),
+            ours,
+            of_cluster,
+        );
+    if context.settings.nodes {
+        let known = controller.store();
+        let machines: Api<Machine> = Api::all(context.client.clone());
+        // Any cluster may have a pod there; looking costs little.
+        controller = controller.watches(machines, watcher::Config::default(), move |_| {
+            let all: Vec<ObjectRef<ChronosCluster>> = known
+                .state()
+                .iter()
+                .map(|cluster| ObjectRef::from_obj(cluster.as_ref()))
+                .collect();
+            all
+        });
+    }
+    let stream = controller.run(
+        |cluster, context| measured("ChronosCluster", cluster, context, cluster::reconcile),
+        |cluster, error, context| failed(&cluster::key(&cluster), error, &context),
+        context,
+    );
+    drain(stream)
+}
+
+fn topics(
+    context: Arc<Context>,
+    namespace: Option<&str>,
+) -> impl Future<Output = ()> + Send + use<> {
+    let controller = Controller::new(api(&context, namespace), watcher::Config::default())
+        .with_config(Config::default().concurrency(CONCURRENCY));
+    let known = controller.store();
+    let stream = controller
+        .watches(
+            api::<ChronosCluster>(&context, namespace),
+            watcher::Config::default(),
+            move |cluster| {
+                let all: Vec<ObjectRef<ScheduledTopic>> = known
+                    .state()
+                    .iter()
+                    .filter(|topic| names(topic, &cluster))
+                    .map(|topic| ObjectRef::from_obj(topic.as_ref()))
+                    .collect();
+                all
+            },
+        )
+        .run(
+            |topic, context| measured("ScheduledTopic", topic, context, topic::reconcile),
+            |topic, error, context| failed(&topic::key(&topic), error, &context),
+            context,
+        );
+    drain(stream)
+}
+
+/// Whether a topic names this cluster.
+fn names(topic: &ScheduledTopic, cluster: &ChronosCluster) -> bool {
+    let reference = &topic.spec.cluster_ref;
+    let home = reference.namespace.clone().or_else(|| topic.namespace());
+    reference.name == cluster.name_any() && home == cluster.namespace()
+}
+
+/// The cluster of a pod or claim, by its label.
+fn of_cluster<K: Resource>(object: K) -> Option<ObjectRef<ChronosCluster>> {
+    let name = object.labels().get("app.kubernetes.io/instance")?;
+    Some(ObjectRef::new(name).within(&object.namespace()?))
+}
+
+async fn measured<K, F>(
+    kind: &'static str,
+    object: Arc<K>,
+    context: Arc<Context>,
+    reconcile: impl FnOnce(Arc<K>, Arc<Context>) -> F + Send,
+) -> Result<Next, Error>
+where
+    K: Send + Sync,
+    F: Future<Output = Result<Next, Error>> + Send,
+{
+    let metrics = Arc::clone(&context.metrics);
+    let began = Instant::now();
+    let outcome = reconcile(object, context).await;
+    let word = outcome.as_ref().map_or_else(Error::reason, |_| "ok");
+    metrics.reconciled(kind, word, began.elapsed().as_secs_f64());
+    outcome
+}
+
+fn failed(key: &str, error: &Error, context: &Context) -> Next {
+    let pause = context.backoff.failed(key);
+    tracing::warn!(
+        %error,
+        resource = key,
+        retry_seconds = pause.as_secs_f32(),
+        "a reconciliation failed"
+    );
+    Next::requeue(pause)
+}
+
+/// Runs a controller to its end. Failures were logged where they happened.
+fn drain<K, E, Q>(
+    stream: impl futures::Stream<
+        Item = Result<(ObjectRef<K>, Next), kube::runtime::controller::Error<E, Q>>,
+    > + Send,
+) -> impl Future<Output = ()> + Send
+where
+    K: Resource + DeserializeOwned + Send,
+    K::DynamicType: Hash + Eq + Debug + Send,
+    E: std::error::Error + Send + 'static,
+    Q: std::error::Error + Send + 'static,
+{
+    stream.for_each(|done| async move {
+        if let Err(kube::runtime::controller::Error::QueueError(error)) = done {
+            tracing::warn!(%error, "Kubernetes cannot be watched; trying again");
+        }
+    })
+}

@@ -1,0 +1,229 @@
+//! From Kubernetes' objects to what the planner looks at: pure.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Node as Machine, PersistentVolumeClaim, Pod as KubePod};
+
+use crate::api::quantity;
+use crate::build::{Names, RETIRED_ANNOTATION, TEMPLATE_ANNOTATION, ordinal};
+use crate::database::Status;
+use crate::plan::{Claim, Database, Pod, PodCondition, Set};
+
+/// The label of a machine's zone.
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+/// The container that matters: others may crash as they like.
+const CONTAINER: &str = "chronosdb";
+/// Why a container does not run, when it is not just about to.
+const BROKEN: [&str; 8] = [
+    "CrashLoopBackOff",
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+];
+
+pub(super) fn set(set: &StatefulSet) -> Set {
+    let wanted = set.spec.as_ref().and_then(|spec| spec.replicas);
+    let noticed = set
+        .status
+        .as_ref()
+        .and_then(|status| status.observed_generation);
+    Set {
+        replicas: wanted.and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
+        noticed: noticed == set.metadata.generation,
+    }
+}
+
+pub(super) fn pod(pod: &KubePod, machine: Option<&Machine>) -> Pod {
+    let annotations = pod.metadata.annotations.as_ref();
+    let labels = machine.and_then(|machine| machine.metadata.labels.as_ref());
+    let spec = machine.and_then(|machine| machine.spec.as_ref());
+    Pod {
+        uid: pod.metadata.uid.clone().unwrap_or_default(),
+        template: annotations
+            .and_then(|all| all.get(TEMPLATE_ANNOTATION))
+            .cloned()
+            .unwrap_or_default(),
+        condition: condition(pod),
+        zone: labels.and_then(|all| all.get(ZONE_LABEL)).cloned(),
+        leaving: spec.is_some_and(|spec| spec.unschedulable == Some(true)),
+    }
+}
+
+fn condition(pod: &KubePod) -> PodCondition {
+    if pod.metadata.deletion_timestamp.is_some() {
+        return PodCondition::Terminating;
+    }
+    let Some(status) = &pod.status else {
+        return PodCondition::Starting;
+    };
+    if let Some(phase) = status.phase.as_deref()
+        && matches!(phase, "Failed" | "Succeeded")
+    {
+        let why = status.reason.as_deref().unwrap_or(phase);
+        return PodCondition::Broken(why.to_owned());
+    }
+    let containers = status.container_statuses.iter().flatten();
+    let state = containers
+        .filter(|container| container.name == CONTAINER)
+        .find_map(|container| container.state.as_ref());
+    if let Some(state) = state {
+        let waiting = state.waiting.as_ref().and_then(|w| w.reason.as_deref());
+        if let Some(why) = waiting.filter(|why| BROKEN.contains(why)) {
+            return PodCondition::Broken(why.to_owned());
+        }
+        if let Some(ended) = &state.terminated {
+            return PodCondition::Broken(format!("exit code {}", ended.exit_code));
+        }
+    }
+    let holds = |name: &str| {
+        let conditions = status.conditions.iter().flatten();
+        conditions
+            .filter(|condition| condition.type_ == name)
+            .map(|condition| (condition.status == "True", condition.reason.as_deref()))
+            .next()
+    };
+    if let Some((false, Some("Unschedulable"))) = holds("PodScheduled") {
+        return PodCondition::Broken("Unschedulable".to_owned());
+    }
+    match holds("Ready") {
+        Some((true, _)) => PodCondition::Ready,
+        _ => PodCondition::Starting,
+    }
+}
+
+pub(super) fn claim(claim: &PersistentVolumeClaim) -> Claim {
+    let resources = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    let requests = resources.and_then(|resources| resources.requests.as_ref());
+    let annotations = claim.metadata.annotations.as_ref();
+    Claim {
+        uid: claim.metadata.uid.clone().unwrap_or_default(),
+        requested_bytes: requests
+            .and_then(|requests| quantity::bytes(&requests.get("storage")?.0))
+            // A size that cannot be read is not made larger.
+            .unwrap_or(u64::MAX),
+        retired: annotations.is_some_and(|all| all.contains_key(RETIRED_ANNOTATION)),
+        terminating: claim.metadata.deletion_timestamp.is_some(),
+    }
+}
+
+/// Sorts the nodes by the ordinals of their pods.
+pub(super) fn database(status: &Status, names: &Names) -> Database {
+    let mut database = Database {
+        cluster_id: status.cluster_id.clone(),
+        under_replicated: status.under_replicated,
+        leaderless: status.leaderless,
+        moves: status.moves,
+        overdue_ms: status.overdue_ms,
+        ..Database::default()
+    };
+    for (name, node) in &status.nodes {
+        match ordinal(name, &names.stateful_set()) {
+            Some(ordinal) => {
+                database.nodes.insert(ordinal, node.clone());
+            }
+            None => database.strangers.push(name.clone()),
+        }
+    }
+    database
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn seen(status: Value) -> PodCondition {
+        let object = json!({ "metadata": { "name": "db-0", "uid": "u" }, "status": status });
+        pod(&serde_json::from_value(object).unwrap(), None).condition
+    }
+
+    fn container(name: &str, state: Value) -> Value {
+        json!({
+            "name": name, "state": state, "image": "", "imageID": "", "ready": false,
+            "restartCount": 0,
+        })
+    }
+
+    #[test]
+    fn a_pod_serves_when_it_says_so() {
+        let ready = json!({ "conditions": [{ "type": "Ready", "status": "True" }] });
+        assert_eq!(seen(ready), PodCondition::Ready);
+        assert_eq!(seen(json!({})), PodCondition::Starting);
+        let recovering = json!({
+            "conditions": [{ "type": "Ready", "status": "False" }],
+            "containerStatuses": [container("chronosdb", json!({ "running": {} }))],
+        });
+        assert_eq!(seen(recovering), PodCondition::Starting);
+    }
+
+    #[test]
+    fn a_pod_whose_node_does_not_run_is_broken() {
+        let crash = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
+        let broken = json!({ "containerStatuses": [container("chronosdb", crash.clone())] });
+        assert_eq!(
+            seen(broken),
+            PodCondition::Broken("CrashLoopBackOff".to_owned())
+        );
+        let sidecar = json!({ "containerStatuses": [container("agent", crash)] });
+        assert_eq!(seen(sidecar), PodCondition::Starting);
+        let creating = json!({ "waiting": { "reason": "ContainerCreating" } });
+        let creating = json!({ "containerStatuses": [container("chronosdb", creating)] });
+        assert_eq!(seen(creating), PodCondition::Starting);
+        assert_eq!(
+            seen(json!({ "phase": "Failed", "reason": "Evicted" })),
+            PodCondition::Broken("Evicted".to_owned())
+        );
+        let nowhere = json!({ "conditions": [
+            { "type": "PodScheduled", "status": "False", "reason": "Unschedulable" },
+        ] });
+        assert_eq!(
+            seen(nowhere),
+            PodCondition::Broken("Unschedulable".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_pod_that_is_being_deleted_is_nothing_else() {
+        let object = json!({
+            "metadata": { "name": "db-0", "deletionTimestamp": "2026-01-01T00:00:00Z" },
+            "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
+        });
+        let pod = pod(&serde_json::from_value(object).unwrap(), None);
+        assert_eq!(pod.condition, PodCondition::Terminating);
+    }
+
+    #[test]
+    fn a_machine_says_zone_and_whether_it_is_emptied() {
+        let machine = json!({
+            "metadata": { "name": "m", "labels": { "topology.kubernetes.io/zone": "z" } },
+            "spec": { "unschedulable": true },
+        });
+        let machine: Machine = serde_json::from_value(machine).unwrap();
+        let object = json!({ "metadata": { "name": "db-0" } });
+        let pod = pod(&serde_json::from_value(object).unwrap(), Some(&machine));
+        assert_eq!(pod.zone.as_deref(), Some("z"));
+        assert!(pod.leaving);
+    }
+
+    #[test]
+    fn nodes_of_other_names_are_strangers() {
+        let cluster = serde_json::from_value(json!({
+            "apiVersion": "chronosdb.io/v1alpha1", "kind": "ChronosCluster",
+            "metadata": { "name": "db", "namespace": "n" }, "spec": {},
+        }));
+        let names = Names::of(&cluster.unwrap());
+        let status = Status {
+            nodes: ["db-1", "laptop"]
+                .map(|name| (name.to_owned(), Default::default()))
+                .into(),
+            ..Status::default()
+        };
+        let database = database(&status, &names);
+        assert!(database.nodes.contains_key(&1));
+        assert_eq!(database.strangers, ["laptop"]);
+    }
+}

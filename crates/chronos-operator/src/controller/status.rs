@@ -1,0 +1,394 @@
+//! From what was seen and what is done next to the status: pure.
+
+use std::collections::BTreeSet;
+
+use super::Error;
+use crate::api::{
+    ChronosCluster, ChronosClusterStatus, Condition, ConditionStatus, ConditionType, MemberStatus,
+    Phase, seeded, set_condition,
+};
+use crate::build::{Names, Record, selector_text};
+use crate::database::Status;
+use crate::plan::{Action, Calm, Desired, Disruption, Drain, Observed, Resize, Step, Wait};
+
+/// What the status is made of.
+pub(super) struct Seen<'a> {
+    pub(super) cluster: &'a ChronosCluster,
+    pub(super) record: &'a Record,
+    pub(super) observed: &'a Observed,
+    pub(super) desired: &'a Desired,
+    pub(super) database: Option<&'a Status>,
+    /// Why the database did not answer.
+    pub(super) silence: Option<&'a str>,
+    pub(super) step: &'a Step,
+    /// Why the objects for the Prometheus operator are missing.
+    pub(super) monitoring: Option<&'a str>,
+    /// Claims whose size Kubernetes has not reached, by name.
+    pub(super) growing: Vec<String>,
+}
+
+/// The status now, RFC 3339. Conditions keep the time of their last change.
+pub(super) fn status(seen: &Seen<'_>, now: &str) -> ChronosClusterStatus {
+    let generation = seen.cluster.metadata.generation.unwrap_or_default();
+    let names = Names::of(seen.cluster);
+    let observed = seen.observed;
+    let count = |all: usize| u32::try_from(all).unwrap_or(u32::MAX);
+    let mut status = ChronosClusterStatus {
+        observed_generation: generation,
+        phase: Some(phase(seen)),
+        phase_reason: sentence(seen),
+        replicas: count(observed.pods.len()),
+        ready_replicas: count(
+            observed
+                .pods
+                .keys()
+                .filter(|n| observed.is_ready(**n))
+                .count(),
+        ),
+        updated_replicas: count(
+            observed
+                .pods
+                .values()
+                .filter(|pod| pod.template == seen.desired.template)
+                .count(),
+        ),
+        selector: selector_text(names.cluster()),
+        cluster_id: seen.record.cluster_id.clone(),
+        replication_factor: Some(seen.record.replication_factor),
+        image: Some(seen.record.image(seen.cluster).to_owned()),
+        current_version: version(seen.database),
+        endpoint: Some(names.client_address()),
+        under_replicated: seen.database.map(|database| database.under_replicated),
+        moves: seen.database.map(|database| database.moves),
+        members: members(seen, &names),
+        conditions: Vec::new(),
+    };
+    status.conditions = before(seen.cluster, generation, now);
+    for (kind, holds, reason, message) in conditions(seen) {
+        set_condition(
+            &mut status.conditions,
+            condition(kind, holds, reason, message, generation, now),
+        );
+    }
+    status
+}
+
+/// The status after a reconciliation that failed: as it was, and why.
+pub(super) fn failed(cluster: &ChronosCluster, error: &Error, now: &str) -> ChronosClusterStatus {
+    let generation = cluster.metadata.generation.unwrap_or_default();
+    let mut status = cluster.status.clone().unwrap_or_default();
+    status.conditions = before(cluster, generation, now);
+    let failure = condition(
+        ConditionType::ReconcileSuccess,
+        ConditionStatus::False,
+        error.reason(),
+        error.to_string(),
+        generation,
+        now,
+    );
+    set_condition(&mut status.conditions, failure);
+    status
+}
+
+fn before(cluster: &ChronosCluster, generation: i64, now: &str) -> Vec<Condition> {
+    let names = ConditionType::ALL.map(ConditionType::name);
+    let mut all = seeded(&names, generation, now);
+    for old in cluster.status.iter().flat_map(|status| &status.conditions) {
+        if names.contains(&old.type_.as_str()) {
+            set_condition(&mut all, old.clone());
+            // The seed's time gives way to the real one.
+            if let Some(kept) = all.iter_mut().find(|kept| kept.type_ == old.type_) {
+                kept.last_transition_time
+                    .clone_from(&old.last_transition_time);
+            }
+        }
+    }
+    all
+}
+
+fn condition(
+    kind: ConditionType,
+    status: ConditionStatus,
+    reason: &str,
+    message: String,
+    generation: i64,
+    now: &str,
+) -> Condition {
+    Condition {
+        type_: kind.name().to_owned(),
+        status,
+        reason: reason.to_owned(),
+        message,
+        last_transition_time: now.to_owned(),
+        observed_generation: generation,
+    }
+}
+
+fn phase(seen: &Seen<'_>) -> Phase {
+    let founded = seen.record.cluster_id.is_some();
+    let size = seen.observed.set.map_or(0, |set| set.replicas);
+    match seen.step {
+        Step::Calm(Calm::Settled) => Phase::Running,
+        Step::Calm(Calm::Paused) => Phase::Paused,
+        Step::Calm(Calm::Hibernated) => Phase::Hibernated,
+        Step::Blocked(_) => Phase::Blocked,
+        Step::Wait(Wait::Stopping) => Phase::Hibernating,
+        Step::Act(Action::Resize(_, Resize::Hibernate)) => Phase::Hibernating,
+        _ if !founded => Phase::Creating,
+        _ if size > seen.desired.replicas => Phase::ScalingDown,
+        Step::Act(Action::DeletePod {
+            why: Disruption::RollingUpdate,
+            ..
+        }) => Phase::Updating,
+        _ if !seen.observed.outdated(seen.desired).is_empty() => Phase::Updating,
+        Step::Wait(Wait::Joining(_)) => Phase::ScalingUp,
+        _ if size < seen.desired.replicas => Phase::ScalingUp,
+        _ => Phase::Repairing,
+    }
+}
+
+fn sentence(seen: &Seen<'_>) -> String {
+    match seen.step {
+        Step::Calm(Calm::Settled) => "All is as the spec says.".to_owned(),
+        Step::Calm(Calm::Paused) => "The operator leaves this cluster alone.".to_owned(),
+        Step::Calm(Calm::Hibernated) => "All nodes are stopped; their disks are kept.".to_owned(),
+        Step::Wait(wait @ (Wait::DatabaseSilent | Wait::Founding)) => match seen.silence {
+            Some(silence) => format!("{wait} ({silence})"),
+            None => wait.to_string(),
+        },
+        Step::Wait(wait) => wait.to_string(),
+        Step::Blocked(blocker) => blocker.to_string(),
+        Step::Act(action) => action.to_string(),
+    }
+}
+
+/// The version that all nodes run; nothing while they differ.
+fn version(database: Option<&Status>) -> Option<String> {
+    let versions: BTreeSet<&str> = database?
+        .nodes
+        .iter()
+        .map(|(_, node)| node.version.as_str())
+        .collect();
+    match versions.into_iter().collect::<Vec<_>>()[..] {
+        [one] if !one.is_empty() => Some(one.to_owned()),
+        _ => None,
+    }
+}
+
+/// The nodes as the database says; what was known before while it is silent.
+fn members(seen: &Seen<'_>, names: &Names) -> Vec<MemberStatus> {
+    let Some(database) = seen.database else {
+        let known = seen.cluster.status.as_ref();
+        return known.map_or_else(Vec::new, |status| status.members.clone());
+    };
+    let member = |(name, node): &(String, crate::plan::Node)| {
+        let ordinal = crate::build::ordinal(name, &names.stateful_set());
+        let pod = ordinal.and_then(|ordinal| seen.observed.pods.get(&ordinal));
+        MemberStatus {
+            name: name.clone(),
+            number: node.number,
+            state: match node.drain {
+                Drain::None => "active",
+                Drain::Leaders | Drain::Replicas => "draining",
+            }
+            .to_owned(),
+            alive: node.alive,
+            leaders: node.leaders,
+            replicas: node.replicas,
+            lag_entries: node.lag_entries,
+            catalog: match (node.catalog_leader, node.catalog_voter) {
+                (true, _) => "leader",
+                (false, true) => "voter",
+                (false, false) => "learner",
+            }
+            .to_owned(),
+            pod_uid: pod.map(|pod| pod.uid.clone()),
+            zone: (!node.zone.is_empty()).then(|| node.zone.clone()),
+        }
+    };
+    database.nodes.iter().map(member).collect()
+}
+
+type Said = (ConditionType, ConditionStatus, &'static str, String);
+
+fn conditions(seen: &Seen<'_>) -> Vec<Said> {
+    use ConditionType as Type;
+    let (true_, false_) = (ConditionStatus::True, ConditionStatus::False);
+    let why = sentence(seen);
+    let reason = match seen.step {
+        Step::Calm(Calm::Settled) => "Settled",
+        Step::Calm(Calm::Paused) => "Paused",
+        Step::Calm(Calm::Hibernated) => "Hibernated",
+        Step::Wait(wait) => wait.reason(),
+        Step::Blocked(blocker) => blocker.reason(),
+        Step::Act(action) => super::events::reason(action),
+    };
+    let settled = *seen.step == Step::Calm(Calm::Settled);
+    let paused = *seen.step == Step::Calm(Calm::Paused);
+    let changing = matches!(seen.step, Step::Wait(_) | Step::Act(_));
+    let blocked = matches!(seen.step, Step::Blocked(_));
+
+    let mut all: Vec<Said> = vec![
+        (Type::ReconcileSuccess, true_, "Reconciled", String::new()),
+        (
+            Type::Paused,
+            paused.into(),
+            if paused { "Paused" } else { "NotPaused" },
+            String::new(),
+        ),
+        (Type::Progressing, changing.into(), reason, why.clone()),
+        (Type::UpgradeBlocked, blocked.into(), reason, why.clone()),
+    ];
+    // A cluster that is left alone is judged all the same, by what can be seen.
+    if !paused {
+        all.push((Type::Ready, settled.into(), reason, why));
+    }
+    all.push(match seen.database {
+        Some(database) if database.leaderless == 0 => {
+            (Type::Available, true_, "Serving", String::new())
+        }
+        Some(database) => (
+            Type::Available,
+            false_,
+            "Leaderless",
+            Wait::Leaderless(database.leaderless).to_string(),
+        ),
+        None => (
+            Type::Available,
+            false_,
+            "DatabaseSilent",
+            seen.silence.unwrap_or_default().to_owned(),
+        ),
+    });
+    if let Some(database) = seen.database {
+        let missing = database.nodes.iter().find(|(_, node)| !node.alive);
+        all.push(match missing {
+            Some((name, _)) => (
+                Type::Degraded,
+                true_,
+                "NodeDown",
+                format!("{name} is not heard from."),
+            ),
+            None if database.under_replicated > 0 => (
+                Type::Degraded,
+                true_,
+                "UnderReplicated",
+                Wait::UnderReplicated(database.under_replicated).to_string(),
+            ),
+            None => (Type::Degraded, false_, "Whole", String::new()),
+        });
+        let stable = database.moves == 0
+            && database.nodes.len() == usize::try_from(seen.desired.replicas).unwrap_or(0)
+            && database
+                .nodes
+                .iter()
+                .all(|(_, node)| node.drain == Drain::None);
+        all.push((
+            Type::MembershipStable,
+            stable.into(),
+            if stable { "Stable" } else { "Changing" },
+            String::new(),
+        ));
+    }
+    all.push(if seen.growing.is_empty() {
+        (Type::StorageReady, true_, "SizesReached", String::new())
+    } else {
+        let claims = seen.growing.join(", ");
+        let note = format!("Not as large as asked for yet: {claims}.");
+        (Type::StorageReady, false_, "Growing", note)
+    });
+    all.push(match seen.monitoring {
+        None => (Type::MonitoringReady, true_, "AsAskedFor", String::new()),
+        Some(missing) => (
+            Type::MonitoringReady,
+            false_,
+            "MonitoringUnavailable",
+            missing.to_owned(),
+        ),
+    });
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::plan::Blocker;
+
+    fn cluster() -> ChronosCluster {
+        serde_json::from_value(json!({
+            "apiVersion": "chronosdb.io/v1alpha1", "kind": "ChronosCluster",
+            "metadata": { "name": "db", "namespace": "n", "generation": 4 }, "spec": {},
+        }))
+        .unwrap()
+    }
+
+    fn of(cluster: &ChronosCluster, step: &Step, now: &str) -> ChronosClusterStatus {
+        let record = Record::new(cluster, "i");
+        let desired = super::super::wanted::desired(cluster, &record);
+        let seen = Seen {
+            cluster,
+            record: &record,
+            observed: &Observed::default(),
+            desired: &desired,
+            database: None,
+            silence: Some("connection refused"),
+            step,
+            monitoring: None,
+            growing: Vec::new(),
+        };
+        status(&seen, now)
+    }
+
+    fn get<'a>(status: &'a ChronosClusterStatus, name: &str) -> &'a Condition {
+        let mut all = status.conditions.iter();
+        all.find(|condition| condition.type_ == name).unwrap()
+    }
+
+    #[test]
+    fn every_condition_is_there_from_the_first_look_on() {
+        let status = of(&cluster(), &Step::Wait(Wait::Founding), "t1");
+        assert_eq!(status.conditions.len(), ConditionType::ALL.len());
+        assert_eq!(get(&status, "Degraded").status, ConditionStatus::Unknown);
+        assert_eq!(get(&status, "Degraded").reason, "NotReconciled");
+        assert_eq!(get(&status, "Ready").status, ConditionStatus::False);
+        assert_eq!(get(&status, "Ready").observed_generation, 4);
+        assert_eq!(status.phase, Some(Phase::Creating));
+        assert!(status.phase_reason.contains("connection refused"));
+    }
+
+    #[test]
+    fn the_same_again_is_the_same() {
+        let mut cluster = cluster();
+        let step = Step::Wait(Wait::Pod(1));
+        let first = of(&cluster, &step, "t1");
+        cluster.status = Some(first.clone());
+        assert_eq!(of(&cluster, &step, "t2"), first);
+        let settled = of(&cluster, &Step::Calm(Calm::Settled), "t3");
+        assert_eq!(get(&settled, "Ready").last_transition_time, "t3");
+        assert_eq!(get(&settled, "Paused").last_transition_time, "t1");
+    }
+
+    #[test]
+    fn a_blocker_is_said_in_a_sentence() {
+        let step = Step::Blocked(Blocker::TooFewNodes { left: 2, copies: 3 });
+        let status = of(&cluster(), &step, "t");
+        assert_eq!(status.phase, Some(Phase::Blocked));
+        let blocked = get(&status, "UpgradeBlocked");
+        assert_eq!(blocked.status, ConditionStatus::True);
+        assert_eq!(blocked.reason, "TooFewNodes");
+        assert!(blocked.message.contains("Raise replicas"));
+    }
+
+    #[test]
+    fn a_failure_keeps_what_was_known() {
+        let mut cluster = cluster();
+        cluster.status = Some(of(&cluster, &Step::Calm(Calm::Settled), "t1"));
+        let status = failed(&cluster, &Error::Incomplete, "t2");
+        assert_eq!(get(&status, "Ready").status, ConditionStatus::True);
+        let failure = get(&status, "ReconcileSuccess");
+        assert_eq!(failure.status, ConditionStatus::False);
+        assert_eq!(failure.reason, "Incomplete");
+    }
+}

@@ -1,0 +1,204 @@
+//! One reconciliation of a ScheduledTopic: the topic is compared with the database each time, so
+//! that what somebody else changed is found.
+
+mod difference;
+mod release;
+mod settings;
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action as Next;
+use kube::runtime::events::EventType;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use self::difference::Difference;
+use self::status::Outcome;
+use super::apply::MANAGER;
+use super::{Context, Error, events};
+use crate::api::{ChronosCluster, DeletionPolicy, PAUSE_ANNOTATION, ScheduledTopic};
+use crate::build::Names;
+use crate::database::{self, Database};
+
+/// How often the database is asked again when nothing happens.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// Brings the topic in the database to what the resource says.
+///
+/// # Errors
+/// What Kubernetes refused. What the database says is in the status.
+pub async fn reconcile(topic: Arc<ScheduledTopic>, context: Arc<Context>) -> Result<Next, Error> {
+    let namespace = topic.namespace().ok_or(Error::Incomplete)?;
+    if topic.metadata.deletion_timestamp.is_some() {
+        return release::release(&context, &topic, &namespace).await;
+    }
+    let wants = topic.spec.deletion_policy == Some(DeletionPolicy::Delete);
+    if wants != release::is_held(&topic) {
+        release::hold(&context, &topic, &namespace, wants).await?;
+    }
+    let outcome = if is_paused(&topic) {
+        Outcome::Paused
+    } else {
+        match find(&context, &topic, &namespace).await? {
+            Found::Serving(cluster) => {
+                let names = Names::of(&cluster);
+                let database = context.databases.of(&names, cluster.spec.replicas);
+                bring(&context, &topic, database.as_ref()).await
+            }
+            Found::Missing => Outcome::ClusterMissing,
+            Found::NotAllowed => Outcome::NotAllowed,
+            Found::Asleep => Outcome::ClusterAsleep,
+        }
+    };
+    if let Outcome::Corrected(..) = &outcome {
+        let note = "The topic was changed by somebody else, and was changed back.".to_owned();
+        events::about_topic(&context, &topic, EventType::Warning, "Drifted", note).await;
+    }
+    write_status(&context, &topic, &namespace, &outcome).await?;
+    context.backoff.worked(&key(&topic));
+    Ok(Next::requeue(match outcome {
+        Outcome::Silent(_) => Duration::from_secs(5),
+        _ => LOOK_AGAIN,
+    }))
+}
+
+/// The cluster of a topic.
+pub(super) enum Found {
+    Serving(Box<ChronosCluster>),
+    Missing,
+    NotAllowed,
+    Asleep,
+}
+
+pub(super) async fn find(
+    context: &Context,
+    topic: &ScheduledTopic,
+    namespace: &str,
+) -> Result<Found, Error> {
+    let reference = &topic.spec.cluster_ref;
+    let home = reference.namespace.as_deref().unwrap_or(namespace);
+    let clusters: Api<ChronosCluster> = Api::namespaced(context.client.clone(), home);
+    let cluster = clusters
+        .get_opt(&reference.name)
+        .await
+        .map_err(Error::kubernetes("the cluster"))?;
+    let Some(cluster) = cluster else {
+        return Ok(Found::Missing);
+    };
+    let allowed = home == namespace
+        || cluster
+            .spec
+            .topic_namespaces
+            .iter()
+            .any(|name| name == namespace || name == "*");
+    Ok(if cluster.metadata.deletion_timestamp.is_some() {
+        Found::Missing
+    } else if !allowed {
+        Found::NotAllowed
+    } else if cluster.spec.hibernate == Some(true) {
+        Found::Asleep
+    } else {
+        Found::Serving(Box::new(cluster))
+    })
+}
+
+async fn bring(context: &Context, topic: &ScheduledTopic, database: &dyn Database) -> Outcome {
+    match try_bring(context, topic, database).await {
+        Ok(outcome) => outcome,
+        Err(database::Error::Silent(why)) => Outcome::Silent(why),
+        Err(database::Error::Refused(why)) => Outcome::Refused(why),
+    }
+}
+
+async fn try_bring(
+    context: &Context,
+    topic: &ScheduledTopic,
+    database: &dyn Database,
+) -> Result<Outcome, database::Error> {
+    let name = topic.topic_name();
+    let wanted = settings::settings(&topic.spec);
+    let found = database.topic(name).await?;
+    let mut corrected = false;
+    match found.filter(|found| !found.automatic) {
+        None => {
+            database.create_topic(name, &wanted).await?;
+            let note = format!("The topic {name} was created.");
+            events::about_topic(context, topic, EventType::Normal, "TopicCreated", note).await;
+        }
+        Some(found) => {
+            let difference = Difference::between(&wanted, &found.settings);
+            if difference.partitions {
+                return Ok(Outcome::Refused(
+                    "the topic exists with another number of partitions, which is fixed".to_owned(),
+                ));
+            }
+            if !difference.is_empty() {
+                database
+                    .alter_topic(name, &difference.changed, &difference.cleared)
+                    .await?;
+                // The spec is as it was when the topic last agreed with it: so somebody else did it.
+                let status = topic.status.as_ref();
+                corrected = status.is_some_and(|status| {
+                    Some(status.observed_generation) == topic.metadata.generation
+                        && status.version.is_some()
+                });
+            }
+        }
+    }
+    let mut view = status::View {
+        topic: database.topic(name).await?.unwrap_or_default(),
+        ..status::View::default()
+    };
+    // For people only: the topic is as it should be without it.
+    view.next_fire_ms = database.next_fire_ms(name).await.ok().flatten();
+    view.leaders = database.leaders().await.unwrap_or_default();
+    Ok(if corrected {
+        Outcome::Corrected(Box::new(view))
+    } else {
+        Outcome::Agrees(Box::new(view))
+    })
+}
+
+fn is_paused(topic: &ScheduledTopic) -> bool {
+    let annotation = topic.annotations().get(PAUSE_ANNOTATION);
+    topic.spec.paused == Some(true) || annotation.is_some_and(|value| value == "true")
+}
+
+async fn write_status(
+    context: &Context,
+    topic: &ScheduledTopic,
+    namespace: &str,
+    outcome: &Outcome,
+) -> Result<(), Error> {
+    let new = status::status(topic, outcome, &Timestamp::now().to_string());
+    if topic.status.as_ref() == Some(&new) {
+        return Ok(());
+    }
+    let topics: Api<ScheduledTopic> = Api::namespaced(context.client.clone(), namespace);
+    let patch = json!({
+        "apiVersion": "chronosdb.io/v1alpha1",
+        "kind": "ScheduledTopic",
+        "status": new,
+    });
+    let parameters = PatchParams::apply(MANAGER).force();
+    let written = topics
+        .patch_status(&topic.name_any(), &parameters, &Patch::Apply(patch))
+        .await;
+    match written {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other.map(|_| ()).map_err(Error::kubernetes("the status")),
+    }
+}
+
+/// What names a topic among those that fail.
+pub(super) fn key(topic: &ScheduledTopic) -> String {
+    format!(
+        "topic {}/{}",
+        topic.namespace().unwrap_or_default(),
+        topic.name_any()
+    )
+}

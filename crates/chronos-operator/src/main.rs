@@ -1,0 +1,101 @@
+//! `chronos-operator`: looks after ChronosDB clusters in Kubernetes.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use chronos_operator::cli::{Cli, Command, Run};
+use chronos_operator::controller::{self, Context, Leadership, Settings};
+use chronos_operator::database::grpc::Pool;
+use chronos_operator::metrics::Metrics;
+use chronos_operator::{crds, http};
+use clap::Parser;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Run(arguments) => run(arguments).await,
+        Command::Crds => print_crds(),
+    }
+}
+
+fn print_crds() -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    for (_, yaml) in crds::crds()? {
+        writeln!(out, "---\n{yaml}")?;
+    }
+    Ok(())
+}
+
+async fn run(arguments: Run) -> anyhow::Result<()> {
+    log(arguments.text_logs);
+    let client = kube::Client::try_default()
+        .await
+        .context("Kubernetes cannot be reached: no service account, and no usable kubeconfig")?;
+    let metrics = Arc::new(Metrics::new()?);
+    let listener = TcpListener::bind(arguments.http)
+        .await
+        .with_context(|| format!("cannot listen on {}", arguments.http))?;
+    let leadership = Leadership::new(
+        client.clone(),
+        &arguments.lease_namespace,
+        &arguments.lease_name,
+        &arguments.identity,
+    );
+    let namespaces = arguments.watch_namespaces.into_iter();
+    let settings = Settings {
+        default_image: arguments.default_image,
+        namespaces: namespaces.filter(|name| !name.is_empty()).collect(),
+        nodes: arguments.watch_nodes,
+    };
+    let databases = Arc::new(Pool::default());
+    let context = Arc::new(Context::new(
+        client,
+        databases,
+        settings,
+        Arc::clone(&metrics),
+    ));
+
+    let (stopping, stop) = watch::channel(false);
+    let (holding, held) = watch::channel(false);
+    let serving = tokio::spawn(axum::serve(listener, http::router(metrics)).into_future());
+    let (giving_back, give_back) = watch::channel(false);
+    let lease = tokio::spawn(controller::hold(leadership, holding, give_back));
+    let work = tokio::spawn(controller::run(context, held, stop));
+
+    asked_to_stop().await?;
+    tracing::info!("stopping");
+    stopping.send_replace(true);
+    // First the work, then the Lease: nobody else acts while this one does.
+    work.await?;
+    giving_back.send_replace(true);
+    lease.await?;
+    serving.abort();
+    Ok(())
+}
+
+async fn asked_to_stop() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn log(text: bool) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    if text {
+        lines.init();
+    } else {
+        lines.json().init();
+    }
+}
