@@ -16,6 +16,8 @@
 
 pub mod api;
 pub mod build;
+#[cfg(test)]
+mod chart;
 pub mod cli;
 pub mod controller;
 pub mod crds;

@@ -81,3 +81,28 @@ async fn create_raw(stage: &Stage, spec: Value) -> Result<kube::api::DynamicObje
     let strict = PatchParams::apply("scenarios").validation_strict();
     api.patch("raw", &strict, &Patch::Apply(object)).await
 }
+
+/// What stands in the repository for users to copy, as the API server sees it.
+#[tokio::test]
+#[ignore = "needs an API server: scripts/test-kubernetes"]
+async fn every_sample_is_accepted() {
+    let stage = Stage::set("samples").await;
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../manifests/samples");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let object: kube::api::DynamicObject = serde_yaml_ng::from_str(&text).unwrap();
+        let kind = object.types.clone().unwrap();
+        let resource = kube::api::ApiResource::from_gvk(&kind.try_into().unwrap());
+        let api: kube::Api<kube::api::DynamicObject> =
+            kube::Api::namespaced_with(stage.client.clone(), &stage.namespace, &resource);
+        let name = object.metadata.name.clone().unwrap();
+        let strict = PatchParams::apply("scenarios").validation_strict();
+        api.patch(&name, &strict, &Patch::Apply(&object))
+            .await
+            .unwrap();
+        seen += 1;
+    }
+    assert!(seen >= 3);
+    stage.delete_namespace().await;
+}

@@ -172,12 +172,11 @@ async fn a_silent_database_stops_everything_but_repair() {
         .change(json!({ "spec": { "replicas": 5, "config": { "logLevel": "debug" } } }))
         .await;
     let before = uids(&stage).await;
-    for _ in 0..5 {
+    stage.says("does not answer").await;
+    for _ in 0..3 {
         stage.turn().await;
     }
     assert_eq!(uids(&stage).await, before);
-    let status = stage.cluster().await.status.unwrap();
-    assert!(status.phase_reason.contains("does not answer"));
     stage.database.state().silent = false;
     stage.running().await;
     stage.delete_namespace().await;

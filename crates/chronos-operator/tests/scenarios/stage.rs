@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chronos_operator::api::{ChronosCluster, ScheduledTopic};
+use chronos_operator::api::ChronosCluster;
 use chronos_operator::controller::{self, Context, Settings};
 use chronos_operator::metrics::Metrics;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -13,7 +13,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::wait::{await_condition, conditions};
-use kube::{Api, Client, CustomResourceExt, Resource, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -43,7 +43,7 @@ pub async fn client() -> Client {
 
 async fn install(client: Client) {
     let api: Api<CustomResourceDefinition> = Api::all(client);
-    for crd in [ChronosCluster::crd(), ScheduledTopic::crd()] {
+    for (_, crd) in chronos_operator::crds::definitions() {
         let name = crd.name_any();
         let force = PatchParams::apply("scenarios").force();
         api.patch(&name, &force, &Patch::Apply(&crd)).await.unwrap();
@@ -176,6 +176,19 @@ impl Stage {
                 "not {phase} but {now}: {}",
                 status.phase_reason
             );
+        }
+    }
+
+    /// Turns until the status says so in its sentence.
+    pub async fn says(&self, words: &str) {
+        let began = Instant::now();
+        loop {
+            self.turn().await;
+            let said = self.cluster().await.status.unwrap_or_default().phase_reason;
+            if said.contains(words) {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{said}");
         }
     }
 
