@@ -1,5 +1,8 @@
 //! ChronosCluster: what a user writes.
 
+// Columns repeat words such as `type_`; the lint takes them for one attribute.
+#![allow(clippy::duplicated_attributes)]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;

@@ -41,7 +41,7 @@ impl fmt::Display for Bytes {
         let units = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
         let mut number = self.0;
         let mut unit = 0;
-        while number != 0 && number % 1024 == 0 && unit + 1 < units.len() {
+        while number != 0 && number.is_multiple_of(1024) && unit + 1 < units.len() {
             number /= 1024;
             unit += 1;
         }

@@ -1,5 +1,8 @@
 //! ScheduledTopic: what a user writes.
 
+// Columns repeat words such as `type_`; the lint takes them for one attribute.
+#![allow(clippy::duplicated_attributes)]
+
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 

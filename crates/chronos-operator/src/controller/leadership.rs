@@ -49,11 +49,8 @@ impl Leadership {
                 },
                 spec: Some(self.taken(now, None)),
             };
-            return Ok(won(self
-                .api
-                .create(&PostParams::default(), &lease)
-                .await
-                .map(|_| ()))?);
+            let made = self.api.create(&PostParams::default(), &lease).await;
+            return won(made.map(|_| ()));
         };
         if !may_take(lease.spec.as_ref(), &self.me, now) {
             return Ok(false);

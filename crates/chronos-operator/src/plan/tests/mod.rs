@@ -1,5 +1,6 @@
 //! Named situations, random situations, and a world in which plans are carried out.
 
+mod faults;
 mod random;
 mod situations;
 mod world;

@@ -1,5 +1,5 @@
 //! A small world in which plans are carried out: a set that makes pods, disks, a database with
-//! replicas that are copied, and faults. It judges what becomes of the replicas, not what the
+//! replicas that are copied. It judges what becomes of the replicas, not what the
 //! planner thought.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,14 +9,14 @@ use proptest::test_runner::TestCaseError;
 
 use super::*;
 
-const PARTITIONS: usize = 4;
-const COPIES: usize = 3;
+pub(super) const PARTITIONS: usize = 4;
+pub(super) const COPIES: usize = 3;
 
 /// A disk, and what is on it.
 type Disk = u64;
 
 #[derive(Clone, Debug, PartialEq)]
-enum State {
+pub(super) enum State {
     Starting(u32),
     Ready,
     Crashed,
@@ -24,46 +24,46 @@ enum State {
 }
 
 #[derive(Clone, Debug)]
-struct Process {
-    uid: u64,
-    template: u32,
-    state: State,
+pub(super) struct Process {
+    pub(super) uid: u64,
+    pub(super) template: u32,
+    pub(super) state: State,
 }
 
 #[derive(Clone, Debug)]
-struct Volume {
-    uid: u64,
-    disk: Disk,
-    retired: bool,
-    terminating: bool,
+pub(super) struct Volume {
+    pub(super) uid: u64,
+    pub(super) disk: Disk,
+    pub(super) retired: bool,
+    pub(super) terminating: bool,
 }
 
 #[derive(Clone, Debug)]
-struct Member {
-    number: u64,
-    disk: Disk,
-    drain: Drain,
-    behind: u32,
+pub(super) struct Member {
+    pub(super) number: u64,
+    pub(super) disk: Disk,
+    pub(super) drain: Drain,
+    pub(super) behind: u32,
 }
 
 #[derive(Clone, Debug, Default)]
-struct World {
-    replicas: Option<u32>,
-    pods: BTreeMap<u32, Process>,
-    volumes: BTreeMap<u32, Volume>,
-    members: BTreeMap<u32, Member>,
-    partitions: Vec<BTreeSet<u32>>,
-    catalog: BTreeSet<u32>,
+pub(super) struct World {
+    pub(super) replicas: Option<u32>,
+    pub(super) pods: BTreeMap<u32, Process>,
+    pub(super) volumes: BTreeMap<u32, Volume>,
+    pub(super) members: BTreeMap<u32, Member>,
+    pub(super) partitions: Vec<BTreeSet<u32>>,
+    pub(super) catalog: BTreeSet<u32>,
     /// Disks of members that were removed: the database refuses them for ever.
-    removed: BTreeSet<Disk>,
-    next: u64,
-    good: BTreeSet<u32>,
-    leaving: BTreeSet<u32>,
-    silent: bool,
+    pub(super) removed: BTreeSet<Disk>,
+    pub(super) next: u64,
+    pub(super) good: BTreeSet<u32>,
+    pub(super) leaving: BTreeSet<u32>,
+    pub(super) silent: bool,
 }
 
 impl World {
-    fn fresh(&mut self) -> u64 {
+    pub(super) fn fresh(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
@@ -78,7 +78,7 @@ impl World {
         ready && self.members.get(&ordinal).map(|member| member.disk) == disk
     }
 
-    fn in_step(&self, ordinal: u32) -> bool {
+    pub(super) fn in_step(&self, ordinal: u32) -> bool {
         self.up(ordinal) && self.members[&ordinal].behind == 0
     }
 
@@ -89,7 +89,7 @@ impl World {
         there.count() * 2 > voters.len()
     }
 
-    fn groups(&self) -> impl Iterator<Item = &BTreeSet<u32>> {
+    pub(super) fn groups(&self) -> impl Iterator<Item = &BTreeSet<u32>> {
         self.partitions.iter().chain([&self.catalog])
     }
 
@@ -110,7 +110,7 @@ impl World {
     }
 
     /// Time passes: pods start and stop, the database moves one replica.
-    fn tick(&mut self, template: u32) {
+    pub(super) fn tick(&mut self, template: u32) {
         let Some(replicas) = self.replicas else {
             return;
         };
@@ -125,7 +125,7 @@ impl World {
         self.volumes
             .retain(|ordinal, volume| !volume.terminating || used.contains(ordinal));
         for ordinal in 0..replicas {
-            if self.volumes.get(&ordinal).is_none() {
+            if !self.volumes.contains_key(&ordinal) {
                 let (uid, disk) = (self.fresh(), self.fresh());
                 let (retired, terminating) = (false, false);
                 self.volumes.insert(
@@ -272,7 +272,7 @@ impl World {
         }
     }
 
-    fn observe(&self) -> Observed {
+    pub(super) fn observe(&self) -> Observed {
         Observed {
             set: self.replicas.map(|replicas| Set {
                 replicas,
@@ -356,7 +356,7 @@ impl World {
     }
 
     /// Carries an action out as the real world would, and judges it.
-    fn act(&mut self, action: &Action, desired: &Desired) -> Result<(), TestCaseError> {
+    pub(super) fn act(&mut self, action: &Action, desired: &Desired) -> Result<(), TestCaseError> {
         match action {
             Action::Resize(to, _) => {
                 let shrinks = self.replicas.is_some_and(|from| *to < from);
@@ -423,179 +423,5 @@ impl World {
             Action::GrowClaim { .. } | Action::SetZone(..) => {}
         }
         Ok(())
-    }
-}
-
-/// What happens from outside.
-#[derive(Clone, Debug)]
-enum Fault {
-    Crash(u32),
-    Evict(u32),
-    Cordon(u32),
-    Uncordon,
-    Silence(bool),
-    Scale(u32),
-    ScaleSetByHand(u32),
-    Update { works: bool },
-    Hibernate(bool),
-    LoseDisk(u32),
-    Nothing,
-}
-
-fn fault() -> impl Strategy<Value = Fault> {
-    prop_oneof![
-        2 => (0u32..5).prop_map(Fault::Crash),
-        2 => (0u32..5).prop_map(Fault::Evict),
-        1 => (0u32..5).prop_map(Fault::Cordon),
-        1 => Just(Fault::Uncordon),
-        1 => any::<bool>().prop_map(Fault::Silence),
-        2 => prop_oneof![Just(3u32), Just(4u32), Just(5u32)].prop_map(Fault::Scale),
-        1 => (0u32..5).prop_map(Fault::ScaleSetByHand),
-        2 => prop::bool::weighted(0.7).prop_map(|works| Fault::Update { works }),
-        1 => prop::bool::weighted(0.3).prop_map(Fault::Hibernate),
-        1 => (0u32..5).prop_map(Fault::LoseDisk),
-        12 => Just(Fault::Nothing),
-    ]
-}
-
-struct Run {
-    world: World,
-    desired: Desired,
-    template: u32,
-    lost: bool,
-}
-
-impl Run {
-    fn new() -> Self {
-        let world = World {
-            good: BTreeSet::from([0]),
-            ..World::default()
-        };
-        let mut desired = desired();
-        desired.template = "0".to_owned();
-        Self {
-            world,
-            desired,
-            template: 0,
-            lost: false,
-        }
-    }
-
-    fn strike(&mut self, fault: &Fault) {
-        let world = &mut self.world;
-        match fault {
-            Fault::Crash(n) => {
-                if let Some(pod) = world.pods.get_mut(n).filter(|p| p.state == State::Ready) {
-                    pod.state = State::Starting(1);
-                    if let Some(member) = world.members.get_mut(n) {
-                        member.behind = 2;
-                    }
-                }
-            }
-            Fault::Evict(n) => {
-                if let Some(pod) = world.pods.get_mut(n) {
-                    pod.state = State::Terminating(1);
-                    if let Some(member) = world.members.get_mut(n) {
-                        member.behind = 2;
-                    }
-                }
-            }
-            Fault::Cordon(n) => {
-                world.leaving.insert(*n);
-            }
-            Fault::Uncordon => world.leaving.clear(),
-            Fault::Silence(silent) => world.silent = *silent,
-            Fault::Scale(to) => self.desired.replicas = *to,
-            Fault::ScaleSetByHand(to) => {
-                if let Some(replicas) = &mut world.replicas {
-                    *replicas = *to;
-                }
-            }
-            Fault::Update { works } => {
-                self.template += 1;
-                self.desired.template = self.template.to_string();
-                if *works {
-                    world.good.insert(self.template);
-                }
-            }
-            Fault::Hibernate(sleeps) => self.desired.hibernate = *sleeps,
-            Fault::LoseDisk(n) => self.lose_disk(*n),
-            Fault::Nothing => {}
-        }
-    }
-
-    /// At most one disk, when no copy is missing otherwise: more cannot be survived by anybody.
-    /// Somebody notices and names the member.
-    fn lose_disk(&mut self, ordinal: u32) {
-        let world = &mut self.world;
-        let whole = !world.catalog.is_empty()
-            && world
-                .groups()
-                .all(|voters| voters.len() == COPIES && voters.iter().all(|v| world.in_step(*v)));
-        if self.lost || !whole || !world.members.contains_key(&ordinal) {
-            return;
-        }
-        let disk = world.fresh();
-        let Some((volume, pod)) = world
-            .volumes
-            .get_mut(&ordinal)
-            .zip(world.pods.get_mut(&ordinal))
-        else {
-            return;
-        };
-        self.lost = true;
-        volume.disk = disk;
-        pod.state = State::Starting(1);
-        let number = world.members[&ordinal].number;
-        self.desired.replace = Some(Replace { ordinal, number });
-    }
-
-    fn turn(&mut self) -> Result<Step, TestCaseError> {
-        let step = plan(&self.world.observe(), &self.desired);
-        if let Step::Act(action) = &step {
-            self.world.act(action, &self.desired)?;
-        }
-        Ok(step)
-    }
-
-    fn calm(&mut self) {
-        self.world.silent = false;
-        self.world.leaving.clear();
-        self.desired.hibernate = false;
-        self.world.good.insert(self.template);
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, max_shrink_iters: 4000, ..ProptestConfig::default() })]
-
-    /// Whatever strikes, no majority is stopped and no disk of a member deleted by the operator;
-    /// and when it is over, the plan comes to its end.
-    #[test]
-    fn faults_are_survived_and_the_end_is_reached(faults in prop::collection::vec(fault(), 1..120)) {
-        let mut run = Run::new();
-        for fault in &faults {
-            run.strike(fault);
-            run.turn()?;
-            run.world.tick(run.template);
-        }
-        run.calm();
-        let mut last = None;
-        for _ in 0..400 {
-            let step = run.turn()?;
-            if step == Step::Calm(Calm::Settled) {
-                let wanted: Vec<u32> = (0..run.desired.replicas).collect();
-                let members: Vec<u32> = run.world.members.keys().copied().collect();
-                prop_assert_eq!(members, wanted);
-                prop_assert_eq!(run.world.replicas, Some(run.desired.replicas));
-                for pod in run.world.pods.values() {
-                    prop_assert_eq!(pod.template, run.template);
-                }
-                return Ok(());
-            }
-            last = Some(step);
-            run.world.tick(run.template);
-        }
-        prop_assert!(false, "never settled: {last:?} in {:#?}", run.world);
     }
 }

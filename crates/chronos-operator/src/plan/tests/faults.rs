@@ -1,0 +1,183 @@
+//! Faults of every kind in any order, and what becomes of them.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+
+use super::world::{COPIES, State, World};
+use super::*;
+
+/// What happens from outside.
+#[derive(Clone, Debug)]
+enum Fault {
+    Crash(u32),
+    Evict(u32),
+    Cordon(u32),
+    Uncordon,
+    Silence(bool),
+    Scale(u32),
+    ScaleSetByHand(u32),
+    Update { works: bool },
+    Hibernate(bool),
+    LoseDisk(u32),
+    Nothing,
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        2 => (0u32..5).prop_map(Fault::Crash),
+        2 => (0u32..5).prop_map(Fault::Evict),
+        1 => (0u32..5).prop_map(Fault::Cordon),
+        1 => Just(Fault::Uncordon),
+        1 => any::<bool>().prop_map(Fault::Silence),
+        2 => prop_oneof![Just(3u32), Just(4u32), Just(5u32)].prop_map(Fault::Scale),
+        1 => (0u32..5).prop_map(Fault::ScaleSetByHand),
+        2 => prop::bool::weighted(0.7).prop_map(|works| Fault::Update { works }),
+        1 => prop::bool::weighted(0.3).prop_map(Fault::Hibernate),
+        1 => (0u32..5).prop_map(Fault::LoseDisk),
+        12 => Just(Fault::Nothing),
+    ]
+}
+
+struct Run {
+    world: World,
+    desired: Desired,
+    template: u32,
+    lost: bool,
+}
+
+impl Run {
+    fn new() -> Self {
+        let world = World {
+            good: BTreeSet::from([0]),
+            ..World::default()
+        };
+        let mut desired = desired();
+        desired.template = "0".to_owned();
+        Self {
+            world,
+            desired,
+            template: 0,
+            lost: false,
+        }
+    }
+
+    fn strike(&mut self, fault: &Fault) {
+        let world = &mut self.world;
+        match fault {
+            Fault::Crash(n) => {
+                if let Some(pod) = world.pods.get_mut(n).filter(|p| p.state == State::Ready) {
+                    pod.state = State::Starting(1);
+                    if let Some(member) = world.members.get_mut(n) {
+                        member.behind = 2;
+                    }
+                }
+            }
+            Fault::Evict(n) => {
+                if let Some(pod) = world.pods.get_mut(n) {
+                    pod.state = State::Terminating(1);
+                    if let Some(member) = world.members.get_mut(n) {
+                        member.behind = 2;
+                    }
+                }
+            }
+            Fault::Cordon(n) => {
+                world.leaving.insert(*n);
+            }
+            Fault::Uncordon => world.leaving.clear(),
+            Fault::Silence(silent) => world.silent = *silent,
+            Fault::Scale(to) => self.desired.replicas = *to,
+            Fault::ScaleSetByHand(to) => {
+                if let Some(replicas) = &mut world.replicas {
+                    *replicas = *to;
+                }
+            }
+            Fault::Update { works } => {
+                self.template += 1;
+                self.desired.template = self.template.to_string();
+                if *works {
+                    world.good.insert(self.template);
+                }
+            }
+            Fault::Hibernate(sleeps) => self.desired.hibernate = *sleeps,
+            Fault::LoseDisk(n) => self.lose_disk(*n),
+            Fault::Nothing => {}
+        }
+    }
+
+    /// At most one disk, when no copy is missing otherwise: more cannot be survived by anybody.
+    /// Somebody notices and names the member.
+    fn lose_disk(&mut self, ordinal: u32) {
+        let world = &mut self.world;
+        let whole = !world.catalog.is_empty()
+            && world
+                .groups()
+                .all(|voters| voters.len() == COPIES && voters.iter().all(|v| world.in_step(*v)));
+        if self.lost || !whole || !world.members.contains_key(&ordinal) {
+            return;
+        }
+        let disk = world.fresh();
+        let Some((volume, pod)) = world
+            .volumes
+            .get_mut(&ordinal)
+            .zip(world.pods.get_mut(&ordinal))
+        else {
+            return;
+        };
+        self.lost = true;
+        volume.disk = disk;
+        pod.state = State::Starting(1);
+        let number = world.members[&ordinal].number;
+        self.desired.replace = Some(Replace { ordinal, number });
+    }
+
+    fn turn(&mut self) -> Result<Step, TestCaseError> {
+        let step = plan(&self.world.observe(), &self.desired);
+        if let Step::Act(action) = &step {
+            self.world.act(action, &self.desired)?;
+        }
+        Ok(step)
+    }
+
+    fn calm(&mut self) {
+        self.world.silent = false;
+        self.world.leaving.clear();
+        self.desired.hibernate = false;
+        self.world.good.insert(self.template);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, max_shrink_iters: 4000, ..ProptestConfig::default() })]
+
+    /// Whatever strikes, no majority is stopped and no disk of a member deleted by the operator;
+    /// and when it is over, the plan comes to its end.
+    #[test]
+    fn faults_are_survived_and_the_end_is_reached(faults in prop::collection::vec(fault(), 1..120)) {
+        let mut run = Run::new();
+        for fault in &faults {
+            run.strike(fault);
+            run.turn()?;
+            run.world.tick(run.template);
+        }
+        run.calm();
+        let mut last = None;
+        for _ in 0..400 {
+            let step = run.turn()?;
+            if step == Step::Calm(Calm::Settled) {
+                let wanted: Vec<u32> = (0..run.desired.replicas).collect();
+                let members: Vec<u32> = run.world.members.keys().copied().collect();
+                prop_assert_eq!(members, wanted);
+                prop_assert_eq!(run.world.replicas, Some(run.desired.replicas));
+                for pod in run.world.pods.values() {
+                    prop_assert_eq!(pod.template, run.template);
+                }
+                return Ok(());
+            }
+            last = Some(step);
+            run.world.tick(run.template);
+        }
+        prop_assert!(false, "never settled: {last:?} in {:#?}", run.world);
+    }
+}
