@@ -14,10 +14,10 @@ SIMULATOR := RUSTFLAGS="--cfg tokio_unstable" CARGO_TARGET_DIR=$(or $(CARGO_TARG
 SEEDS ?= 300
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo release test verify fix bench fuzz sim sim-mutants doc deps test-deps
+.PHONY: help run demo release test test-kubernetes verify fix bench fuzz sim sim-mutants doc deps test-deps
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: release ## Build and start a node on :9000 (gRPC) and :8080 (HTTP), its data in ./data
 	@echo
@@ -38,6 +38,9 @@ test: deps ## Run every test
 	    else echo "Go is missing, so is grpcurl: tests that run it are skipped"; fi
 	$(CARGO) build $(TESTED) --bins
 	$(CARGO) test $(TESTED) --no-fail-fast
+
+test-kubernetes: ## Test the operator against a real API server, brought up from nothing (needs root and Go)
+	scripts/test-kubernetes
 
 verify: deps ## Check format, lints, docs, dependencies and structure; writes nothing
 	cargo fmt --all --check

@@ -13,7 +13,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::wait::{await_condition, conditions};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -39,6 +39,15 @@ pub async fn client() -> Client {
         .expect("no API server: run scripts/test-kubernetes");
     CRDS.get_or_init(|| install(client.clone())).await;
     client
+}
+
+/// A client with the rights that the chart gives the operator, and no others.
+async fn as_operator() -> Client {
+    let account = std::env::var("CHRONOS_TEST_OPERATOR")
+        .expect("no CHRONOS_TEST_OPERATOR: run scripts/test-kubernetes");
+    let mut config = Config::infer().await.unwrap();
+    config.auth_info.impersonate = Some(account);
+    Client::try_from(config).unwrap()
 }
 
 async fn install(client: Client) {
@@ -80,10 +89,10 @@ impl Stage {
         let settings = Settings {
             default_image: "chronosdb:1".to_owned(),
             namespaces: vec![namespace.clone()],
-            nodes: false,
+            nodes: true,
         };
         let context = Arc::new(Context::new(
-            client.clone(),
+            as_operator().await,
             Arc::new(database.clone()),
             settings,
             Arc::new(Metrics::new().unwrap()),
