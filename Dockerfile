@@ -5,19 +5,23 @@
 #   docker build --target operator   -t chronosdb/operator:0.1.0 .
 #   docker build --target chronosctl -t chronosdb/chronosctl:0.1.0 .
 
+#
+# scripts/images builds the same without a registry: it gives an image with ready folders as ROOTS.
+
+ARG ROOTS=build
+
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /source
 COPY . .
 RUN scripts/deps
 RUN scripts/cargo build --release --locked \
         --package chronos-node --package chronosctl --package chronos-operator
-RUN scripts/image-root /roots/node target/release/chronosdb target/release/chronosctl \
-    && scripts/image-root /roots/operator target/release/chronos-operator \
-    && scripts/image-root /roots/chronosctl target/release/chronosctl \
-    && ln -s chronosctl /roots/chronosctl/usr/local/bin/kubectl-chronos
+RUN scripts/image-roots target/release /roots
+
+FROM ${ROOTS} AS roots
 
 FROM scratch AS node
-COPY --from=build /roots/node /
+COPY --from=roots /roots/node /
 ENV PATH=/usr/local/bin
 USER 65532:65532
 WORKDIR /data
@@ -26,7 +30,7 @@ EXPOSE 9000 8080 7947
 ENTRYPOINT ["/usr/local/bin/chronosdb"]
 
 FROM scratch AS operator
-COPY --from=build /roots/operator /
+COPY --from=roots /roots/operator /
 ENV PATH=/usr/local/bin
 USER 65532:65532
 EXPOSE 8080
@@ -34,7 +38,7 @@ ENTRYPOINT ["/usr/local/bin/chronos-operator"]
 CMD ["run"]
 
 FROM scratch AS chronosctl
-COPY --from=build /roots/chronosctl /
+COPY --from=roots /roots/chronosctl /
 ENV PATH=/usr/local/bin
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/chronosctl"]
