@@ -23,7 +23,7 @@ use crate::api::{ChronosCluster, ChronosClusterStatus, quantity};
 use crate::build::{
     self, Names, Record, client_service, disruption_budget, nodes_service, service_account,
 };
-use crate::plan::{Action, Observed, Step, plan};
+use crate::plan::{Action, Desired, Observed, Step, plan};
 
 /// Looks, plans one step, carries it out, and writes the status.
 ///
@@ -88,21 +88,18 @@ async fn turn(
     if !desired.paused {
         record.joinable = size.clamp(1, cluster.spec.replicas.max(1));
         apply_objects(context, cluster, namespace, &record, set.as_ref()).await?;
-        missing = monitoring(context, cluster, namespace).await?;
+        missing = monitoring(context, cluster, namespace).await;
     }
-    let step = plan(&observed, &desired);
-    if let Step::Act(action) = &step {
-        let scene = Scene {
-            context,
-            cluster,
-            namespace,
-            record: &record,
-            set: set.as_ref(),
-            observed: &observed,
-            database: database.as_ref(),
-        };
-        perform(&scene, action).await?;
-    }
+    let scene = Scene {
+        context,
+        cluster,
+        namespace,
+        record: &record,
+        set: set.as_ref(),
+        observed: &observed,
+        database: database.as_ref(),
+    };
+    let (step, not_grown) = take_a_step(&scene, &desired).await?;
     tell_blocker(context, cluster, &step).await;
     let growing = claims
         .values()
@@ -119,6 +116,7 @@ async fn turn(
         step: &step,
         monitoring: missing.as_deref(),
         growing,
+        not_grown: not_grown.as_deref(),
     };
     let new = status(&seen, &Timestamp::now().to_string());
     Ok((new, Next::requeue(pause(&step, &observed))))
@@ -176,6 +174,35 @@ async fn apply_objects(
         .await?;
     }
     Ok(())
+}
+
+/// Plans and carries out one step. A disk that cannot be grown, for example because its StorageClass
+/// does not allow it, holds nothing else up: then the step is the one after it, and the reason comes
+/// along.
+async fn take_a_step(
+    scene: &Scene<'_>,
+    desired: &Desired,
+) -> Result<(Step, Option<String>), Error> {
+    let step = plan(scene.observed, desired);
+    let Step::Act(action) = &step else {
+        return Ok((step, None));
+    };
+    match perform(scene, action).await {
+        Ok(()) => Ok((step, None)),
+        Err(error) if matches!(action, Action::GrowClaim { .. }) => {
+            tracing::warn!(%error, "a disk cannot be grown");
+            let as_it_is = Desired {
+                claim_bytes: 0,
+                ..desired.clone()
+            };
+            let step = plan(scene.observed, &as_it_is);
+            if let Step::Act(action) = &step {
+                perform(scene, action).await?;
+            }
+            Ok((step, Some(error.to_string())))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 async fn perform(scene: &Scene<'_>, action: &Action) -> Result<(), Error> {

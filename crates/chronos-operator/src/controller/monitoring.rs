@@ -3,39 +3,55 @@
 
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::discovery;
+use serde_json::Value;
 
 use super::apply::MANAGER;
 use super::{Context, Error};
 use crate::api::ChronosCluster;
 use crate::build::{MonitoringKind, Names};
 
-/// Makes what is asked for. Returns why something is missing.
+/// Makes what is asked for. Returns why something is missing: nothing else waits for these objects.
 pub(super) async fn monitoring(
     context: &Context,
     cluster: &ChronosCluster,
     namespace: &str,
-) -> Result<Option<String>, Error> {
+) -> Option<String> {
     let mut missing = Vec::new();
     for kind in MonitoringKind::ALL {
         let Some(object) = kind.object(cluster) else {
             continue;
         };
-        let Some(resource) = resource(context, kind).await? else {
-            missing.push(kind.name());
-            continue;
-        };
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(context.client.clone(), namespace, &resource);
-        let name = Names::of(cluster).cluster().to_owned();
-        let patch = PatchParams::apply(MANAGER).force();
-        api.patch(&name, &patch, &Patch::Apply(object))
-            .await
-            .map_err(Error::kubernetes("an object for monitoring"))?;
+        match make(context, cluster, namespace, kind, object).await {
+            Ok(true) => {}
+            Ok(false) => missing.push(format!(
+                "Kubernetes does not know {}: install the Prometheus operator.",
+                kind.name()
+            )),
+            Err(error) => missing.push(error.to_string()),
+        }
     }
-    Ok((!missing.is_empty()).then(|| {
-        let kinds = missing.join(" and ");
-        format!("Kubernetes does not know {kinds}: install the Prometheus operator.")
-    }))
+    (!missing.is_empty()).then(|| missing.join(" "))
+}
+
+/// Whether the kind exists, and so the object now.
+async fn make(
+    context: &Context,
+    cluster: &ChronosCluster,
+    namespace: &str,
+    kind: MonitoringKind,
+    object: Value,
+) -> Result<bool, Error> {
+    let Some(resource) = resource(context, kind).await? else {
+        return Ok(false);
+    };
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(context.client.clone(), namespace, &resource);
+    let name = Names::of(cluster).cluster().to_owned();
+    let patch = PatchParams::apply(MANAGER).force();
+    api.patch(&name, &patch, &Patch::Apply(object))
+        .await
+        .map_err(Error::kubernetes("an object for monitoring"))?;
+    Ok(true)
 }
 
 async fn resource(context: &Context, kind: MonitoringKind) -> Result<Option<ApiResource>, Error> {

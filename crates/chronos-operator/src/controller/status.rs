@@ -25,6 +25,8 @@ pub(super) struct Seen<'a> {
     pub(super) monitoring: Option<&'a str>,
     /// Claims whose size Kubernetes has not reached, by name.
     pub(super) growing: Vec<String>,
+    /// Why a claim could not be made larger.
+    pub(super) not_grown: Option<&'a str>,
 }
 
 /// The status now, RFC 3339. Conditions keep the time of their last change.
@@ -290,7 +292,9 @@ fn conditions(seen: &Seen<'_>) -> Vec<Said> {
             String::new(),
         ));
     }
-    all.push(if seen.growing.is_empty() {
+    all.push(if let Some(why) = seen.not_grown {
+        (Type::StorageReady, false_, "GrowthRefused", why.to_owned())
+    } else if seen.growing.is_empty() {
         (Type::StorageReady, true_, "SizesReached", String::new())
     } else {
         let claims = seen.growing.join(", ");
@@ -337,6 +341,7 @@ mod tests {
             step,
             monitoring: None,
             growing: Vec::new(),
+            not_grown: None,
         };
         status(&seen, now)
     }

@@ -238,3 +238,33 @@ async fn what_somebody_deletes_comes_back() {
     assert_eq!(data["clusterId"], "ab".repeat(16));
     stage.delete_namespace().await;
 }
+
+/// A claim that is not bound cannot be grown, nor one whose class does not allow it.
+#[tokio::test]
+#[ignore = "needs an API server: scripts/test-kubernetes"]
+async fn a_disk_that_cannot_grow_holds_nothing_else_up() {
+    let stage = Stage::set("grown").await;
+    stage.create(json!({})).await;
+    stage.running().await;
+    let before = uids(&stage).await;
+    let larger = json!({ "spec": {
+        "storage": { "size": "20Gi" },
+        "config": { "logLevel": "debug" },
+        "monitoring": { "serviceMonitor": true },
+    } });
+    stage.change(larger).await;
+    let cluster = stage.running().await;
+    assert!(before.is_disjoint(&uids(&stage).await));
+    let conditions = cluster.status.unwrap().conditions;
+    let reason = |name: &str| {
+        let found = conditions.iter().find(|c| c.type_ == name).unwrap();
+        (found.status, found.reason.as_str())
+    };
+    let refused = ConditionStatus::False;
+    assert_eq!(reason("StorageReady"), (refused, "GrowthRefused"));
+    assert_eq!(
+        reason("MonitoringReady"),
+        (refused, "MonitoringUnavailable")
+    );
+    stage.delete_namespace().await;
+}
