@@ -215,15 +215,7 @@ async fn perform(scene: &Scene<'_>, action: &Action) -> Result<(), Error> {
     );
     scene.carry_out(action).await?;
     scene.context.metrics.acted(action, reason);
-    let note = action.to_string();
-    events::about_cluster(
-        scene.context,
-        scene.cluster,
-        EventType::Normal,
-        reason,
-        note,
-    )
-    .await;
+    events::about_action(scene.context, scene.cluster, action).await;
     Ok(())
 }
 

@@ -9,7 +9,9 @@ use crate::api::{
 };
 use crate::build::{Names, Record, selector_text};
 use crate::database::Status;
-use crate::plan::{Action, Calm, Desired, Disruption, Drain, Observed, Resize, Step, Wait};
+use crate::plan::{
+    Action, Calm, Desired, Disruption, Drain, Observed, PodCondition, Resize, Step, Wait,
+};
 
 /// What the status is made of.
 pub(super) struct Seen<'a> {
@@ -154,14 +156,28 @@ fn sentence(seen: &Seen<'_>) -> String {
         Step::Calm(Calm::Settled) => "All is as the spec says.".to_owned(),
         Step::Calm(Calm::Paused) => "The operator leaves this cluster alone.".to_owned(),
         Step::Calm(Calm::Hibernated) => "All nodes are stopped; their disks are kept.".to_owned(),
-        Step::Wait(wait @ (Wait::DatabaseSilent | Wait::Founding)) => match seen.silence {
-            Some(silence) => format!("{wait} ({silence})"),
-            None => wait.to_string(),
+        Step::Wait(wait @ (Wait::DatabaseSilent | Wait::Founding)) => match broken(seen) {
+            Some(broken) => format!("{wait} {broken}"),
+            None => format!("{wait} ({})", seen.silence.unwrap_or("no reason is known")),
         },
         Step::Wait(wait) => wait.to_string(),
         Step::Blocked(blocker) => blocker.to_string(),
         Step::Act(action) => action.to_string(),
     }
+}
+
+/// The first pod that does not run: the likely reason when nobody answers.
+fn broken(seen: &Seen<'_>) -> Option<String> {
+    let mut pods = seen.observed.pods.iter();
+    pods.find_map(|(ordinal, pod)| match &pod.condition {
+        PodCondition::Broken(why) => {
+            let name = Names::of(seen.cluster).pod(*ordinal);
+            Some(format!(
+                "Pod {name} does not run: {why}; its log says more."
+            ))
+        }
+        _ => None,
+    })
 }
 
 /// The version that all nodes run; nothing while they differ.
@@ -239,7 +255,11 @@ fn conditions(seen: &Seen<'_>) -> Vec<Said> {
             String::new(),
         ),
         (Type::Progressing, changing.into(), reason, why.clone()),
-        (Type::UpgradeBlocked, blocked.into(), reason, why.clone()),
+        if blocked {
+            (Type::UpgradeBlocked, true_, reason, why.clone())
+        } else {
+            (Type::UpgradeBlocked, false_, "NotBlocked", String::new())
+        },
     ];
     // A cluster that is left alone is judged all the same, by what can be seen.
     if !paused {
