@@ -296,3 +296,6 @@ fn wire_of(settings: &TopicSettings) -> WireSettings {
         max_pending_bytes: settings.max_pending_bytes,
     }
 }
+
+#[cfg(test)]
+mod tests;
