@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::data_dir::{DataDir, Request};
-use crate::engine::Engine;
+use crate::engine::{Engine, Network};
 use crate::http::{Check, Checks, Endpoints, Readiness};
 use crate::metrics::Metrics;
 use crate::{edge, http, observe};
@@ -48,7 +48,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let http_server = tokio::spawn(http::serve(web, endpoints, until(stopped.clone())));
 
     readiness.starting("opening the data directory");
-    let engine = Engine::open(&config, data_dir.path(), &metrics).await?;
+    let engine = {
+        let network = Network::alone(config.partitions.count);
+        Engine::open(&config, data_dir.path(), &metrics, network).await?
+    };
     observe::register(&engine, &metrics);
     let watched = Arc::clone(&engine);
     checks.add("partitions", move || partitions_check(&watched));

@@ -30,7 +30,7 @@ mod pause_service;
 mod publish;
 mod replay;
 mod schedule;
-mod status;
+pub mod status;
 mod subscribe;
 mod topics;
 pub mod validate;

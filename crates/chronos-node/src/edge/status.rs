@@ -17,6 +17,7 @@ pub fn no_such_topic(topic: &str) -> Status {
 pub fn of_refused(refused: &Refused) -> Status {
     match refused {
         Refused::Stopping(_) => Status::unavailable(refused.to_string()),
+        Refused::NoCatalog => Status::unavailable(refused.to_string()),
         Refused::NotLeader(_) => Status::failed_precondition(refused.to_string()),
         Refused::Unknown(_) => Status::aborted(refused.to_string()),
         Refused::Failed(_) => Status::internal(refused.to_string()),

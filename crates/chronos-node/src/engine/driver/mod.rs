@@ -30,7 +30,6 @@ mod propose;
 mod topics;
 
 use super::clock;
-use super::machine::PartitionMachine;
 use super::message::{Answers, Handle, Join, Message, Refused};
 use super::pauses::Watch;
 use super::schedule::{PageIn, Schedule};
@@ -41,7 +40,7 @@ use chronos_core::command::Builder;
 use chronos_core::partition::{Effects, released};
 use chronos_core::types::{GroupNumber, TopicNumber};
 use chronos_core::wheel::Timer;
-use chronos_raft::{Group, ProposeError};
+use chronos_raft::ProposeError;
 use chronos_store::RocksStore;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesOrdered, StreamExt};
@@ -55,6 +54,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// Messages taken from the inbox before the loop looks at everything else again.
 const MOST_MESSAGES: usize = 1024;
+
+/// A leader that cannot be sure to be the only one looks again after this time.
+const UNSURE: Duration = Duration::from_millis(5);
 
 /// What a driver is told when it starts.
 #[derive(Debug, Clone)]
@@ -77,7 +79,6 @@ struct Session {
 /// Drives one partition until it is told to stop or the partition fails.
 pub struct Driver {
     handle: Handle,
-    raft: Group<PartitionMachine>,
     store: RocksStore,
     options: Options,
     metrics: Arc<Metrics>,
@@ -109,6 +110,8 @@ pub struct Driver {
     reported: Instant,
     answered: Vec<oneshot::Sender<Result<(), Refused>>>,
     stopping: Option<oneshot::Sender<()>>,
+    /// Whether something may wait to be handed out until this node is sure of its lead.
+    unsure: bool,
     /// Resolves when this node does not lead in `term` any more.
     lost: BoxFuture<'static, ()>,
     has_lost: bool,
@@ -129,7 +132,6 @@ impl Driver {
     /// when the lead was lost meanwhile.
     pub async fn start(
         handle: Handle,
-        raft: Group<PartitionMachine>,
         term: u64,
         store: RocksStore,
         options: Options,
@@ -145,7 +147,11 @@ impl Driver {
         // What it knew of an earlier lead may have changed since.
         handle.events.forget();
         let now_ms = clock::now_ms();
-        let first = match raft.propose(Builder::new(0).finish(now_ms, 0, term)).await {
+        let first = match handle
+            .raft
+            .propose(Builder::new(0).finish(now_ms, 0, term))
+            .await
+        {
             Ok(effects) => effects,
             Err(ProposeError::NotLeader { .. } | ProposeError::Unknown) => return Ok(None),
             Err(stopped) => return Err(stopped.into()),
@@ -203,10 +209,10 @@ impl Driver {
             ),
             feed: Feed::new(handle.number, store.clone(), horizon),
             counters,
+            lost: handle.raft.lost(term).boxed(),
             handle,
-            lost: raft.lost(term).boxed(),
             has_lost: false,
-            raft,
+            unsure: false,
             store,
             options,
             metrics,
@@ -426,7 +432,11 @@ impl Driver {
             .into_iter()
             .flatten()
             .min();
-        next.map_or(Duration::from_secs(3_600), clock::until)
+        let wake = next.map_or(Duration::from_secs(3_600), clock::until);
+        match self.unsure {
+            true => wake.min(UNSURE),
+            false => wake,
+        }
     }
 }
 
