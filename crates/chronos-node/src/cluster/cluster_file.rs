@@ -163,8 +163,10 @@ struct Record {
     #[serde(skip_serializing_if = "Option::is_none")]
     founder: Option<Id>,
     /// The catalog's first voters. A node that is among them may open the catalog's group as a voter.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     voters: BTreeSet<NodeId>,
+    /// How many nodes found the cluster, so that a file that lost its end is noticed. 0: they are not
+    /// known, because this node came later.
+    founders: usize,
     /// The nodes that found the cluster, if this is one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     founding: Vec<FoundingNode>,
@@ -231,6 +233,7 @@ impl Record {
                     replication_factor: membership.replication_factor,
                     founder: None,
                     voters: membership.voters.clone(),
+                    founders: membership.founding.iter().flatten().count(),
                     founding: (membership.founding.iter().flatten())
                         .map(FoundingNode::of)
                         .collect(),
@@ -247,6 +250,7 @@ impl Record {
             replication_factor: founding.replication_factor,
             founder: Some(Id(founding.founder)),
             voters: founding.voters.clone(),
+            founders: founding.nodes.len(),
             founding: founding.nodes.iter().map(FoundingNode::of).collect(),
         })
     }
@@ -257,6 +261,9 @@ impl Record {
             .collect();
         if self.number == 0 || self.partitions == 0 || self.replication_factor == 0 {
             return Err("a number is 0");
+        }
+        if nodes.len() != self.founders {
+            return Err("nodes are missing");
         }
         let is_joined = self.state == State::Member && nodes.is_empty();
         if is_joined && self.voters.is_empty() && self.founder.is_none() {
