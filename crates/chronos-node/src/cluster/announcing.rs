@@ -1,4 +1,4 @@
-//! After a start: tells the catalog's leader where this node is now.
+//! Tells the catalog's leader where this node is: after a start, and when it turns out otherwise.
 
 use super::introductions::Introductions;
 use super::joining::{Rejected, ask_for_number};
@@ -10,6 +10,21 @@ use std::time::Duration;
 /// After the first attempt that failed. It doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Keeps the cluster informed of this node's addresses. Ends only when the cluster will not have this
+/// node, so that it has to stop.
+pub async fn keep_announced(me: &Introductions, membership: &Membership) -> Rejected {
+    let mut moves = me.moves();
+    loop {
+        if let Err(rejected) = announce(me, membership).await {
+            return rejected;
+        }
+        if moves.changed().await.is_err() {
+            // The sender is in `me`.
+            std::future::pending::<()>().await;
+        }
+    }
+}
 
 /// Tries until the cluster has noted this node's addresses.
 ///

@@ -40,11 +40,11 @@ pub(super) async fn ask_all(me: &Introductions, seeds: &[Address], other: &[Stri
             asked.round.is_complete = false;
             asked.silent.push(seed.to_string());
         }
+        if answers.is_only(me.disk()) && asked.found_as.is_none() {
+            asked.found_as = Some(seed.clone());
+        }
         for (address, introduced) in answers.heard {
             let disk = introduced.heard.node.disk;
-            if disk == me.disk() && asked.found_as.is_none() {
-                asked.found_as = Some(seed.clone());
-            }
             asked.ways.insert(disk, address);
             asked.round.seeds.push(introduced.heard);
         }
@@ -66,6 +66,14 @@ pub(super) struct Answers {
     pub heard: Vec<(String, Introduced)>,
     /// Whether everybody behind the seed answered.
     pub is_complete: bool,
+}
+
+impl Answers {
+    /// Whether this disk is behind the seed and no other: a name of several nodes is nobody's.
+    pub(super) fn is_only(&self, disk: u128) -> bool {
+        let mut disks = self.heard.iter().map(|(_, it)| it.heard.node.disk);
+        !self.heard.is_empty() && disks.all(|it| it == disk)
+    }
 }
 
 /// Asks every address that the seed's name has. A name may stand for several nodes, and a node may

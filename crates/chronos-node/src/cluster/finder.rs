@@ -68,15 +68,19 @@ impl Finder {
         let answers = join_all(due.iter().map(|address| ask(&me, address))).await;
         let now = Instant::now();
         let mut found = Vec::new();
-        for (address, heard) in due.into_iter().zip(answers) {
-            let pause = match heard.is_empty() {
+        for (address, answer) in due.into_iter().zip(answers) {
+            if answer.is_me {
+                self.recognise(&address);
+            }
+            let is_placed = |(it, _): &(Introduced, i64)| !it.heard.node.cluster_addr.is_empty();
+            let pause = match answer.heard.is_empty() || !answer.heard.iter().all(is_placed) {
                 true => SOON,
                 false => LATER,
             };
             // A tick earlier, because ticks are not exact.
             self.asked
                 .insert(address.to_string(), now + pause - SOON / 2);
-            for (introduced, skew_ms) in heard {
+            for (introduced, skew_ms) in answer.heard {
                 found.extend(self.meet(introduced, skew_ms));
             }
         }
@@ -94,6 +98,7 @@ impl Finder {
         let founding = self.membership.founding.clone().unwrap_or_default();
         let infos = (founding.into_iter())
             .chain(self.hearsay.clone())
+            .chain(self.me.callers())
             .chain(known.map(|node| (node.id, node.info)))
             .filter(|(number, _)| *number != self.membership.me)
             .filter_map(|(_, info)| info.cluster_addr.parse().ok());
@@ -107,6 +112,15 @@ impl Finder {
         self.asked.retain(|address, _| all.contains_key(address));
         all.retain(|address, _| self.asked.get(address).is_none_or(|again| *again <= now));
         all.into_values().collect()
+    }
+
+    /// This node is behind an address. If a seed is written so, that is how others find it.
+    fn recognise(&self, address: &Address) {
+        let cluster = &self.me.config().cluster;
+        let is_seed = cluster.seeds.contains(address) || cluster.join.contains(address);
+        if is_seed && self.me.seeks_itself() {
+            self.me.found_as(address);
+        }
     }
 
     /// Judges an answer. Returns the node if it is a member and not where it was.
@@ -144,6 +158,10 @@ impl Finder {
             }
         }
         let address = &heard.node.cluster_addr;
+        if address.is_empty() {
+            // It does not know yet where it is.
+            return None;
+        }
         if self.told.get(&number) == Some(address) {
             return None;
         }
@@ -181,8 +199,15 @@ impl Finder {
     }
 }
 
-/// Everybody behind an address, and how far the clocks are apart at least, in milliseconds.
-async fn ask(me: &Introductions, address: &Address) -> Vec<(Introduced, i64)> {
+/// Who is behind an address.
+struct Answer {
+    /// Everybody, and how far the clocks are apart at least, in milliseconds.
+    heard: Vec<(Introduced, i64)>,
+    /// Whether it is this node and nobody else.
+    is_me: bool,
+}
+
+async fn ask(me: &Introductions, address: &Address) -> Answer {
     let before = now_ms();
     let answers = ask_seed(me, address).await;
     let after = now_ms();
@@ -191,11 +216,13 @@ async fn ask(me: &Introductions, address: &Address) -> Vec<(Introduced, i64)> {
         now if now > after => now.saturating_sub(after),
         _ => 0,
     };
-    let heard = answers.heard.into_iter();
-    heard
-        .map(|(_, introduced)| {
-            let skew = skew(introduced.now_ms);
-            (introduced, skew)
-        })
-        .collect()
+    let is_me = answers.is_only(me.disk());
+    let heard = answers.heard.into_iter().map(|(_, introduced)| {
+        let skew = skew(introduced.now_ms);
+        (introduced, skew)
+    });
+    Answer {
+        heard: heard.collect(),
+        is_me,
+    }
 }

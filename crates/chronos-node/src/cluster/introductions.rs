@@ -16,8 +16,9 @@ use chronos_core::catalog::{Command, NodeInfo, NodeState, Outcome};
 use chronos_core::types::NodeId;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
@@ -69,6 +70,9 @@ pub enum IntroductionError {
 /// Names in a data directory that a node makes only when it is a member, or stands alone.
 const DATA: [&str; 2] = ["index", "partitions"];
 
+/// Callers that are kept in mind at most.
+const MOST_CALLERS: usize = 1_024;
+
 /// What this node says of itself.
 pub struct Introductions {
     config: Config,
@@ -82,7 +86,11 @@ pub struct Introductions {
     /// The disks behind the seeds when all of them were asked last.
     seen: Mutex<BTreeSet<u128>>,
     /// The seed that turned out to be this node.
-    found_as: Mutex<Option<Address>>,
+    found_as: watch::Sender<Option<Address>>,
+    /// Whether this node, a member that came back, has stopped waiting for its seeds to show where it is.
+    has_looked: AtomicBool,
+    /// Members that said hello, and where they said they are.
+    callers: Mutex<BTreeMap<NodeId, NodeInfo>>,
     catalog: OnceLock<Arc<dyn CatalogDoor>>,
 }
 
@@ -115,7 +123,9 @@ impl Introductions {
             standing: watch::Sender::new(standing),
             changing: Mutex::default(),
             seen: Mutex::default(),
-            found_as: Mutex::default(),
+            found_as: watch::Sender::new(None),
+            has_looked: AtomicBool::new(false),
+            callers: Mutex::default(),
             catalog: OnceLock::new(),
         }))
     }
@@ -127,7 +137,7 @@ impl Introductions {
 
     /// What the cluster is to know of this node.
     pub fn info(&self) -> NodeInfo {
-        let found_as = self.found_as.lock().clone();
+        let found_as = self.found_as.borrow().clone();
         let own = OwnAddresses::new(&self.config, self.ports, found_as.as_ref());
         let node = &self.config.node;
         NodeInfo {
@@ -169,12 +179,56 @@ impl Introductions {
         self.standing.subscribe()
     }
 
-    /// What was found behind the seeds: these disks, and this node itself behind one of them.
-    pub(super) fn found(&self, seen: BTreeSet<u128>, found_as: Option<Address>) {
+    /// These disks were found behind the seeds.
+    pub(super) fn see(&self, seen: BTreeSet<u128>) {
         *self.seen.lock() = seen;
-        if found_as.is_some() {
-            *self.found_as.lock() = found_as;
+    }
+
+    /// This seed turned out to be this node.
+    pub(super) fn found_as(&self, seed: &Address) {
+        self.found_as.send_if_modified(|found_as| {
+            let is_news = found_as.as_ref() != Some(seed);
+            *found_as = Some(seed.clone());
+            is_news
+        });
+    }
+
+    /// Whether another look at the seeds could show better where this node is.
+    pub(super) fn seeks_itself(&self) -> bool {
+        let cluster = &self.config.cluster;
+        cluster.advertised.is_none()
+            && cluster.listen.is_wildcard()
+            && self.found_as.borrow().is_none()
+    }
+
+    /// What is known now of where this node is has to do.
+    pub(super) fn has_looked(&self) {
+        self.has_looked.store(true, Ordering::Relaxed);
+    }
+
+    /// Changes of where this node is, from now on.
+    pub(super) fn moves(&self) -> watch::Receiver<Option<Address>> {
+        self.found_as.subscribe()
+    }
+
+    /// Takes note of who said hello, if it is of the same cluster. It is to be asked itself before it
+    /// is believed.
+    pub(super) fn called_by(&self, caller: Heard) {
+        let Stance::Member { cluster_id, number } = caller.stance else {
+            return;
+        };
+        if self.standing.borrow().stance().cluster() != Some(cluster_id) {
+            return;
         }
+        let mut callers = self.callers.lock();
+        if callers.len() < MOST_CALLERS || callers.contains_key(&number) {
+            callers.insert(number, caller.node);
+        }
+    }
+
+    /// Members that said hello, and where they said they are.
+    pub(super) fn callers(&self) -> BTreeMap<NodeId, NodeInfo> {
+        self.callers.lock().clone()
     }
 
     /// What the node says to whoever asks, and when it asks.
@@ -184,9 +238,17 @@ impl Introductions {
         let catalog = self.catalog();
         let is_there = |node: &&chronos_core::catalog::Node| node.state != NodeState::Gone;
         let nodes = catalog.map(|catalog| catalog.nodes()).unwrap_or_default();
+        let mut node = self.info();
+        if stance.cluster().is_some()
+            && self.seeks_itself()
+            && !self.has_looked.load(Ordering::Relaxed)
+        {
+            // Rather nothing than a name that others may not know: they ask again soon.
+            node.cluster_addr.clear();
+        }
         Ok(Introduced {
             heard: Heard {
-                node: self.info(),
+                node,
                 stance,
                 seen: self.seen.lock().clone(),
                 joins_only: self.joins_only(),

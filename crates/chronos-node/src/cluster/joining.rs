@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Between two rounds of asking.
 const PAUSE: Duration = Duration::from_millis(300);
+/// How long a member that comes back looks for itself among the seeds.
+const SEEKING: Duration = Duration::from_secs(5);
 /// What a node waits for is said again this often.
 const REMINDER: Duration = Duration::from_secs(30);
 /// Members that are asked for the catalog's leader in one go.
@@ -31,6 +33,7 @@ pub async fn obtain(peers: &Peers, me: &Arc<Introductions>) -> anyhow::Result<Me
     loop {
         let standing = me.standing();
         if let Standing::Member(membership) = &standing {
+            seek_itself(me).await;
             locate(peers, membership);
             return Ok(membership.clone());
         }
@@ -40,6 +43,27 @@ pub async fn obtain(peers: &Peers, me: &Arc<Introductions>) -> anyhow::Result<Me
             let _ = tokio::time::timeout(PAUSE, changed.changed()).await;
         }
     }
+}
+
+/// A member that comes back looks for itself among the seeds, so that it does not tell others a name
+/// that they may not know. It does not wait long: the finder goes on looking.
+async fn seek_itself(me: &Introductions) {
+    let cluster = &me.config().cluster;
+    let seeds: Vec<_> = cluster.seeds.iter().chain(&cluster.join).cloned().collect();
+    let looking = async {
+        while me.seeks_itself() {
+            let asked = ask_all(me, &seeds, &[]).await;
+            if let Some(seed) = &asked.found_as {
+                me.found_as(seed);
+            } else if asked.round.is_complete || seeds.is_empty() {
+                return;
+            } else {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(SEEKING, looking).await;
+    me.has_looked();
 }
 
 /// Where the founding's nodes were. Who moved since is found by the finder.
@@ -63,7 +87,8 @@ async fn take_a_step(
         false => &cluster.seeds,
     };
     let asked = ask_all(me, seeds, &founding_addresses(&standing)).await;
-    me.found(asked.round.disks(), asked.found_as.clone());
+    me.see(asked.round.disks());
+    asked.found_as.iter().for_each(|seed| me.found_as(seed));
     if me.standing() != standing {
         // Answers to questions that were asked before say nothing of what is.
         return Ok(true);

@@ -38,8 +38,10 @@ fn unable(error: IntroductionError) -> Status {
 impl membership_server::Membership for Answering {
     async fn hello(
         &self,
-        _: Request<proto::Introduction>,
+        request: Request<proto::Introduction>,
     ) -> Result<Response<proto::Introduction>, Status> {
+        let caller = wire::take_introduction(request.into_inner()).map_err(nonsense)?;
+        self.0.called_by(caller.heard);
         let introduced = self.0.introduce().map_err(unable)?;
         Ok(Response::new(wire::put_introduction(introduced)))
     }
