@@ -470,6 +470,52 @@ fn nobody_founds_while_a_seed_is_silent() {
 }
 
 #[test]
+fn only_the_first_name_proposes() {
+    let mut world = World::of(3);
+    for at in [0, 1, 2, 1, 2, 1, 2] {
+        world.take(Step::Round(at));
+    }
+    let is_fresh = |world: &World, at: usize| world.slots[at].standing == Standing::Fresh;
+    assert!((0..3).all(|at| is_fresh(&world, at)));
+    world.take(Step::Round(0));
+    assert!(!is_fresh(&world, 0));
+}
+
+#[test]
+fn nodes_that_find_different_nodes_wait() {
+    for seeds in [
+        vec![vec![0, 1], vec![0, 1, 2], vec![0, 1, 2]],
+        vec![vec![0, 1, 2], vec![0, 1], vec![0, 1]],
+        vec![vec![0], vec![0, 1]],
+        vec![vec![0, 1], vec![1, 2], vec![2, 0]],
+    ] {
+        let mut world = World::new(seeds.clone());
+        world.heal();
+        let founds_alone = seeds[0] == [0];
+        assert_eq!(world.is_one(), founds_alone, "{seeds:?}");
+        assert_eq!(world.held.len(), usize::from(founds_alone), "{seeds:?}");
+    }
+}
+
+#[test]
+fn answers_from_before_an_acceptance_do_not_undo_it() {
+    let mut world = World::of(2);
+    for at in [0, 1] {
+        world.take(Step::Round(at));
+    }
+    world.begin(1);
+    world.hear(1, 0);
+    world.hear(1, 1);
+    world.take(Step::Round(0));
+    world.take(Step::Round(0));
+    let accept = world.letters.remove(0);
+    world.deliver(accept);
+    assert!(matches!(world.slots[1].standing, Standing::Accepted(_)));
+    world.take(Step::End(1));
+    assert!(matches!(world.slots[1].standing, Standing::Accepted(_)));
+}
+
+#[test]
 fn a_founder_that_was_restarted_goes_on_with_the_same_founding() {
     let mut world = World::of(3);
     for at in [0, 1, 2, 0] {
