@@ -262,7 +262,7 @@ impl Introductions {
     }
 
     /// Whether what the node says is what its disk holds. Does not wait for a write.
-    fn check(&self) -> Result<(), IntroductionError> {
+    pub(super) fn check(&self) -> Result<(), IntroductionError> {
         // While somebody writes, what was written before still holds.
         let Some(failed) = self.changing.try_lock() else {
             return Ok(());

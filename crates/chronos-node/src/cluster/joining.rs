@@ -81,6 +81,8 @@ async fn take_a_step(
     standing: Standing,
     notes: &mut Notes,
 ) -> anyhow::Result<bool> {
+    // A call of another node may have met a disk that cannot be written.
+    me.check()?;
     let cluster = &me.config().cluster;
     let seeds = match me.joins_only() {
         true => &cluster.join,

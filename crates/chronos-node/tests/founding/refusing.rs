@@ -92,3 +92,20 @@ async fn a_disk_that_cannot_be_written_stops_the_node() {
     assert!(error.to_string().contains("cannot write"), "{error}");
     assert!(catalogs.lock().unwrap().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_cannot_be_written_when_another_node_calls_stops_the_node() {
+    let (places, catalogs) = (places(2).await, Catalogs::default());
+    open(&places[1]).unwrap();
+    std::fs::create_dir(places[1].dir.path().join(UNFINISHED_FILE)).unwrap();
+    let config = config(&seeds(&places));
+    let _founder = Running::start(&places[0], &config, &catalogs).await;
+    let mut node = Running::start(&places[1], &config, &catalogs).await;
+    let obtaining = node.obtaining.take().unwrap();
+    let error = soon("the refusal", obtaining).await.unwrap().unwrap_err();
+    assert!(
+        error.to_string().contains("start the node again"),
+        "{error}"
+    );
+    assert!(catalogs.lock().unwrap().is_empty());
+}
