@@ -1,6 +1,6 @@
 //! The other end of `calls.rs`: answers who this node is, accepts a founding, gives numbers.
 
-use super::founding::{Stance, Standing};
+use super::founding::Standing;
 use super::introductions::{CatalogDoor, IntroductionError, Introductions};
 use super::membership::Membership;
 use super::wire;
@@ -122,17 +122,5 @@ async fn note(mine: &Membership, catalog: &dyn CatalogDoor, info: NodeInfo) -> p
         Ok(Ok(outcome)) => later(&format!("the catalog answered {outcome:?}")),
         Ok(Err(error)) => later(&error.to_string()),
         Err(_) => later("the catalog did not note the node in time"),
-    }
-}
-
-impl std::fmt::Display for Stance {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Stance::Fresh => f.write_str("in no cluster"),
-            Stance::Holds(id) => write!(f, "about to found the cluster {id:032x}"),
-            Stance::Member { cluster_id, number } => {
-                write!(f, "node {number} of the cluster {cluster_id:032x}")
-            }
-        }
     }
 }

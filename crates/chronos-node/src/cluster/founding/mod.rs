@@ -30,6 +30,7 @@ pub use decide::{Action, Heard, Me, Round, Trouble, Waiting, decide};
 use chronos_core::catalog::{Node, NodeInfo, catalog_voters};
 use chronos_core::types::NodeId;
 use std::collections::BTreeSet;
+use std::fmt;
 
 use super::membership::Membership;
 
@@ -196,6 +197,18 @@ impl Stance {
         match self {
             Stance::Fresh => None,
             Stance::Holds(cluster_id) | Stance::Member { cluster_id, .. } => Some(cluster_id),
+        }
+    }
+}
+
+impl fmt::Display for Stance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stance::Fresh => f.write_str("in no cluster"),
+            Stance::Holds(id) => write!(f, "about to found the cluster {id:032x}"),
+            Stance::Member { cluster_id, number } => {
+                write!(f, "node {number} of the cluster {cluster_id:032x}")
+            }
         }
     }
 }
