@@ -67,6 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(&internal_dir)?;
     let mut compiler = protox::Compiler::new([&proto_dir])?;
     compiler.open_files([
+        "chronos_internal/membership.proto",
         "chronos_internal/nodes.proto",
         "chronos_internal/peers.proto",
     ])?;

@@ -1,5 +1,6 @@
 //! A node from start to stop.
 
+use crate::cluster::cluster_file;
 use crate::config::Config;
 use crate::data_dir::{DataDir, Request};
 use crate::engine::{Engine, Network};
@@ -18,7 +19,16 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// Runs a node until it is asked to stop (SIGTERM, SIGINT) or fails.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let started = Instant::now();
+    anyhow::ensure!(
+        !config.cluster.is_enabled,
+        "-cluster is not available in this version; leave it out to start one node"
+    );
     let data_dir = DataDir::open(&Request::new(&config))?;
+    anyhow::ensure!(
+        !cluster_file::exists(data_dir.path()),
+        "the data directory {} belongs to a node of a cluster, which must not start alone; start with -cluster",
+        data_dir.path().display()
+    );
     let identity = data_dir.identity().clone();
     let mut config = config;
     config.partitions.count = identity.partition_count;

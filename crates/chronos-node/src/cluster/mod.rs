@@ -20,22 +20,68 @@
 //! | `running.rs` | what runs beside the engine |
 //! | `outcome.rs` | outcomes of changes on their way |
 //!
-//! The flags that start a cluster are refused until the rest of it is there.
+//! Which nodes these are:
+//!
+//! ```text
+//!  joining ──► asking ──► membership_client ─ ─► membership_service of another node
+//!     │           │                                      │
+//!     │           ▼                                      ▼
+//!     │    founding::decide                        introductions ──► cluster.toml
+//!     ▼
+//!  Membership ──► announcing, finder
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `founding/` | how nodes become one cluster and never two: what to do after asking everybody, pure |
+//! | `joining.rs` | the way from a start to a [`Membership`] |
+//! | `introductions.rs` | what this node says of itself; every step of it is durable |
+//! | `cluster_file.rs` | `cluster.toml`, where those steps are |
+//! | `membership.rs` | what a member knows for good |
+//! | `asking.rs`, `membership_client.rs`, `wire.rs` | questions to other nodes |
+//! | `membership_service.rs` | the answers |
+//! | `announcing.rs` | after a start: tells the catalog where this node is |
+//! | `finder.rs` | finds members whose addresses changed |
+//! | `own_addresses.rs` | where this node tells others to find it |
 
+pub mod announcing;
+mod asking;
 pub mod calls;
+pub mod cluster_file;
 pub mod exchange;
+pub mod finder;
+pub mod founding;
 pub mod hearing;
+pub mod introductions;
+pub mod joining;
 mod link;
+pub mod membership;
+mod membership_client;
+mod membership_service;
 pub mod nodes;
 mod outcome;
+mod own_addresses;
 pub mod peers;
 pub mod placer;
 pub mod pulse;
 mod reports;
 mod running;
 pub mod steer;
-
-pub use running::{Running, start};
+mod wire;
 
 #[cfg(test)]
 mod tests;
+
+pub use introductions::{CatalogDoor, Introductions};
+pub use membership::Membership;
+pub use membership_service::membership_service;
+pub use own_addresses::Ports;
+pub use running::{Running, start};
+
+/// An identity as files show it: 32 hexadecimal digits.
+pub(crate) fn parse_id(text: &str) -> Option<u128> {
+    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hex
+        .then(|| u128::from_str_radix(text, 16).ok())
+        .flatten()
+}

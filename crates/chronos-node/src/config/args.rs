@@ -329,7 +329,7 @@ mod tests {
             refusal(&["-reflection", "false"]),
             "unexpected argument \"false\"; a switch takes its value with an equals sign: -reflection=false"
         );
-        let line = line(&["-cluster", "--dev"]).unwrap();
+        let line = line(&["-follower-reads", "--dev"]).unwrap();
         assert_eq!(line.former.len(), 2);
     }
 
