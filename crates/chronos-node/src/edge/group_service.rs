@@ -2,7 +2,8 @@
 
 use super::status;
 use super::validate::{GROUP_BYTES, TOPIC_BYTES};
-use crate::engine::{Engine, Message, clock};
+use super::view::View;
+use crate::engine::{Message, clock};
 use chronos_core::catalog::{self, GroupInfo, Outcome};
 use chronos_core::command::create_group::{CreateGroup, Start};
 use chronos_proto::cronos_db::{
@@ -11,11 +12,11 @@ use chronos_proto::cronos_db::{
     RebalanceConsumerGroupRequest, RebalanceConsumerGroupResponse,
 };
 use chronos_proto::server::consumer_group_service_server::ConsumerGroupService;
-use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 /// Serves ConsumerGroupService.
-pub struct Groups(pub Arc<Engine>);
+#[derive(Clone)]
+pub struct Groups(pub View);
 
 impl Groups {
     fn metadata(&self, name: &str, group: &GroupInfo) -> ConsumerGroupMetadata {

@@ -1,8 +1,9 @@
 //! PartitionService: what the partitions of this node hold.
 
 use super::status;
+use super::view::View;
 use crate::engine::retention::{Extent, Reclaimed, Request};
-use crate::engine::{Engine, Handle, clock};
+use crate::engine::{Handle, clock};
 use chronos_proto::cronos_db::{
     CompactRequest, CompactResponse, GetPartitionRequest, GetSchedulerStatusRequest,
     GetWalStatusRequest, ListPartitionsRequest, ListPartitionsResponse, PartitionInfo,
@@ -10,7 +11,6 @@ use chronos_proto::cronos_db::{
     SplitPartitionResponse, WalStatus,
 };
 use chronos_proto::server::partition_service_server::PartitionService;
-use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Response, Status};
 
@@ -20,9 +20,10 @@ const TICK_MS: i32 = 1;
 const WHEEL_SIZE: i32 = 256;
 
 /// Serves PartitionService.
+#[derive(Clone)]
 pub struct Partitions {
     /// The partitions.
-    pub engine: Arc<Engine>,
+    pub engine: View,
     /// This node, which leads them all.
     pub node_id: String,
 }

@@ -2,6 +2,7 @@
 
 use super::status;
 use super::validate::TOPIC_BYTES;
+use super::view::View;
 use crate::delivery::Policy;
 use crate::engine::{DeleteTopic, Engine, Handle, Message, ReadError, clock};
 use chronos_core::catalog::topics::{Field, Mode, PutTopic, Settings};
@@ -10,11 +11,11 @@ use chronos_proto::cronos_db as pb;
 use chronos_proto::server::topic_service_server::TopicService;
 use roaring::RoaringTreemap;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 /// Serves TopicService.
-pub struct Topics(pub Arc<Engine>);
+#[derive(Clone)]
+pub struct Topics(pub View);
 
 fn bounded(name: &str, value: Option<i64>, most: u64) -> Result<Option<u64>, Status> {
     let Some(value) = value else { return Ok(None) };

@@ -13,7 +13,8 @@ mod view;
 mod work;
 
 use super::status;
-use crate::engine::{Engine, Handle, ReadError};
+use super::view::View;
+use crate::engine::{Handle, ReadError};
 use chronos_core::types::{GroupNumber, PartitionNumber};
 use chronos_proto::cronos_db::{
     DeadLetter, DiscardDeadLettersRequest, DiscardDeadLettersResponse, EditDeadLetterRequest,
@@ -23,7 +24,6 @@ use chronos_proto::cronos_db::{
 use chronos_proto::server::dead_letter_service_server::DeadLetterService;
 use filter::Filter;
 use futures::stream::{BoxStream, StreamExt};
-use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -34,7 +34,8 @@ use work::{What, Which};
 const PAGE: (usize, usize) = (100, 1000);
 
 /// Serves DeadLetterService.
-pub struct DeadLetters(pub Arc<Engine>);
+#[derive(Clone)]
+pub struct DeadLetters(pub View);
 
 /// Where a letter is; in this order letters are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,7 +69,7 @@ fn named(id: &str) -> Result<Place, Status> {
     })
 }
 
-fn handle_of(engine: &Engine, place: Place) -> Result<Handle, Status> {
+fn handle_of(engine: &View, place: Place) -> Result<Handle, Status> {
     let handle = engine.partition(place.partition);
     handle.ok_or_else(|| unknown(place))
 }
@@ -85,9 +86,9 @@ impl DeadLetters {
     /// Runs something that reads, off the threads that serve.
     async fn reading<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Engine) -> Result<T, Status> + Send + 'static,
+        read: impl FnOnce(&View) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
-        let engine = Arc::clone(&self.0);
+        let engine = self.0.clone();
         tokio::task::spawn_blocking(move || read(&engine))
             .await
             .map_err(|_| Status::unavailable("the server is shutting down"))?
@@ -185,7 +186,7 @@ impl DeadLetterService for DeadLetters {
                 "events_per_second must be 0 or greater",
             ));
         }
-        let engine = Arc::clone(&self.0);
+        let engine = self.0.clone();
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
             let what = What {

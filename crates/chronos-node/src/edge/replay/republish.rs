@@ -5,14 +5,14 @@ use super::pace::Pace;
 use super::read::{Read, Reader};
 use super::{event_ms, planned, read_on};
 use crate::edge::validate::{self, LAST_SCHEDULE_MS};
-use crate::engine::{Engine, StoredEvent};
+use crate::edge::view::View;
+use crate::engine::StoredEvent;
 use bytes::Bytes;
 use chronos_proto::cronos_db::{Event, RepublishProgress, RepublishRequest};
 use chronos_proto::raw;
 use chronos_proto::server::replay_service_server::ReplayService;
 use futures::stream::{BoxStream, StreamExt};
 use prost::Message;
-use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -21,16 +21,17 @@ use tonic::{Request, Response, Status};
 const BATCH: (usize, usize) = (256, 1 << 20);
 
 /// Serves ReplayService.
+#[derive(Clone)]
 pub struct Republisher {
-    engine: Arc<Engine>,
+    engine: View,
     publisher: Publisher,
 }
 
 impl Republisher {
     /// Reads from this engine and publishes to it.
-    pub fn new(engine: &Arc<Engine>, publisher: Publisher) -> Self {
+    pub fn new(engine: &View, publisher: Publisher) -> Self {
         Self {
-            engine: Arc::clone(engine),
+            engine: engine.clone(),
             publisher,
         }
     }
@@ -156,7 +157,7 @@ impl Republish {
         };
         self.bytes = 0;
         if !request.events.is_empty() {
-            let published = self.publisher.publish_batch(request).await?;
+            let (published, _) = self.publisher.publish_batch(request).await?;
             self.progress.published += i64::from(published.published_count);
             self.progress.duplicates += i64::from(published.duplicate_count);
             if published.error_count > 0 {

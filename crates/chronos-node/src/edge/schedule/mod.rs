@@ -18,7 +18,8 @@ use super::admission::may_move_to;
 use super::publish::Publisher;
 use super::status;
 use super::validate::LAST_SCHEDULE_MS;
-use crate::engine::{Engine, ReadError, clock};
+use super::view::View;
+use crate::engine::{ReadError, clock};
 use answer::{answer, not_found, outcome, scheduled};
 use chronos_core::command::change::{Action, Item};
 use chronos_core::types::{DueKey, PartitionNumber};
@@ -33,7 +34,6 @@ use chronos_proto::server::schedule_service_server::ScheduleService;
 use matching::What;
 use pending::{Filter, Histogram, Place};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 /// Events that one CancelBatch may name.
@@ -46,16 +46,17 @@ const BUCKETS: (i64, i64) = (60, 10_000);
 const DAY_MS: i64 = 86_400_000;
 
 /// Serves ScheduleService.
+#[derive(Clone)]
 pub struct Schedules {
-    engine: Arc<Engine>,
+    engine: View,
     publisher: Publisher,
 }
 
 impl Schedules {
     /// Serves this engine.
-    pub fn new(engine: &Arc<Engine>, publisher: Publisher) -> Self {
+    pub fn new(engine: &View, publisher: Publisher) -> Self {
         Self {
-            engine: Arc::clone(engine),
+            engine: engine.clone(),
             publisher,
         }
     }
@@ -245,7 +246,7 @@ impl ScheduleService for Schedules {
                 Status::invalid_argument("page_token is not one that this service gave")
             })?),
         };
-        let engine = Arc::clone(&self.engine);
+        let engine = self.engine.clone();
         let with_payload = request.with_payload;
         blocking(move || {
             let page = pending::page(&engine.partitions(), engine.store(), &filter, after, size)?;
