@@ -128,10 +128,11 @@ impl Edge {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let groups = ConsumerGroupServiceServer::new(group_service::Groups(view.clone()));
-        let partitions = PartitionServiceServer::new(partition_service::Partitions {
+        let partitions = partition_service::Partitions {
             engine: view.clone(),
             node_id: self.node_id.clone(),
-        });
+        };
+        let partitions = PartitionServiceServer::new(Forwarded::new(partitions, &forwarder));
         let schedules = schedule::Schedules::new(&view, publisher.clone());
         let schedules = ScheduleServiceServer::new(schedules);
         let letters = DeadLetterServiceServer::new(dead_letters::DeadLetters(view.clone()))

@@ -81,6 +81,16 @@ impl Call {
         }
     }
 
+    /// The same call for what every node answers, whatever the client says of forwarding, with less
+    /// patience.
+    pub fn for_all(self, patience: Duration) -> Self {
+        Self {
+            never: false,
+            deadline: self.deadline.min(Instant::now() + patience),
+            ..self
+        }
+    }
+
     /// This node's engine.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.forwarder.engine

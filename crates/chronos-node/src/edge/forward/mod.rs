@@ -18,11 +18,13 @@
 //! | `outcome.rs` | what a failed part means |
 //! | `scope.rs` | partition numbers as metadata |
 //! | `event_service.rs`, `publish.rs`, `subscribe.rs`, `ack.rs` | EventService |
+//! | `partitions.rs` | PartitionService |
 
 mod ack;
 mod call;
 mod event_service;
 mod outcome;
+mod partitions;
 mod publish;
 pub mod scope;
 mod subscribe;
@@ -164,3 +166,6 @@ macro_rules! asking {
 }
 
 use {asking, spread};
+
+#[cfg(test)]
+mod tests;
