@@ -56,6 +56,11 @@ impl Events {
 }
 
 impl Events {
+    /// What takes publishes in.
+    pub fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
     /// What opens subscriptions.
     pub fn subscriber(&self) -> &Subscriber {
         &self.subscriber

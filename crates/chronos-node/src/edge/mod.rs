@@ -59,6 +59,7 @@ use chronos_proto::server::transaction_service_server::TransactionServiceServer;
 use chronos_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
 use forward::{Forwarded, Forwarder};
 use not_built::NotBuilt;
+use replay::Republisher;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -124,23 +125,27 @@ impl Edge {
             publish::Publisher::new(view.clone(), Arc::clone(&self.metrics), &self.config);
 
         let events = event_service::Events::new(&view, &self.metrics, &self.config);
-        let events = EventServiceServer::new(Forwarded::new(events, &forwarder))
+        let events = Arc::new(Forwarded::new(events, &forwarder));
+        let replays = Republisher::new(&view, Arc::clone(&events));
+        let replays = ReplayServiceServer::new(Forwarded::new(replays, &forwarder));
+        let events = EventServiceServer::from_arc(events)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let groups = ConsumerGroupServiceServer::new(group_service::Groups(view.clone()));
+        let groups = Forwarded::new(group_service::Groups(view.clone()), &forwarder);
+        let groups = ConsumerGroupServiceServer::new(groups);
         let partitions = partition_service::Partitions {
             engine: view.clone(),
             node_id: self.node_id.clone(),
         };
         let partitions = PartitionServiceServer::new(Forwarded::new(partitions, &forwarder));
-        let schedules = schedule::Schedules::new(&view, publisher.clone());
-        let schedules = ScheduleServiceServer::new(schedules);
-        let letters = DeadLetterServiceServer::new(dead_letters::DeadLetters(view.clone()))
+        let schedules = schedule::Schedules::new(&view, publisher);
+        let schedules = ScheduleServiceServer::new(Forwarded::new(schedules, &forwarder));
+        let letters = dead_letters::DeadLetters(view.clone());
+        let letters = DeadLetterServiceServer::new(Forwarded::new(letters, &forwarder))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let replays = ReplayServiceServer::new(replay::Republisher::new(&view, publisher));
         let pauses = PauseServiceServer::new(pause_service::PauseCalls(Arc::clone(&self.engine)));
-        let topics = TopicServiceServer::new(topics::Topics(view));
+        let topics = TopicServiceServer::new(Forwarded::new(topics::Topics(view), &forwarder));
         serving(&health, &events).await;
         serving(&health, &groups).await;
         serving(&health, &partitions).await;

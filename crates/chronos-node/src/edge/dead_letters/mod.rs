@@ -39,18 +39,23 @@ pub struct DeadLetters(pub View);
 
 /// Where a letter is; in this order letters are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    partition: PartitionNumber,
-    group: GroupNumber,
-    number: u64,
+pub struct Place {
+    /// Its partition.
+    pub partition: PartitionNumber,
+    /// The group that gave up on it.
+    pub group: GroupNumber,
+    /// Its number in the group.
+    pub number: u64,
 }
 
 impl Place {
-    fn id(self) -> String {
+    /// As an id, or as a page token.
+    pub fn id(self) -> String {
         format!("{}:{}:{}", self.partition, self.group, self.number)
     }
 
-    fn from_id(id: &str) -> Option<Self> {
+    /// Reads an id.
+    pub fn from_id(id: &str) -> Option<Self> {
         let mut parts = id.split(':');
         let place = Self {
             partition: parts.next()?.parse().ok()?,
@@ -58,6 +63,14 @@ impl Place {
             number: parts.next()?.parse().ok()?,
         };
         parts.next().is_none().then_some(place)
+    }
+}
+
+/// How many letters a page may have.
+pub fn page_size(asked: i32) -> usize {
+    match usize::try_from(asked) {
+        Ok(0) | Err(_) => PAGE.0,
+        Ok(size) => size.min(PAGE.1),
     }
 }
 
@@ -125,10 +138,7 @@ impl DeadLetterService for DeadLetters {
                     .ok_or_else(|| Status::invalid_argument("page_token is malformed"))?,
             ),
         };
-        let most = match usize::try_from(request.page_size) {
-            Ok(0) | Err(_) => PAGE.0,
-            Ok(size) => size.min(PAGE.1),
-        };
+        let most = page_size(request.page_size);
         self.reading(move |engine| {
             let (found, mut next) = filter.find(engine, from, most)?;
             let mut letters = Vec::with_capacity(found.len());

@@ -18,16 +18,21 @@
 //! | `outcome.rs` | what a failed part means |
 //! | `scope.rs` | partition numbers as metadata |
 //! | `event_service.rs`, `publish.rs`, `subscribe.rs`, `ack.rs` | EventService |
-//! | `partitions.rs` | PartitionService |
+//! | `partitions.rs`, `schedules.rs`, `dead_letters.rs`, `republish.rs`, `groups.rs`, `topics.rs` | the other services |
 
 mod ack;
 mod call;
+mod dead_letters;
 mod event_service;
+mod groups;
 mod outcome;
 mod partitions;
 mod publish;
+mod republish;
+mod schedules;
 pub mod scope;
 mod subscribe;
+mod topics;
 
 use super::status;
 use super::view::View;
@@ -145,11 +150,26 @@ macro_rules! spread {
     };
 }
 
+/// The same for a call of several steps: once it has begun, it is not known to have had no effect.
+macro_rules! spread_steps {
+    ($self:ident, $request:ident, $method:ident) => {
+        match $self.forwarder.way($request.metadata())? {
+            Way::Whole => return $self.local.$method($request).await,
+            Way::Part(view) => {
+                let local = $crate::edge::forward::Over::over(&$self.local, view);
+                return (local.$method($request).await).map_err(super::outcome::unmarked);
+            }
+            Way::Spread(call) => call,
+        }
+    };
+}
+
 /// What asks one node for its share of a unary call.
 macro_rules! asking {
-    ($self:ident, $call:ident, $client:ident, $method:ident, $message:expr) => {
-        |share: Share| {
-            let message = $message.clone();
+    ($self:ident, $call:ident, $client:ident, $method:ident, |$share:ident| $message:expr) => {
+        |$share: Share| {
+            let message = $message;
+            let share = $share;
             let local = $self.part(&$call, &share);
             async move {
                 let Some(peer) = &share.peer else {
@@ -165,7 +185,7 @@ macro_rules! asking {
     };
 }
 
-use {asking, spread};
+use {asking, spread, spread_steps};
 
 #[cfg(test)]
 mod tests;

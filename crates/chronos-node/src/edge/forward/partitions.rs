@@ -37,7 +37,9 @@ macro_rules! at_leader {
             return $self.local.$method($request).await;
         };
         let message = $request.into_inner();
-        let ask = asking!($self, call, PartitionServiceClient, $method, message);
+        let ask = asking!($self, call, PartitionServiceClient, $method, |share| {
+            message
+        });
         let Answer { share, value } = call.ask_one(partition, $repeat, ask).await?;
         Ok(with_leaders(value.into_inner(), [&share]))
     }};
@@ -60,7 +62,13 @@ impl PartitionService for Forwarded<Local> {
         let call = spread!(self, request, list_partitions);
         let call = call.for_all(LIST_PATIENCE);
         let message = request.into_inner();
-        let ask = asking!(self, call, PartitionServiceClient, list_partitions, message);
+        let ask = asking!(
+            self,
+            call,
+            PartitionServiceClient,
+            list_partitions,
+            |share| { message.clone() }
+        );
         let answers = call.ask_each(call.all(), Repeat::Harmless, ask).await?;
         let mut listed: BTreeMap<i32, PartitionInfo> = BTreeMap::new();
         let mut shares = Vec::new();

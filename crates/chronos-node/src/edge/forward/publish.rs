@@ -56,6 +56,20 @@ impl Forwarded<Events> {
         Ok(response)
     }
 
+    /// Publishes events that no client sent, each where it belongs.
+    pub async fn publish_anywhere(
+        &self,
+        request: raw::PublishBatchRequest,
+    ) -> Result<PublishBatchResponse, Status> {
+        if self.forwarder.routes.is_alone() {
+            let published = self.local.publisher().publish_batch(request).await;
+            return published.map(|(response, _)| response);
+        }
+        let call = Call::new(self.forwarder.clone(), &MetadataMap::new());
+        let published = self.publish_batch_at_leaders(call, Request::new(request));
+        published.await.map(Response::into_inner)
+    }
+
     /// Publishes many events, each where it belongs, those of a partition in their order.
     pub(super) async fn publish_batch_at_leaders(
         &self,

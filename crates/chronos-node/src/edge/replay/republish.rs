@@ -1,6 +1,7 @@
 //! Publishing stored events again: under new ids, to another topic, at other times.
 
-use super::super::publish::Publisher;
+use super::super::event_service::Events;
+use super::super::forward::{Forwarded, Over};
 use super::pace::Pace;
 use super::read::{Read, Reader};
 use super::{event_ms, planned, read_on};
@@ -13,6 +14,7 @@ use chronos_proto::raw;
 use chronos_proto::server::replay_service_server::ReplayService;
 use futures::stream::{BoxStream, StreamExt};
 use prost::Message;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -24,15 +26,24 @@ const BATCH: (usize, usize) = (256, 1 << 20);
 #[derive(Clone)]
 pub struct Republisher {
     engine: View,
-    publisher: Publisher,
+    publisher: Arc<Forwarded<Events>>,
 }
 
 impl Republisher {
-    /// Reads from this engine and publishes to it.
-    pub fn new(engine: &View, publisher: Publisher) -> Self {
+    /// Reads from this engine and publishes wherever events belong.
+    pub fn new(engine: &View, publisher: Arc<Forwarded<Events>>) -> Self {
         Self {
             engine: engine.clone(),
             publisher,
+        }
+    }
+}
+
+impl Over for Republisher {
+    fn over(&self, view: View) -> Self {
+        Self {
+            engine: view,
+            publisher: Arc::clone(&self.publisher),
         }
     }
 }
@@ -83,7 +94,7 @@ type Sender = mpsc::Sender<Result<RepublishProgress, Status>>;
 
 /// One call under way.
 struct Republish {
-    publisher: Publisher,
+    publisher: Arc<Forwarded<Events>>,
     request: RepublishRequest,
     pace: Pace,
     /// Events that may still be read.
@@ -157,7 +168,7 @@ impl Republish {
         };
         self.bytes = 0;
         if !request.events.is_empty() {
-            let (published, _) = self.publisher.publish_batch(request).await?;
+            let published = self.publisher.publish_anywhere(request).await?;
             self.progress.published += i64::from(published.published_count);
             self.progress.duplicates += i64::from(published.duplicate_count);
             if published.error_count > 0 {

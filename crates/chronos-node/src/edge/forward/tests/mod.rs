@@ -111,7 +111,6 @@ impl Node {
     }
 }
 
-
 struct Cluster(Vec<Node>);
 
 impl Cluster {
