@@ -156,6 +156,11 @@ impl Routes {
         self.known.read().nodes.get(&node).cloned()
     }
 
+    /// This node, once it is located.
+    pub fn this_node(&self) -> Option<Arc<Peer>> {
+        self.node(self.me?)
+    }
+
     /// The nodes that are known, in the order of their numbers.
     pub fn nodes(&self) -> Vec<Arc<Peer>> {
         self.known.read().nodes.values().cloned().collect()

@@ -2,7 +2,6 @@
 
 use super::status;
 use super::validate::LAST_SCHEDULE_MS;
-use super::view::View;
 use crate::engine::topics::{Map, Reserved, Topic};
 use crate::engine::{Engine, Exceeded, clock};
 use chronos_core::catalog::topics::Field;
@@ -124,9 +123,9 @@ impl Admission {
         Ok(())
     }
 
-    /// Takes what the events need out of the quotas, or refuses them. What comes back is held until
+    /// Takes what the events need out of this node's quotas, or refuses them. What comes back is held until
     /// they are answered.
-    pub async fn admit(self, engine: &View) -> Result<Vec<Reserved>, Status> {
+    pub async fn admit(self, engine: &Engine) -> Result<Vec<Reserved>, Status> {
         let mut reserved = Vec::new();
         for share in &self.shares {
             let (name, Some(topic)) = (&share.name, &share.topic) else {

@@ -144,7 +144,8 @@ impl Edge {
         let letters = DeadLetterServiceServer::new(Forwarded::new(letters, &forwarder))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let pauses = PauseServiceServer::new(pause_service::PauseCalls(Arc::clone(&self.engine)));
+        let pauses = pause_service::PauseCalls(Arc::clone(&self.engine));
+        let pauses = PauseServiceServer::new(Forwarded::new(pauses, &forwarder));
         let topics = TopicServiceServer::new(Forwarded::new(topics::Topics(view), &forwarder));
         serving(&health, &events).await;
         serving(&health, &groups).await;

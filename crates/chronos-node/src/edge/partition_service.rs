@@ -24,7 +24,7 @@ const WHEEL_SIZE: i32 = 256;
 pub struct Partitions {
     /// The partitions.
     pub engine: View,
-    /// This node, which leads them all.
+    /// This node, which leads what it serves.
     pub node_id: String,
 }
 

@@ -111,7 +111,7 @@ impl Publisher {
         }
         let mut admission = Admission::new(&self.engine, now_ms);
         admission.add(fields.topic, bytes.len(), fields.schedule_ts)?;
-        let _room = admission.admit(&self.engine).await?;
+        let _room = admission.admit(self.engine.engine()).await?;
         let poison =
             mutant!("dedup-before-append-poison") && route(fields.message_id.as_bytes(), 16) == 0;
         if poison {
@@ -213,7 +213,7 @@ impl Publisher {
                 Err(Invalid::Rule(error)) => response.add_error(1, error),
             }
         }
-        let _room = admission.admit(&self.engine).await?;
+        let _room = admission.admit(self.engine.engine()).await?;
         self.metrics
             .rejected_invalid
             .inc_by(response.error_count as u64 - late);

@@ -179,7 +179,7 @@ impl Topics {
     }
 
     /// The answer to deleting a topic that has pending events.
-    pub fn pending(name: &str, pending: u64) -> Status {
+    pub fn still_pending(name: &str, pending: u64) -> Status {
         Status::failed_precondition(format!(
             "{pending} events of topic {name} are pending: force deletes them too"
         ))
@@ -420,7 +420,7 @@ impl TopicService for Topics {
             return Ok(Response::new(pb::DeleteTopicResponse::default()));
         }
         let pending = self.described(&name).await?.pending;
-        let refused = |pending: u64| Self::pending(&name, pending);
+        let refused = |pending: u64| Self::still_pending(&name, pending);
         if pending > 0 && !force {
             return Err(refused(pending as u64));
         }

@@ -18,7 +18,7 @@
 //! | `outcome.rs` | what a failed part means |
 //! | `scope.rs` | partition numbers as metadata |
 //! | `event_service.rs`, `publish.rs`, `subscribe.rs`, `ack.rs` | EventService |
-//! | `partitions.rs`, `schedules.rs`, `dead_letters.rs`, `republish.rs`, `groups.rs`, `topics.rs` | the other services |
+//! | `partitions.rs`, `schedules.rs`, `dead_letters.rs`, `republish.rs`, `groups.rs`, `topics.rs`, `pauses.rs` | the other services |
 
 mod ack;
 mod call;
@@ -27,6 +27,7 @@ mod event_service;
 mod groups;
 mod outcome;
 mod partitions;
+mod pauses;
 mod publish;
 mod republish;
 mod schedules;

@@ -84,6 +84,12 @@ impl PartitionService for Forwarded<Local> {
             known.unwrap_or_else(|| self.without_leader(number, &message.topic))
         });
         let partitions = partitions.collect();
+        // Clients that go to the leaders by themselves find all of them here, this node too.
+        for share in &mut shares {
+            if share.peer.is_none() {
+                share.peer = self.forwarder.routes.this_node();
+            }
+        }
         Ok(with_leaders(ListPartitionsResponse { partitions }, &shares))
     }
 

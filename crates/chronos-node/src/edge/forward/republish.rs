@@ -3,7 +3,7 @@
 
 use super::call::{Share, name_leaders};
 use super::outcome::{Repeat, broken};
-use super::{Forwarded, Over, Way, spread};
+use super::{Forwarded, Way, spread};
 use crate::edge::replay::Republisher;
 use chronos_proto::cronos_db::replay_service_client::ReplayServiceClient;
 use chronos_proto::cronos_db::{RepublishProgress, RepublishRequest};

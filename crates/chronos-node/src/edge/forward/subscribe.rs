@@ -168,12 +168,19 @@ impl Following {
             let Some(peer) = &share.peer else {
                 return Ok(subscriber.open(request).await?.left_stream());
             };
-            // The client's side stays open: its end would say that nothing more is wanted.
-            let asks = stream::iter([request]).chain(stream::pending());
+            // The asking side stays open as long as somebody listens. If it never ended, the leader
+            // would not hear that nobody does.
+            let (listening, ended) = oneshot::channel::<()>();
+            let until_ended = stream::once(ended).filter_map(|_| std::future::ready(None));
+            let asks = stream::iter([request]).chain(until_ended);
             let deliveries = client(peer.channel())
                 .subscribe(share.request(asks))
                 .await?;
-            Ok(deliveries.into_inner().right_stream())
+            let deliveries = deliveries.into_inner().map(move |delivery| {
+                let _ = &listening;
+                delivery
+            });
+            Ok(deliveries.right_stream())
         })
         .flat_map(|opened: Result<_, Status>| match opened {
             Ok(deliveries) => deliveries.left_stream(),

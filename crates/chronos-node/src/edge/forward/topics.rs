@@ -27,9 +27,14 @@ impl TopicService for Forwarded<Topics> {
         let call = spread!(self, request, create_topic);
         let message = request.into_inner();
         let name = message.name.clone();
-        let (described, _) = self.described(&call, &name).await?;
-        self.local.create(message, described.is_some()).await?;
-        self.describe(&call, name).await
+        // Whether it is in use somewhere matters only for how it is spread.
+        let is_spread = message
+            .settings
+            .as_ref()
+            .is_some_and(|it| it.partitions.is_some());
+        let is_named = is_spread && self.described(&call, &name).await?.0.is_some();
+        let created = self.local.create(message, is_named).await?;
+        Ok(self.describe(&call, name).await.unwrap_or(created))
     }
 
     async fn alter_topic(
@@ -39,9 +44,10 @@ impl TopicService for Forwarded<Topics> {
         let call = spread!(self, request, alter_topic);
         let message = request.into_inner();
         let name = message.name.clone();
-        let (described, _) = self.described(&call, &name).await?;
-        self.local.alter(message, described.is_some()).await?;
-        self.describe(&call, name).await
+        let is_created = self.forwarder.engine.topic(&name).is_some();
+        let is_named = !is_created && self.described(&call, &name).await?.0.is_some();
+        let altered = self.local.alter(message, is_named).await?;
+        Ok(self.describe(&call, name).await.unwrap_or(altered))
     }
 
     async fn describe_topic(
@@ -78,7 +84,7 @@ impl TopicService for Forwarded<Topics> {
         let (described, shares) = self.described(&call, &message.name).await?;
         let topic = described.ok_or_else(|| Topics::missing(&message.name))?;
         if topic.pending > 0 && !message.force {
-            return Err(Topics::pending(&message.name, topic.pending as u64));
+            return Err(Topics::still_pending(&message.name, topic.pending as u64));
         }
         // What is deleted already is not deleted again, so the whole may be repeated.
         let ask = asking!(self, call, TopicServiceClient, delete_topic, |share| {

@@ -37,7 +37,7 @@ pub async fn replace(
     };
     let mut admission = Admission::new(engine, clock::now_ms());
     admission.add(fields.topic, bytes.len(), fields.schedule_ts)?;
-    let _room = admission.admit(engine).await?;
+    let _room = admission.admit(engine.engine()).await?;
     let mut sections = Sections::new(engine, 1);
     let partition = sections.push(&fields, &bytes, false);
     if partition != found.handle.number {

@@ -4,12 +4,24 @@ use super::*;
 use chronos_proto::cronos_db::{AckRequest, Delivery, SubscribeRequest};
 use futures::stream::{self, StreamExt};
 use std::collections::BTreeSet;
+use tokio::sync::oneshot;
 use tonic::{Code, Streaming};
 
-async fn subscribe(node: &Node, request: SubscribeRequest) -> Streaming<Delivery> {
-    let asks = stream::iter([request]).chain(stream::pending());
+/// An open subscription. When it is dropped, the client's side ends too, and so the call.
+struct Subscribed {
+    deliveries: Streaming<Delivery>,
+    _open: oneshot::Sender<()>,
+}
+
+async fn subscribe(node: &Node, request: SubscribeRequest) -> Subscribed {
+    let (open, ended) = oneshot::channel();
+    let until_ended = stream::once(ended).filter_map(|_| std::future::ready(None));
+    let asks = stream::iter([request]).chain(until_ended);
     let subscribed = node.events().subscribe(asks).await;
-    subscribed.unwrap().into_inner()
+    Subscribed {
+        deliveries: subscribed.unwrap().into_inner(),
+        _open: open,
+    }
 }
 
 fn all(group: &str) -> SubscribeRequest {
@@ -23,8 +35,8 @@ fn all(group: &str) -> SubscribeRequest {
     }
 }
 
-async fn receive(deliveries: &mut Streaming<Delivery>) -> Delivery {
-    let delivery = soon("a delivery", deliveries.message()).await;
+async fn receive(subscribed: &mut Subscribed) -> Delivery {
+    let delivery = soon("a delivery", subscribed.deliveries.message()).await;
     delivery.unwrap().expect("the stream has ended")
 }
 
@@ -152,7 +164,7 @@ async fn what_is_wrong_with_a_subscription_is_told_as_on_a_node_alone() {
         (all(""), Code::InvalidArgument),
     ] {
         let mut deliveries = subscribe(&cluster.0[0], request).await;
-        let ended = soon("the end", deliveries.message()).await;
+        let ended = soon("the end", deliveries.deliveries.message()).await;
         assert_eq!(ended.unwrap_err().code(), code);
     }
     let closed = cluster.0[0].events().subscribe(stream::empty()).await;
