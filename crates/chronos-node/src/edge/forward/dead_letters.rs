@@ -1,8 +1,8 @@
 //! DeadLetterService in front of the partitions of a cluster.
 
 use super::call::{Answer, Call, Partitions, Share, name_leaders, with_leaders};
-use super::outcome::{Repeat, broken};
-use super::{Forwarded, Over, Way, asking, spread, spread_steps};
+use super::outcome::{Repeat, broken, unmarked};
+use super::{Forwarded, Over, Way, asking, asking_steps, spread, spread_steps};
 use crate::edge::dead_letters::{DeadLetters, Place, page_size};
 use crate::edge::view::View;
 use chronos_proto::MAX_MESSAGE_BYTES;
@@ -105,7 +105,8 @@ impl DeadLetterService for Forwarded<DeadLetters> {
             let local = self.part(&call, &share);
             async move {
                 let Some(peer) = &share.peer else {
-                    return local.redrive_dead_letters(Request::new(message)).await;
+                    let redriving = local.redrive_dead_letters(Request::new(message)).await;
+                    return redriving.map_err(unmarked);
                 };
                 let mut client = DeadLetterServiceClient::new(peer.channel())
                     .max_decoding_message_size(MAX_MESSAGE_BYTES);
@@ -133,7 +134,7 @@ impl DeadLetterService for Forwarded<DeadLetters> {
             return self.local.discard_dead_letters(request).await;
         };
         let message = request.into_inner();
-        let ask = asking!(
+        let ask = asking_steps!(
             self,
             call,
             DeadLetterServiceClient,

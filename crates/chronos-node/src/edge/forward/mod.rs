@@ -186,7 +186,22 @@ macro_rules! asking {
     };
 }
 
-use {asking, spread, spread_steps};
+/// The same for a call of several steps, which this node too may have begun when it fails.
+macro_rules! asking_steps {
+    ($self:ident, $call:ident, $client:ident, $method:ident, |$share:ident| $message:expr) => {
+        |share: Share| {
+            let is_here = share.peer.is_none();
+            let ask = asking!($self, $call, $client, $method, |$share| $message);
+            let asked = ask(share);
+            async move {
+                let answer = asked.await;
+                answer.map_err(|status| super::outcome::unmarked_if(is_here, status))
+            }
+        }
+    };
+}
+
+use {asking, asking_steps, spread, spread_steps};
 
 #[cfg(test)]
 mod tests;

@@ -72,6 +72,14 @@ pub fn unmarked(mut status: Status) -> Status {
     status
 }
 
+/// The same, if it is one of this node's own steps.
+pub fn unmarked_if(is_here: bool, status: Status) -> Status {
+    match is_here {
+        true => unmarked(status),
+        false => status,
+    }
+}
+
 fn known(status: &Status) -> Known {
     if status.metadata().contains_key(NOT_TAKEN) || never_left(status) {
         return Known::Untaken;

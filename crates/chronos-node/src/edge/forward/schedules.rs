@@ -2,7 +2,7 @@
 
 use super::call::{Answer, Call, Partitions, Share, with_leaders};
 use super::outcome::Repeat;
-use super::{Forwarded, Way, asking, spread, spread_steps};
+use super::{Forwarded, Way, asking, asking_steps, spread, spread_steps};
 use crate::edge::schedule::pending::Place;
 use crate::edge::schedule::{MOST_IN_BATCH, Schedules, page_size, settled};
 use chronos_core::types::{PartitionNumber, route};
@@ -72,7 +72,7 @@ macro_rules! matching {
                     break;
                 }
             }
-            let ask = asking!($self, call, ScheduleServiceClient, $method, |share| message
+            let ask = asking_steps!($self, call, ScheduleServiceClient, $method, |share| message
                 .clone());
             let asked = call.ask(part, Repeat::Untaken, ask).await;
             let answers = asked.map_err(|status| half_done(status, counts.matched))?;
@@ -147,7 +147,7 @@ impl ScheduleService for Forwarded<Schedules> {
         let named = |places: &[usize]| CancelBatchRequest {
             events: places.iter().map(|at| events[*at].clone()).collect(),
         };
-        let ask = asking!(self, call, ScheduleServiceClient, cancel_batch, |share| {
+        let ask = asking_steps!(self, call, ScheduleServiceClient, cancel_batch, |share| {
             named(&at_first(&share))
         });
         let asked = firsts.iter().copied().collect();
@@ -166,7 +166,7 @@ impl ScheduleService for Forwarded<Schedules> {
         };
         let missing: Vec<usize> = (0..events.len()).filter(is_missing).collect();
         if !missing.is_empty() {
-            let ask = asking!(self, call, ScheduleServiceClient, cancel_batch, |share| {
+            let ask = asking_steps!(self, call, ScheduleServiceClient, cancel_batch, |share| {
                 named(&missing)
             });
             let asked = call.ask(call.all(), Repeat::Untaken, ask).await;

@@ -5,7 +5,7 @@ mod answers;
 mod publishing;
 mod subscribing;
 
-use super::super::{Edge, Listener};
+use super::super::{Edge, Listener, server};
 use super::{FORWARD, LEADER};
 use crate::cluster::routes::Routes;
 use crate::config::Config;
@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
+use tonic::transport::Channel;
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Server};
 use tonic::{Request, Status};
 
 /// No test here waits longer for anything.
@@ -76,7 +76,7 @@ impl Node {
         };
         let ((public, grpc), (internal, cluster)) = (listen().await, listen().await);
         let services = edge.services(Listener::Internal).await.unwrap();
-        let internal_server = Server::builder()
+        let internal_server = server()
             .add_routes(services)
             .serve_with_incoming(TcpIncoming::from(internal));
         let internal_server = tokio::spawn(internal_server).abort_handle();
