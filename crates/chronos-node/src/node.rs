@@ -1,12 +1,14 @@
 //! A node from start to stop.
 
 use crate::cluster::cluster_file;
+use crate::cluster::routes::Routes;
 use crate::config::Config;
 use crate::data_dir::{DataDir, Request};
+use crate::edge::Edge;
 use crate::engine::{Engine, Network};
 use crate::http::{Check, Checks, Endpoints, Readiness};
 use crate::metrics::Metrics;
-use crate::{edge, http, observe};
+use crate::{http, observe};
 use anyhow::Context;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -67,11 +69,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     checks.add("partitions", move || partitions_check(&watched));
 
     let grpc_server = {
-        let (engine, metrics, config) = (Arc::clone(&engine), Arc::clone(&metrics), config.clone());
-        let (node_id, stopped) = (identity.node_id.clone(), until(stopped.clone()));
-        tokio::spawn(async move {
-            edge::serve(grpc, &engine, &metrics, &config, &node_id, stopped).await
-        })
+        let edge = Edge {
+            engine: Arc::clone(&engine),
+            routes: Arc::new(Routes::alone()),
+            metrics: Arc::clone(&metrics),
+            config: config.clone(),
+            node_id: identity.node_id.clone(),
+        };
+        let stopped = until(stopped.clone());
+        tokio::spawn(async move { edge.serve(grpc, stopped).await })
     };
     readiness.ready();
     tracing::info!(

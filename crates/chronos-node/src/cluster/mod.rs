@@ -19,6 +19,7 @@
 //! | `steer.rs` | changing a group |
 //! | `running.rs` | what runs beside the engine |
 //! | `outcome.rs` | outcomes of changes on their way |
+//! | `routes.rs` | who leads which partition, and the way there |
 //!
 //! Which nodes these are:
 //!
@@ -65,6 +66,7 @@ pub mod peers;
 pub mod placer;
 pub mod pulse;
 mod reports;
+pub mod routes;
 mod running;
 pub mod steer;
 mod wire;
