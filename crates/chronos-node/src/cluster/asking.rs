@@ -1,8 +1,8 @@
 //! One round of asking: every seed, and whoever is known from elsewhere.
 
-use super::membership_client::{self, NoAnswer};
 use super::founding::Round;
 use super::introductions::Introductions;
+use super::membership_client::{self, NoAnswer};
 use super::wire::Introduced;
 use crate::config::Address;
 use futures::future::join_all;
@@ -30,7 +30,11 @@ pub(super) struct Asked {
 /// Asks all seeds, and the nodes at the `other` addresses, at the same time.
 pub(super) async fn ask_all(me: &Introductions, seeds: &[Address], other: &[String]) -> Asked {
     let seeds_asked = join_all(seeds.iter().map(|seed| ask_seed(me, seed)));
-    let others_asked = join_all(other.iter().map(|address| membership_client::hello(me, address)));
+    let others_asked = join_all(
+        other
+            .iter()
+            .map(|address| membership_client::hello(me, address)),
+    );
     let (from_seeds, from_others) = tokio::join!(seeds_asked, others_asked);
 
     let mut asked = Asked::default();

@@ -1,8 +1,9 @@
 //! What this node asks of others.
 
 use super::outcome;
-use super::peers::{MOST_MESSAGE_BYTES, Peers};
+use super::peers::MOST_MESSAGE_BYTES;
 use super::reports;
+use super::routes::Routes;
 use super::steer::Order;
 use crate::engine::copy::{self, Part};
 use crate::engine::{CatalogLeader, Made, Refused};
@@ -32,14 +33,14 @@ const STEER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Asks other nodes.
 #[derive(Clone)]
-pub struct Calls(pub Arc<Peers>);
+pub struct Calls(pub Arc<Routes>);
 
 impl Calls {
     fn to(&self, node: NodeId) -> Result<NodesClient<Channel>, Status> {
-        let channel = self.0.channel(node);
-        let channel = channel
+        let peer = self.0.node(node);
+        let peer = peer
             .ok_or_else(|| Status::unavailable(format!("it is not known where node {node} is")))?;
-        Ok(NodesClient::new(channel).max_decoding_message_size(MOST_MESSAGE_BYTES))
+        Ok(NodesClient::new(peer.channel()).max_decoding_message_size(MOST_MESSAGE_BYTES))
     }
 
     /// Gives a sign of life, and gets one.

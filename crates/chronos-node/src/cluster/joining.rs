@@ -1,10 +1,10 @@
 //! From the start of a node until it is a member of a cluster.
 
 use super::asking::{Asked, ask_all};
-use super::membership_client::{self, Joined};
 use super::founding::{Action, Founding, Me, Round, Standing, Waiting, decide};
 use super::introductions::Introductions;
 use super::membership::Membership;
+use super::membership_client::{self, Joined};
 use super::peers::Peers;
 use crate::data_dir::random_id;
 use chronos_core::catalog::NodeInfo;

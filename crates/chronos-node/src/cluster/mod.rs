@@ -41,6 +41,9 @@
 //! | `membership.rs` | what a member knows for good |
 //! | `asking.rs`, `membership_client.rs`, `wire.rs` | questions to other nodes |
 //! | `membership_service.rs` | the answers |
+//! | `entry.rs` | from a listener to a node that takes part |
+//! | `late.rs` | services that come after their listener |
+//! | `handover.rs` | giving up leads before a stop |
 //! | `announcing.rs` | after a start: tells the catalog where this node is |
 //! | `finder.rs` | finds members whose addresses changed |
 //! | `own_addresses.rs` | where this node tells others to find it |
@@ -49,12 +52,15 @@ pub mod announcing;
 mod asking;
 pub mod calls;
 pub mod cluster_file;
+mod entry;
 pub mod exchange;
 pub mod finder;
 pub mod founding;
+mod handover;
 pub mod hearing;
 pub mod introductions;
 pub mod joining;
+mod late;
 mod link;
 pub mod membership;
 mod membership_client;
@@ -74,11 +80,13 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use entry::{Entered, Listening};
+pub use handover::hand_over;
 pub use introductions::{CatalogDoor, Introductions};
 pub use membership::Membership;
 pub use membership_service::membership_service;
 pub use own_addresses::Ports;
-pub use running::{Running, start};
+pub use running::Running;
 
 /// An identity as files show it: 32 hexadecimal digits.
 pub(crate) fn parse_id(text: &str) -> Option<u128> {

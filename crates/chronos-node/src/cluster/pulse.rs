@@ -5,15 +5,14 @@
 
 use super::calls::Calls;
 use super::hearing::Hearing;
+use super::routes::Routes;
 use crate::engine::{Engine, clock};
 use chronos_core::types::{NodeId, PartitionNumber};
 use chronos_proto::chronos_internal::{PulseAnswer, PulseRequest};
 use futures::future::join_all;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
 use tonic::Status;
 
 /// How often each node is asked at least.
@@ -21,27 +20,24 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Leads that change one after the other are told together.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// Who leads the partitions, by number: the node and the term in which it does.
-pub type Leads = BTreeMap<PartitionNumber, (NodeId, u64)>;
-
 /// The signs of life of a cluster.
 pub struct Pulses {
     me: NodeId,
     cluster_id: u128,
     hearing: Hearing,
-    leads: watch::Sender<Arc<Leads>>,
+    routes: Arc<Routes>,
     clock: Mutex<ClockWatch>,
 }
 
 impl Pulses {
     /// Nobody was heard of yet.
-    pub fn new(me: NodeId, cluster_id: u128) -> Self {
+    pub fn new(me: NodeId, cluster_id: u128, routes: Arc<Routes>) -> Self {
         let now = Instant::now();
         Self {
             me,
             cluster_id,
             hearing: Hearing::new(now),
-            leads: watch::channel(Arc::default()).0,
+            routes,
             clock: Mutex::new(ClockWatch::new(now)),
         }
     }
@@ -49,11 +45,6 @@ impl Pulses {
     /// Which nodes answer, and what their clocks show.
     pub fn hearing(&self) -> &Hearing {
         &self.hearing
-    }
-
-    /// Who leads the partitions as far as it was heard.
-    pub fn leads(&self) -> watch::Receiver<Arc<Leads>> {
-        self.leads.subscribe()
     }
 
     /// Takes in what another node says of itself.
@@ -80,37 +71,10 @@ impl Pulses {
         self.learn(node, &answer.partitions, &answer.terms);
     }
 
-    /// Takes note of what a node leads. Of two that say they lead the one with the later term does.
-    pub fn learn(&self, node: NodeId, partitions: &[PartitionNumber], terms: &[u64]) {
-        self.leads.send_if_modified(|leads| {
-            let told: BTreeMap<_, _> = partitions.iter().zip(terms).collect();
-            let lost = |(partition, (leader, _)): (&PartitionNumber, &(NodeId, u64))| {
-                *leader == node && !told.contains_key(partition)
-            };
-            let mut next = None;
-            let gone: Vec<_> = (leads.iter())
-                .filter(|lead| lost(*lead))
-                .map(|(partition, _)| *partition)
-                .collect();
-            for partition in gone {
-                let next: &mut Leads = next.get_or_insert_with(|| (**leads).clone());
-                next.remove(&partition);
-            }
-            for (partition, term) in told {
-                let known = leads.get(partition);
-                if known.is_none_or(|(_, known)| known < term) {
-                    let next: &mut Leads = next.get_or_insert_with(|| (**leads).clone());
-                    next.insert(*partition, (node, *term));
-                }
-            }
-            match next {
-                Some(next) => {
-                    *leads = Arc::new(next);
-                    true
-                }
-                None => false,
-            }
-        });
+    fn learn(&self, node: NodeId, partitions: &[PartitionNumber], terms: &[u64]) {
+        for (partition, term) in partitions.iter().zip(terms) {
+            self.routes.learn(*partition, *term, Some(node));
+        }
     }
 
     fn pulse(&self, engine: &Engine) -> PulseRequest {
@@ -192,31 +156,9 @@ impl ClockWatch {
 mod tests {
     use super::*;
 
-    fn lead(pulses: &Pulses) -> Vec<(PartitionNumber, NodeId, u64)> {
-        let leads = pulses.leads().borrow().clone();
-        (leads.iter())
-            .map(|(partition, (node, term))| (*partition, *node, *term))
-            .collect()
-    }
-
-    #[test]
-    fn the_later_term_leads_and_what_is_not_told_any_more_is_lost() {
-        let pulses = Pulses::new(1, 7);
-        pulses.learn(2, &[0, 1], &[5, 5]);
-        pulses.learn(3, &[1, 2], &[4, 4]);
-        assert_eq!(lead(&pulses), [(0, 2, 5), (1, 2, 5), (2, 3, 4)]);
-        pulses.learn(3, &[1], &[6]);
-        assert_eq!(lead(&pulses), [(0, 2, 5), (1, 3, 6)]);
-        // It has not noticed yet.
-        pulses.learn(2, &[0, 1], &[5, 5]);
-        assert_eq!(lead(&pulses), [(0, 2, 5), (1, 3, 6)]);
-        pulses.learn(2, &[], &[]);
-        assert_eq!(lead(&pulses), [(1, 3, 6)]);
-    }
-
     #[test]
     fn nodes_of_another_cluster_are_refused() {
-        let pulses = Pulses::new(1, 7);
+        let pulses = Pulses::new(1, 7, Arc::new(Routes::new(1)));
         let of = |id: u128| PulseRequest {
             cluster_id: id.to_be_bytes().to_vec().into(),
             node: 2,

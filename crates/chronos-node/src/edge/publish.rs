@@ -313,7 +313,10 @@ type Sent = (PartitionNumber, u32, Result<Published, Failed>);
 fn taken_out(outcomes: &mut Vec<Sent>) -> BTreeSet<PartitionNumber> {
     let is_elsewhere = |outcome: &Result<Published, Failed>| match outcome {
         Err(Failed::Refused(Refused::NotLeader(_) | Refused::Stopping(_))) => true,
-        Ok(_) | Err(Failed::Refused(Refused::Unknown(_) | Refused::Failed(_))) => false,
+        Ok(_) => false,
+        Err(Failed::Refused(Refused::Unknown(_) | Refused::Failed(_) | Refused::NoCatalog)) => {
+            false
+        }
         Err(Failed::Overloaded) => false,
     };
     let named = |elsewhere: bool| -> BTreeSet<PartitionNumber> {

@@ -377,6 +377,16 @@ impl Engine {
             .collect()
     }
 
+    /// Waits until this node has heard of the catalog.
+    pub async fn knows_its_cluster(&self) {
+        let mut applied = self.catalog_applied();
+        while self.catalog.lock().cluster().is_none() {
+            if applied.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// The cluster as the catalog has it; `None` on a node that stands alone, and on one that has not
     /// heard of the catalog yet.
     pub fn cluster(&self) -> Option<catalog::Cluster> {

@@ -5,9 +5,10 @@ use crate::cluster::calls::Calls;
 use crate::cluster::exchange::{self, Served};
 use crate::cluster::nodes::{self, Door};
 use crate::cluster::peers::Peers;
-use crate::cluster::{self, Running};
+use crate::cluster::routes::Routes;
+use crate::cluster::{Running, running};
 use crate::config::Config;
-use crate::edge;
+use crate::edge::Edge;
 use crate::engine::{self, Engine, Network};
 use crate::metrics::Metrics;
 use chronos_core::catalog::{ClusterCommand, ClusterInfo, Found, NodeInfo};
@@ -118,10 +119,12 @@ impl Cluster {
             Door::default(),
             Arc::new(Peers::new()),
         );
+        let routes = Arc::new(Routes::new(id));
         for (other, address) in &self.addresses {
             if *other != id {
                 peers.locate(*other, &address.to_string());
             }
+            routes.locate(*other, &self.info(*other)).unwrap();
         }
         let internal = Server::builder()
             .add_service(exchange::service(Arc::clone(&served)))
@@ -136,7 +139,7 @@ impl Cluster {
             true => First::Voters(founders().collect()),
             false => First::Wait,
         };
-        let calls = Calls(Arc::clone(&peers));
+        let calls = Calls(Arc::clone(&routes));
         let network = Network {
             me: id,
             partitions: self.partitions,
@@ -160,17 +163,19 @@ impl Cluster {
             ClusterCommand::Found(Found::new(info, nodes, 1))
         });
         let threshold = Duration::from_secs(5);
-        let running = cluster::start(&engine, &peers, &door, CLUSTER, found, threshold);
+        let running = running::start(&engine, &peers, &routes, &door, CLUSTER, found, threshold);
 
         let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = grpc.local_addr().unwrap();
-        let serving = {
-            let (engine, metrics) = (Arc::clone(&engine), Arc::clone(&metrics));
-            async move {
-                let never = std::future::pending();
-                edge::serve(grpc, &engine, &metrics, &config, &format!("n{id}"), never).await
-            }
+        let edge = Edge {
+            engine: Arc::clone(&engine),
+            // Calls are not forwarded here.
+            routes: Arc::new(Routes::alone()),
+            metrics,
+            config,
+            node_id: format!("n{id}"),
         };
+        let serving = async move { edge.serve(grpc, std::future::pending()).await };
         let public = tokio::spawn(serving).abort_handle();
         let client = EventServiceClient::connect(format!("http://{address}"));
         Node {

@@ -9,7 +9,7 @@ use super::super::{Edge, Listener, server};
 use super::{FORWARD, LEADER};
 use crate::cluster::routes::Routes;
 use crate::config::Config;
-use crate::engine::Engine;
+use crate::engine::{Engine, Network};
 use crate::metrics::Metrics;
 use chronos_core::catalog::NodeInfo;
 use chronos_core::types::{NodeId, PartitionNumber};
@@ -65,7 +65,14 @@ impl Node {
         config.partitions.count = PARTITIONS;
         config.wal.segment_bytes = 1 << 20;
         let metrics = Arc::new(Metrics::new());
-        let engine = Engine::open(&config, dir.path(), &metrics).await.unwrap();
+        let engine = Engine::open(
+            &config,
+            dir.path(),
+            &metrics,
+            Network::alone(config.partitions.count),
+        )
+        .await
+        .unwrap();
         let routes = Arc::new(Routes::new(id));
         let edge = Edge {
             engine: Arc::clone(&engine),
