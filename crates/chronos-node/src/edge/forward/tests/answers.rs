@@ -75,6 +75,7 @@ async fn every_node_lists_the_same_partitions() {
     let list = client.list_partitions(ListPartitionsRequest::default());
     let list = list.await.unwrap().into_inner().partitions;
     assert_eq!((list.len(), list[5].leader_id.as_str()), (6, ""));
+    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,6 +106,7 @@ async fn pending_events_are_listed_page_by_page_over_all_leaders() {
     assert_eq!(listed, sent);
     let counted = schedules.count_pending(CountPendingRequest::default());
     assert_eq!(counted.await.unwrap().into_inner().pending, 20);
+    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,6 +158,7 @@ async fn events_are_cancelled_wherever_they_are() {
         let answer = schedules.cancel_matching(request).await.unwrap();
         assert_eq!(answer.into_inner().changed, cancelled);
     }
+    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,4 +220,5 @@ async fn topics_and_groups_are_what_all_leaders_know() {
     assert_eq!(deleted.deleted_pending, 4);
     let gone = topics.describe_topic(describe()).await.unwrap_err();
     assert_eq!(gone.code(), Code::NotFound);
+    cluster.stop().await;
 }

@@ -36,7 +36,7 @@ struct Node {
     internal: Channel,
     internal_server: AbortHandle,
     servers: Vec<AbortHandle>,
-    _engine: Arc<Engine>,
+    engine: Arc<Engine>,
     _dir: tempfile::TempDir,
 }
 
@@ -100,7 +100,7 @@ impl Node {
             internal: channel(cluster),
             internal_server,
             servers: vec![public.abort_handle()],
-            _engine: engine,
+            engine,
             _dir: dir,
         }
     }
@@ -138,6 +138,14 @@ impl Cluster {
             }
         }
         Self(nodes)
+    }
+
+    /// Closes the engines, which would otherwise keep the test from ending for a while.
+    async fn stop(&self) {
+        let engines = self.0.iter().map(|node| node.engine.stop(LIMIT));
+        for stopped in soon("the end", futures::future::join_all(engines)).await {
+            stopped.unwrap();
+        }
     }
 
     /// Tells everybody who leads.

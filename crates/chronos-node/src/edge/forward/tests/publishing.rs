@@ -34,6 +34,7 @@ async fn an_event_gets_to_its_leader_from_every_node() {
             assert_eq!(again.error, "duplicate message_id");
         }
     }
+    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,6 +42,7 @@ async fn a_bad_event_is_refused_anywhere_as_on_a_node_alone() {
     let cluster = Cluster::start().await;
     let refused = cluster.0[0].publish(Event::default()).await.unwrap();
     assert_eq!(refused.into_inner().error, "message_id is required");
+    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,6 +91,7 @@ async fn a_batch_goes_to_all_leaders_and_keeps_the_order_of_each_partition() {
             sent.map(|it| it.message_id.clone()).collect::<Vec<_>>()
         );
     }
+    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,6 +123,7 @@ async fn a_client_that_forwards_itself_is_told_the_leader() {
         .publish(never(publish(event(1, "b"))))
         .await;
     assert_eq!(refused.unwrap_err().code(), Code::Unavailable);
+    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,6 +143,7 @@ async fn without_a_leader_a_publish_is_refused_in_time_and_taken_when_there_is_o
         cluster.lead(3, 1, Some(2));
     });
     assert!(taken.unwrap().into_inner().success);
+    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,6 +166,7 @@ async fn a_leader_that_is_gone_is_waited_for_or_replaced() {
         [format!("node3={}", cluster.0[2].info.grpc_addr)]
     );
     assert!(taken.into_inner().success);
+    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,4 +209,5 @@ async fn a_forwarded_call_is_served_only_by_the_leader_and_only_between_nodes() 
         .unwrap();
     assert_eq!(leaders(taken.metadata()).len(), 1);
     assert!(taken.into_inner().success);
+    cluster.stop().await;
 }

@@ -105,6 +105,7 @@ async fn one_node_delivers_what_all_lead_and_another_takes_the_answers() {
         id(&receive(&mut deliveries).await),
         event(4, "new").message_id
     );
+    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,6 +129,7 @@ async fn a_subscription_follows_a_leader_that_moves() {
             while id(&receive(&mut deliveries).await) != event.message_id {}
         }
     }
+    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,6 +150,7 @@ async fn a_subscription_waits_for_a_leader_and_survives_the_connection() {
         id(&receive(&mut deliveries).await),
         event(2, "b").message_id
     );
+    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,4 +178,5 @@ async fn what_is_wrong_with_a_subscription_is_told_as_on_a_node_alone() {
     let refused = cluster.0[0].events().subscribe(asks).await.unwrap();
     let status = soon("the end", refused.into_inner().message()).await;
     assert_eq!(status.unwrap_err().code(), Code::FailedPrecondition);
+    cluster.stop().await;
 }
