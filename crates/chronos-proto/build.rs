@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "cronos_db/replay.proto",
             "cronos_db/pause.proto",
             "cronos_db/topics.proto",
+            "cronos_db/cluster.proto",
             "cronos_db_admin/admin.proto",
         ])?;
     let files = compiler.file_descriptor_set();

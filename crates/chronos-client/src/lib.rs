@@ -38,6 +38,7 @@
 mod address;
 mod batch;
 mod client;
+mod cluster;
 mod dead_letters;
 mod error;
 mod event;
@@ -84,6 +85,12 @@ pub mod pause {
 /// Settings of topics, as in `proto/cronos_db/topics.proto`.
 pub mod topic {
     pub use chronos_proto::cronos_db::{AlterTopicRequest, Topic, TopicPartition, TopicSettings};
+}
+/// Requests and answers about nodes, as in `proto/cronos_db/cluster.proto`.
+pub mod cluster_service {
+    pub use chronos_proto::cronos_db::{
+        ClusterNode, ClusterStatusResponse, DrainScope, NodeState, RemoveNodeRequest,
+    };
 }
 pub use client::Client;
 pub use error::Error;

@@ -29,7 +29,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     );
     let identity = data_dir.identity().clone();
     let mut config = config;
-    config.partitions.count = identity.partition_count;
+    if !config.cluster.is_enabled {
+        // In a cluster it is the cluster's.
+        config.partitions.count = identity.partition_count;
+    }
     let grpc = config
         .listen
         .grpc

@@ -70,6 +70,7 @@ mod tests {
                 "cronos_db.ReplayService",
                 "cronos_db.PauseService",
                 "cronos_db.TopicService",
+                "cronos_db.ClusterService",
                 "cronos_db_admin.AdminService",
             ]
         );
