@@ -19,7 +19,11 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+
+/// A leader that cannot be sure of its lead looks again after this time.
+const UNSURE: Duration = Duration::from_millis(20);
 
 /// A partition's replica on this node.
 pub struct Replica {
@@ -94,7 +98,16 @@ async fn follow(
     handle: &Handle,
     inbox: &mut mpsc::Receiver<Message>,
 ) -> anyhow::Result<Option<u64>> {
-    let lead = handle.raft.lead();
+    let lead = async {
+        loop {
+            let term = handle.raft.lead().await?;
+            // One that is cut off still believes that it leads, and can do nothing.
+            if handle.may_deliver() {
+                return Ok::<_, anyhow::Error>(term);
+            }
+            tokio::time::sleep(UNSURE).await;
+        }
+    };
     tokio::pin!(lead);
     loop {
         tokio::select! {

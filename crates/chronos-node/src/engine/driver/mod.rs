@@ -57,6 +57,10 @@ const MOST_MESSAGES: usize = 1024;
 
 /// A leader that cannot be sure to be the only one looks again after this time.
 const UNSURE: Duration = Duration::from_millis(5);
+/// So often a leader with entries under way looks whether it is cut off.
+const LOOK: Duration = Duration::from_millis(500);
+/// A leader that is cut off for so long gives up: whoever waits is to look for another one.
+const CUT_OFF: Duration = Duration::from_secs(5);
 
 /// What a driver is told when it starts.
 #[derive(Debug, Clone)]
@@ -112,6 +116,8 @@ pub struct Driver {
     stopping: Option<oneshot::Sender<()>>,
     /// Whether something may wait to be handed out until this node is sure of its lead.
     unsure: bool,
+    /// Since when this node cannot be sure to lead, if it is not.
+    unsure_since: Option<Instant>,
     /// Resolves when this node does not lead in `term` any more.
     lost: BoxFuture<'static, ()>,
     has_lost: bool,
@@ -147,14 +153,13 @@ impl Driver {
         // What it knew of an earlier lead may have changed since.
         handle.events.forget();
         let now_ms = clock::now_ms();
-        let first = match handle
-            .raft
-            .propose(Builder::new(0).finish(now_ms, 0, term))
-            .await
-        {
-            Ok(effects) => effects,
-            Err(ProposeError::NotLeader { .. } | ProposeError::Unknown) => return Ok(None),
-            Err(stopped) => return Err(stopped.into()),
+        let proposed = (handle.raft).propose(Builder::new(0).finish(now_ms, 0, term));
+        let first = match tokio::time::timeout(CUT_OFF, proposed).await {
+            Ok(Ok(effects)) => effects,
+            Ok(Err(ProposeError::NotLeader { .. } | ProposeError::Unknown)) | Err(_) => {
+                return Ok(None);
+            }
+            Ok(Err(stopped)) => return Err(stopped.into()),
         };
         let horizon = first.horizon;
         #[cfg(feature = "mutants")]
@@ -213,6 +218,7 @@ impl Driver {
             handle,
             has_lost: false,
             unsure: false,
+            unsure_since: None,
             store,
             options,
             metrics,
@@ -256,7 +262,7 @@ impl Driver {
             if self.is_finished() {
                 break;
             }
-            if self.has_lost {
+            if self.has_lost || self.is_cut_off() {
                 return Ok(self.lose());
             }
             let wake = self.next_wake();
@@ -286,6 +292,16 @@ impl Driver {
 
     fn is_finished(&self) -> bool {
         self.stopping.is_some() && self.in_flight.is_empty() && self.queue.is_empty()
+    }
+
+    /// A leader without peers learns from nobody that another one leads.
+    fn is_cut_off(&mut self) -> bool {
+        if self.handle.may_deliver() {
+            self.unsure_since = None;
+            return false;
+        }
+        let since = *self.unsure_since.get_or_insert_with(Instant::now);
+        since.elapsed() > CUT_OFF
     }
 
     fn receive(&mut self, first: Message, inbox: &mut mpsc::Receiver<Message>) {
@@ -433,9 +449,10 @@ impl Driver {
             .flatten()
             .min();
         let wake = next.map_or(Duration::from_secs(3_600), clock::until);
-        match self.unsure {
-            true => wake.min(UNSURE),
-            false => wake,
+        match (self.unsure, self.in_flight.is_empty()) {
+            (true, _) => wake.min(UNSURE),
+            (false, false) => wake.min(LOOK),
+            (false, true) => wake,
         }
     }
 }
