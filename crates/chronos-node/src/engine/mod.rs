@@ -60,7 +60,7 @@ pub use changing::{CatalogLeader, Made};
 pub use credit::Credit;
 pub use events::{ReadError, StoredEvent};
 pub use message::{
-    Answers, DeleteTopic, Expired, Handle, Join, Message, Publish, Refused, Replace,
+    Answers, DeleteTopic, Expired, Handle, Join, Message, Publish, Refused, Replace, Standing,
 };
 pub use network::{Network, Peers};
 pub use pauses::Standing as PauseStanding;
