@@ -14,7 +14,7 @@ SIMULATOR := RUSTFLAGS="--cfg tokio_unstable" CARGO_TARGET_DIR=$(or $(CARGO_TARG
 SEEDS ?= 300
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo release test test-kubernetes verify fix bench fuzz sim sim-mutants doc deps test-deps
+.PHONY: help run demo cluster release test test-kubernetes verify fix bench bench-cluster fuzz sim sim-mutants doc deps test-deps
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ run: release ## Build and start a node on :9000 (gRPC) and :8080 (HTTP), its dat
 
 demo: release ## Show events due in 1, 2 and 3 seconds arriving, on a node of its own
 	@scripts/demo $(BINARIES)
+
+cluster: release ## Run three local nodes that are one database, and print how to use them
+	@scripts/cluster $(BINARIES)
 
 release: deps
 	@$(CARGO) build --release --locked --package chronos-node --package chronosctl
@@ -57,6 +60,9 @@ fix: deps ## Repair what verify complains about, as far as a program can
 
 bench: release ## Measure throughput, lateness and memory on a node of its own
 	@scripts/bench $(BINARIES)
+
+bench-cluster: release ## Measure a cluster of three nodes on this machine
+	@scripts/bench-cluster $(BINARIES)
 
 fuzz: deps ## Run each fuzz target for 20 seconds (needs a nightly toolchain)
 	@scripts/fuzz 20

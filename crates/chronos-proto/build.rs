@@ -67,7 +67,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let internal_dir = out_dir.join("internal");
     fs::create_dir_all(&internal_dir)?;
     let mut compiler = protox::Compiler::new([&proto_dir])?;
-    compiler.open_files(["chronos_internal/peers.proto"])?;
+    compiler.open_files([
+        "chronos_internal/membership.proto",
+        "chronos_internal/nodes.proto",
+        "chronos_internal/peers.proto",
+    ])?;
     tonic_prost_build::configure()
         .out_dir(&internal_dir)
         .bytes(".")

@@ -123,8 +123,11 @@ impl Client {
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         let mut retried_uncertain = false;
+        // A leader that did not answer may be one that cannot be reached from here: the next try goes
+        // to any node, which forwards it.
+        let mut is_detour = false;
         for tries in 1.. {
-            let channel = self.channel(partition_id);
+            let channel = self.channel(partition_id.filter(|_| !is_detour));
             let status =
                 match tokio::time::timeout(self.shared.request_timeout, request(channel)).await {
                     Ok(Ok(response)) => {
@@ -150,6 +153,7 @@ impl Client {
                 continue;
             }
             retried_uncertain |= verdict == Verdict::Uncertain;
+            is_detour = verdict == Verdict::Uncertain && !is_detour;
             tracing::debug!(tries, code = ?status.code(), "request failed, trying again");
             self.distrust();
             tokio::time::sleep(self.shared.retry.backoff(tries)).await;
@@ -159,7 +163,7 @@ impl Client {
     }
 
     /// One quiet attempt to learn who leads; the caller's own try tells if it failed.
-    async fn look_for_leader(&self) {
+    pub(crate) async fn look_for_leader(&self) {
         let listing = list_partitions(self.shared.nodes.any());
         if let Ok(Ok(listed)) = tokio::time::timeout(self.shared.request_timeout, listing).await {
             self.set_topology(listed.into_inner());
@@ -196,5 +200,6 @@ async fn list_partitions(channel: Channel) -> Result<Response<Topology>, Status>
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .list_partitions(ListPartitionsRequest::default())
         .await?;
-    Ok(listed.map(|listed| Topology::from_listing(&listed.partitions)))
+    let topology = Topology::from_listing(&listed.get_ref().partitions, listed.metadata());
+    Ok(Response::new(topology))
 }

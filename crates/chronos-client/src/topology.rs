@@ -1,8 +1,14 @@
 //! Which partitions there are, and who leads them.
 
+use std::collections::HashMap;
+
 use chronos_proto::cronos_db::PartitionInfo;
+use tonic::metadata::MetadataMap;
 
 use crate::endpoint_uri;
+
+/// Names a node and its address, `name=address`, at the head of a listing.
+const LEADER: &str = "chronos-leader";
 
 /// What the last listing of partitions said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,18 +25,26 @@ impl Topology {
         }
     }
 
-    /// A leader_id that holds a colon is an address; any other is a name, and every node
-    /// serves every partition.
-    pub(crate) fn from_listing(partitions: &[PartitionInfo]) -> Self {
+    /// A leader_id is a name that the metadata has an address for, or an address itself when it
+    /// holds a colon. Any other is only a name; every node serves every partition.
+    pub(crate) fn from_listing(partitions: &[PartitionInfo], metadata: &MetadataMap) -> Self {
+        let addresses: HashMap<&str, &str> = metadata
+            .get_all(LEADER)
+            .iter()
+            .filter_map(|value| value.to_str().ok()?.split_once('='))
+            .collect();
         let mut leaders = vec![None; partitions.len()];
         for partition in partitions {
             let slot = usize::try_from(partition.partition_id)
                 .ok()
                 .and_then(|id| leaders.get_mut(id));
             if let Some(slot) = slot
-                && partition.leader_id.contains(':')
+                && let Some(address) = addresses
+                    .get(partition.leader_id.as_str())
+                    .copied()
+                    .or_else(|| Some(&*partition.leader_id).filter(|id| id.contains(':')))
             {
-                *slot = endpoint_uri(&partition.leader_id).ok();
+                *slot = endpoint_uri(address).ok();
             }
         }
         Self { leaders }
@@ -56,12 +70,19 @@ mod tests {
             leader_id: leader_id.into(),
             ..PartitionInfo::default()
         };
-        let topology = Topology::from_listing(&[
+        let mut metadata = MetadataMap::new();
+        for value in ["node2=db-2:9000", "node3=", "=db-4:9000", "nothing"] {
+            metadata.append(LEADER, value.parse().unwrap());
+        }
+        let listing = [
             partition(1, "db-1:9000"),
             partition(0, "node1"),
+            partition(2, "node2"),
             partition(7, "db-2:9000"),
-        ]);
-        assert_eq!(topology.partition_count(), 3);
+        ];
+        let topology = Topology::from_listing(&listing, &metadata);
+        assert_eq!(topology.partition_count(), 4);
+        assert_eq!(topology.leader(2).unwrap().to_string(), "http://db-2:9000/");
         assert_eq!(topology.leader(0), None);
         assert_eq!(topology.leader(1).unwrap().to_string(), "http://db-1:9000/");
         assert_eq!(topology.leader(7), None);

@@ -15,10 +15,12 @@ pub mod data_dir;
 mod delivery;
 mod edge;
 mod engine;
+mod force;
 pub mod http;
 pub mod logging;
 pub mod metrics;
 mod node;
 mod observe;
 
+pub use force::force_majority;
 pub use node::run;

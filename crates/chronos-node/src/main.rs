@@ -42,6 +42,7 @@ fn follow(invocation: Invocation) -> anyhow::Result<()> {
         Invocation::ConfigReference => print(&config::reference()),
         Invocation::MetricsReference => print(&metrics::reference()),
         Invocation::InspectWal(folder) => inspect_wal(&folder),
+        Invocation::ForceMajority(folder) => print(&chronos_node::force_majority(&folder)?),
         Invocation::Serve(config) => serve(*config),
     }
 }

@@ -1,11 +1,14 @@
 //! A node from start to stop.
 
+use crate::cluster::routes::Routes;
+use crate::cluster::{self, Listening, Ports, Running, cluster_file};
 use crate::config::Config;
 use crate::data_dir::{DataDir, Request};
-use crate::engine::Engine;
+use crate::edge::Edge;
+use crate::engine::{Engine, Network};
 use crate::http::{Check, Checks, Endpoints, Readiness};
 use crate::metrics::Metrics;
-use crate::{edge, http, observe};
+use crate::{http, observe};
 use anyhow::Context;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,9 +22,17 @@ const GOODBYE: Duration = Duration::from_secs(1);
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let started = Instant::now();
     let data_dir = DataDir::open(&Request::new(&config))?;
+    anyhow::ensure!(
+        config.cluster.is_enabled || !cluster_file::exists(data_dir.path()),
+        "the data directory {} belongs to a node of a cluster, which must not start alone; start with -cluster",
+        data_dir.path().display()
+    );
     let identity = data_dir.identity().clone();
     let mut config = config;
-    config.partitions.count = identity.partition_count;
+    if !config.cluster.is_enabled {
+        // In a cluster it is the cluster's.
+        config.partitions.count = identity.partition_count;
+    }
     let grpc = config
         .listen
         .grpc
@@ -43,27 +54,74 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         checks: checks.clone(),
         metrics: Arc::clone(&metrics),
         started,
+        is_clustered: config.cluster.is_enabled,
     };
+    let web_port = web.local_addr()?.port();
     let (stop, stopped) = watch::channel(false);
+    // Other nodes are served until the very end: they may be waiting for what this one still does.
+    let (close, closed) = watch::channel(false);
     let http_server = tokio::spawn(http::serve(web, endpoints, until(stopped.clone())));
 
+    let ports = (grpc.local_addr()?.port(), web_port);
+    let entered = match config.cluster.is_enabled {
+        false => None,
+        true => {
+            readiness.starting("becoming a member of a cluster");
+            let ports = |cluster| Ports {
+                cluster,
+                grpc: ports.0,
+                http: ports.1,
+            };
+            let until_closed = until(closed.clone());
+            let listening = Listening::start(&config, &data_dir, ports, until_closed).await?;
+            Some(tokio::select! {
+                entered = listening.enter() => entered?,
+                () = asked_to_stop() => return Ok(()),
+            })
+        }
+    };
+    let network = match &entered {
+        None => Network::alone(config.partitions.count),
+        Some(entered) => entered.network(),
+    };
+    config.partitions.count = network.partitions;
+
     readiness.starting("opening the data directory");
-    let engine = Engine::open(&config, data_dir.path(), &metrics).await?;
+    let engine = Engine::open(&config, data_dir.path(), &metrics, network).await?;
     observe::register(&engine, &metrics);
     let watched = Arc::clone(&engine);
     checks.add("partitions", move || partitions_check(&watched));
 
-    let grpc_server = {
-        let (engine, metrics, config) = (Arc::clone(&engine), Arc::clone(&metrics), config.clone());
-        let (node_id, stopped) = (identity.node_id.clone(), until(stopped.clone()));
-        tokio::spawn(async move {
-            edge::serve(grpc, &engine, &metrics, &config, &node_id, stopped).await
-        })
+    let edge = Edge {
+        engine: Arc::clone(&engine),
+        routes: match &entered {
+            None => Arc::new(Routes::alone()),
+            Some(entered) => Arc::clone(&entered.routes),
+        },
+        metrics: Arc::clone(&metrics),
+        config: config.clone(),
+        node_id: identity.node_id.clone(),
     };
+    let running = match entered {
+        None => None,
+        Some(entered) => Some(entered.take_part(&config, &engine, &edge).await?),
+    };
+    let stopped = until(stopped.clone());
+    let grpc_server = tokio::spawn(async move { edge.serve(grpc, stopped).await });
+    if running.is_some() {
+        readiness.starting("waiting for the catalog of the cluster");
+        tokio::select! {
+            () = engine.knows_its_cluster() => {}
+            ended = wait_for_end(&engine) => {
+                engine.stop(config.node.shutdown_timeout).await?;
+                return ended?.map_or(Ok(()), |why| anyhow::bail!("{why}"));
+            }
+        }
+    }
     readiness.ready();
     tracing::info!(
         node = identity.node_id,
-        partitions = identity.partition_count,
+        partitions = config.partitions.count,
         grpc = %config.listen.grpc,
         http = %config.listen.http,
         took_ms = started.elapsed().as_millis() as u64,
@@ -76,8 +134,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         None => readiness.draining(),
         Some(why) => readiness.failed(why.clone()),
     }
+    if running.is_some() && failure.is_none() {
+        cluster::hand_over(&engine).await;
+    }
     stop.send_replace(true);
     engine.stop(config.node.shutdown_timeout).await?;
+    running.iter().for_each(Running::close);
+    close.send_replace(true);
     let goodbye = async {
         let _ = grpc_server.await;
         let _ = http_server.await;
@@ -97,15 +160,25 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
 /// Waits for a signal (`None`) or for a partition to fail (the reason).
 async fn wait_for_end(engine: &Engine) -> anyhow::Result<Option<String>> {
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
     let mut failed = engine.failed();
     tokio::select! {
-        _ = terminate.recv() => Ok(None),
-        _ = interrupt.recv() => Ok(None),
+        () = asked_to_stop() => Ok(None),
         why = failed.wait_for(Option::is_some) => Ok(why.ok().and_then(|why| why.clone())),
+    }
+}
+
+/// Waits for a signal. One that cannot be waited for never comes.
+async fn asked_to_stop() {
+    let of = async |kind| match signal(kind) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(error) => {
+            tracing::error!(%error, "cannot wait for a signal");
+            std::future::pending().await
+        }
+    };
+    tokio::select! {
+        () = of(SignalKind::terminate()) => {}
+        () = of(SignalKind::interrupt()) => {}
     }
 }
 

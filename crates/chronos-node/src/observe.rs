@@ -1,6 +1,6 @@
 //! Gauges that are read when somebody asks for the metrics.
 
-use crate::engine::{Engine, clock};
+use crate::engine::{Engine, Standing, clock};
 use crate::metrics::Metrics;
 use chronos_core::catalog::Target;
 use std::sync::Arc;
@@ -21,7 +21,11 @@ fn observe(engine: &Engine, metrics: &Metrics) {
     for replica in engine.replicas().all() {
         let handle = &replica.handle;
         let of = metrics.partition(handle.number);
-        let standing = handle.standing.lock().clone();
+        let standing = match handle.is_led() {
+            true => handle.standing.lock().clone(),
+            // Whoever leads tells: a sum over nodes is to be true.
+            false => Standing::default(),
+        };
         let log = handle.wal.status();
         members += standing.members;
         of.pending.set(standing.pending as i64);

@@ -42,7 +42,7 @@ impl Leadership {
     }
 
     /// Waits until the state is as wanted, which it may be already; `None` when the group stops.
-    pub(crate) async fn reach(&mut self, wanted: impl FnMut(&Lead) -> bool) -> Option<Lead> {
+    pub async fn reach(&mut self, wanted: impl FnMut(&Lead) -> bool) -> Option<Lead> {
         self.0.wait_for(wanted).await.ok().map(|lead| *lead)
     }
 }

@@ -39,6 +39,7 @@ mod applied_mark;
 mod clock;
 mod disk;
 mod error;
+mod force;
 mod group;
 mod leadership;
 mod lease;
@@ -68,6 +69,7 @@ mod suite;
 
 pub use disk::Disk;
 pub use error::{ChangeError, OpenError, ProposeError, Stopped, TransferError};
+pub use force::{ForceError, force_only_voter};
 pub use group::Group;
 pub use leadership::{Lead, Leadership};
 pub use machine::{Applied, LogId, Machine, MachineError};

@@ -7,7 +7,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Instant as _, ServerState};
 
 use crate::group::Group;
-use crate::machine::Machine;
+use crate::machine::{LogId, Machine};
 use crate::members::Members;
 
 /// Where a group stands. May be a few entries behind what was already answered.
@@ -55,5 +55,17 @@ impl<M: Machine> Group<M> {
                 .filter(|_| metrics.state == ServerState::Leader)
                 .map(|sent| sent.elapsed()),
         }
+    }
+
+    /// The last entry given up by [`Group::purge`]: a copy of the log begins after it.
+    pub fn floor(&self) -> Option<LogId> {
+        let metrics = self.0.metrics.borrow_watched();
+        metrics.purged.as_ref().map(LogId::from)
+    }
+
+    /// The last entry that the machine on this node applied.
+    pub fn applied(&self) -> Option<LogId> {
+        let metrics = self.0.metrics.borrow_watched();
+        metrics.last_applied.as_ref().map(LogId::from)
     }
 }

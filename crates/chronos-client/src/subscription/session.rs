@@ -89,10 +89,12 @@ impl<D: Arrival> Session<D> {
 
     pub(super) async fn run(mut self) {
         let mut failures = 0;
+        // As for other calls, after a leader that did not answer.
+        let mut is_detour = false;
         loop {
             let session = self.current.fetch_add(1, Ordering::AcqRel) + 1;
             let mut received = 0;
-            let status = match self.hold(session, &mut received).await {
+            let status = match self.hold(session, is_detour, &mut received).await {
                 End::Done => return,
                 End::Broken(status) => status,
             };
@@ -103,6 +105,7 @@ impl<D: Arrival> Session<D> {
                 let _ = self.delivered.send(Err(error)).await;
                 return;
             }
+            is_detour = received == 0 && !is_detour;
             failures = if received > 0 { 1 } else { failures + 1 };
             let pause = self.client.retry().backoff(failures);
             tracing::warn!(
@@ -115,6 +118,7 @@ impl<D: Arrival> Session<D> {
             if !self.pause(pause).await {
                 return;
             }
+            self.client.look_for_leader().await;
         }
     }
 
@@ -127,8 +131,9 @@ impl<D: Arrival> Session<D> {
     }
 
     /// Opens both streams and serves them until one ends.
-    async fn hold(&mut self, session: u64, received: &mut u64) -> End {
-        let channel = self.client.channel(self.options.partition_id());
+    async fn hold(&mut self, session: u64, is_detour: bool, received: &mut u64) -> End {
+        let partition = self.options.partition_id();
+        let channel = self.client.channel(partition.filter(|_| !is_detour));
         let (sent, to_send) = mpsc::unbounded_channel();
         for settle in self.unanswered.lock().iter() {
             let _ = sent.send(settle.request.clone());

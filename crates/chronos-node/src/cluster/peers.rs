@@ -11,7 +11,10 @@ use std::collections::BTreeMap;
 /// Largest message between nodes, bytes: some entries of the largest size.
 pub const MOST_MESSAGE_BYTES: usize = 64 << 20;
 
-/// Where the other nodes are, and the way to them.
+/// Where the other nodes are, and the way to them for Raft. Everything else goes by [`Routes`], so
+/// that large answers do not hold heartbeats up.
+///
+/// [`Routes`]: super::routes::Routes
 #[derive(Default)]
 pub struct Peers(RwLock<BTreeMap<u64, Link>>);
 
@@ -31,6 +34,11 @@ impl Peers {
         {
             links.insert(node, Link::new(address));
         }
+    }
+
+    /// Whether it is known where a node is, or was.
+    pub fn knows(&self, node: u64) -> bool {
+        self.0.read().contains_key(&node)
     }
 
     /// Forgets a node that was removed.

@@ -26,15 +26,23 @@ pub(super) const PROGRAM_FLAGS: [(&str, &str); 4] = [
 ];
 
 /// Commands other than to serve.
-pub(super) const COMMANDS: [(&str, &str, &str); 3] = [
+pub(super) const COMMANDS: [(&str, &str, &str); 4] = [
     (
         "inspect-wal",
         " <dir>",
         "Prints what the log segments in a folder hold, changing nothing. Exit code 1 if a node would refuse them.",
     ),
+    (
+        "force-majority",
+        " <data-dir> --lose-what-others-have",
+        "For when most nodes of a cluster are lost for good: makes the node of this data directory, which must not run, the only voter of everything it has. What only the others had is lost.",
+    ),
     ("config-reference", "", "Prints docs/configuration.md."),
     ("metrics-reference", "", "Prints docs/metrics.md."),
 ];
+
+const FORCE_MAJORITY: &str = "force-majority takes a data directory and a confirmation, because what only the \
+     other nodes have is lost: chronosdb force-majority <data-dir> --lose-what-others-have";
 
 /// A command line, taken apart.
 #[derive(Default)]
@@ -58,6 +66,7 @@ pub(super) enum Action {
     ConfigReference,
     MetricsReference,
     InspectWal(PathBuf),
+    ForceMajority(PathBuf),
 }
 
 /// What a flag's name stands for.
@@ -129,6 +138,15 @@ fn command(name: &str, rest: &[String]) -> Result<Line, UsageError> {
                 ));
             };
             return Ok(action(Action::InspectWal(PathBuf::from(folder))));
+        }
+        "force-majority" => {
+            let [folder, confirmed] = rest else {
+                return Err(UsageError::new(FORCE_MAJORITY));
+            };
+            if confirmed.trim_start_matches('-') != "lose-what-others-have" {
+                return Err(UsageError::new(FORCE_MAJORITY));
+            }
+            return Ok(action(Action::ForceMajority(PathBuf::from(folder))));
         }
         _ => {
             let commands = COMMANDS.map(|(command, ..)| command);
@@ -329,7 +347,7 @@ mod tests {
             refusal(&["-reflection", "false"]),
             "unexpected argument \"false\"; a switch takes its value with an equals sign: -reflection=false"
         );
-        let line = line(&["-cluster", "--dev"]).unwrap();
+        let line = line(&["-follower-reads", "--dev"]).unwrap();
         assert_eq!(line.former.len(), 2);
     }
 
@@ -378,6 +396,10 @@ mod tests {
                 "unknown command \"data-dir\"; did you mean -data-dir?",
             ),
             (
+                &["force-majority", "data"],
+                FORCE_MAJORITY,
+            ),
+            (
                 &["inspect-wal"],
                 "inspect-wal takes one folder with log segments: chronosdb inspect-wal <dir>",
             ),
@@ -414,6 +436,10 @@ mod tests {
         assert_eq!(
             action(&["inspect-wal", "data"]),
             Action::InspectWal(PathBuf::from("data"))
+        );
+        assert_eq!(
+            action(&["force-majority", "data", "--lose-what-others-have"]),
+            Action::ForceMajority(PathBuf::from("data"))
         );
         assert_eq!(action(&["inspect-wal", "--help"]), Action::Help);
     }

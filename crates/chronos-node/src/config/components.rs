@@ -21,6 +21,12 @@ pub struct Node {
     pub shutdown_timeout: Duration,
     /// Threads that run network and engine tasks. 0: one per processor.
     pub runtime_threads: usize,
+    /// The rack it stands in. Empty: unknown, and so are zone and region.
+    pub rack: String,
+    /// The zone it stands in.
+    pub zone: String,
+    /// The region it stands in.
+    pub region: String,
 }
 
 impl Default for Node {
@@ -30,6 +36,9 @@ impl Default for Node {
             data_dir: PathBuf::from("./data"),
             shutdown_timeout: Duration::from_secs(10),
             runtime_threads: 0,
+            rack: String::new(),
+            zone: String::new(),
+            region: String::new(),
         }
     }
 }
@@ -43,6 +52,10 @@ pub struct Listen {
     pub http: Address,
     /// Whether gRPC reflection answers, so that tools need no .proto file.
     pub reflection: bool,
+    /// Where clients are told to go for gRPC. `None`: found out.
+    pub grpc_advertised: Option<Address>,
+    /// Where people and probes are told to go for HTTP. `None`: found out.
+    pub http_advertised: Option<Address>,
 }
 
 impl Default for Listen {
@@ -51,6 +64,8 @@ impl Default for Listen {
             grpc: Address::all_interfaces(9000),
             http: Address::all_interfaces(8080),
             reflection: true,
+            grpc_advertised: None,
+            http_advertised: None,
         }
     }
 }
@@ -175,10 +190,12 @@ impl Default for Dedup {
 /// How the data is split.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Partitions {
-    /// Number of partitions, fixed when the data directory is made.
+    /// Number of partitions, fixed when the data directory is made, or the cluster.
     pub count: u32,
     /// Copies of each partition.
     pub replication_factor: u32,
+    /// Copies that must have an event before it is acknowledged. A majority always must.
+    pub min_insync_replicas: u32,
 }
 
 impl Default for Partitions {
@@ -186,6 +203,37 @@ impl Default for Partitions {
         Self {
             count: 1,
             replication_factor: 1,
+            min_insync_replicas: 1,
+        }
+    }
+}
+
+/// What makes several nodes one database.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    /// Whether this node is one of a cluster.
+    pub is_enabled: bool,
+    /// The first nodes of the cluster, this one among them if it is one.
+    pub seeds: Vec<Address>,
+    /// Members of a cluster to join. Not empty: nothing is ever founded.
+    pub join: Vec<Address>,
+    /// Where other nodes connect.
+    pub listen: Address,
+    /// Where other nodes are told to connect. `None`: found out.
+    pub advertised: Option<Address>,
+    /// How far the clocks of two nodes may be apart before that is reported.
+    pub clock_skew_threshold: Duration,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            is_enabled: false,
+            seeds: Vec::new(),
+            join: Vec::new(),
+            listen: Address::all_interfaces(7947),
+            advertised: None,
+            clock_skew_threshold: Duration::from_millis(5_000),
         }
     }
 }

@@ -15,6 +15,9 @@ use super::source::Source;
 /// The prefixes, weightier first.
 const PREFIXES: [&str; 2] = ["CHRONOS_", "CRONOS_"];
 
+/// A second spelling of one variable, behind its prefix and with the flag that it stands for.
+const SECOND_SPELLING: (&str, &str) = ("MIN_IN_SYNC_REPLICAS", "min-insync-replicas");
+
 /// The variables that may concern the node. An empty one counts as not set.
 pub(super) struct Environment(BTreeMap<String, OsString>);
 
@@ -31,6 +34,9 @@ impl Environment {
     /// The value for a flag's name, and the variable it came from.
     fn find(&self, flag: &str) -> Result<Option<(String, &str)>, UsageError> {
         let mut names = PREFIXES.map(|prefix| variable(prefix, flag)).to_vec();
+        if flag == SECOND_SPELLING.1 {
+            names.extend(PREFIXES.map(|prefix| format!("{prefix}{}", SECOND_SPELLING.0)));
+        }
         if flag == "log-level" {
             names.push("RUST_LOG".to_owned());
         }
@@ -77,7 +83,7 @@ impl Environment {
                 continue;
             };
             let known: Vec<String> = flags.iter().map(|flag| variable(prefix, flag)).collect();
-            if known.contains(name) {
+            if known.contains(name) || *name == format!("{prefix}{}", SECOND_SPELLING.0) {
                 continue;
             }
             if let Some(near) = nearest(name, known.iter().map(String::as_str)) {

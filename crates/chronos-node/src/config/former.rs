@@ -73,19 +73,20 @@ fn number(text: &str) -> Option<f64> {
 use Standing::{NoEffect, NotAvailable};
 use Takes::{Duration, Number, Switch, Text};
 
-const CLUSTER: Standing = NotAvailable("a cluster");
 const TLS: Standing = NotAvailable("TLS");
 const AUTH: Standing = NotAvailable("authentication");
 const ENCRYPTION: Standing = NotAvailable("encryption at rest");
 const TRACING: Standing = NotAvailable("export of traces");
-const PLACEMENT: Standing = NotAvailable("placement by rack, zone or region");
+const FOLLOWER_READS: Standing = NotAvailable("reading from followers");
 const REGIONS: Standing = NotAvailable("replication between regions");
 const CDC: Standing = NotAvailable("change data capture");
 const RATE: Standing = NotAvailable("a rate limit");
 const SHEDDING: Standing = NotAvailable("load shedding by a threshold");
 
-const GOSSIP: Standing = NoEffect("one node has no peers to watch");
-const REPLICATION: Standing = NoEffect("one node has no replicas to send to");
+const GOSSIP: Standing = NoEffect(
+    "nodes find each other by -cluster-seeds, and all they say goes by -cluster-grpc-addr",
+);
+const REPLICATION: Standing = NoEffect("replicas are sent what they can take");
 const WHEEL: Standing =
     NoEffect("the timing wheel always ticks at 1 ms and grows by itself; see -near-window-ms");
 const HYDRATOR: Standing =
@@ -94,20 +95,11 @@ const QUEUES: Standing = NoEffect("memory is bounded by bytes; see -max-inflight
 const BREAKER: Standing = NoEffect("a failing subscriber is slowed by -retry-backoff");
 
 /// All of them.
-pub const FORMER: [Former; 67] = [
-    flag("cluster", Switch, &["false"], CLUSTER),
-    flag("cluster-gossip-addr", Text, &[":7946"], CLUSTER),
-    flag("cluster-grpc-addr", Text, &[":7947"], CLUSTER),
-    flag("cluster-raft-addr", Text, &[":7948"], CLUSTER),
-    flag("cluster-seeds", Text, &[""], CLUSTER),
-    flag("raft-join", Text, &[""], CLUSTER),
-    flag("use-memberlist", Switch, &["false"], CLUSTER),
-    flag("min-insync-replicas", Number, &["1", "0"], CLUSTER),
-    variable("min-in-sync-replicas", Number, &["1", "0"], CLUSTER),
-    flag("follower-reads", Switch, &["false"], CLUSTER),
-    flag("node-rack", Text, &[""], PLACEMENT),
-    flag("node-zone", Text, &[""], PLACEMENT),
-    flag("node-region", Text, &[""], PLACEMENT),
+pub const FORMER: [Former; 57] = [
+    flag("cluster-gossip-addr", Text, &[":7946"], GOSSIP),
+    flag("cluster-raft-addr", Text, &[":7948"], GOSSIP),
+    flag("use-memberlist", Switch, &["false"], GOSSIP),
+    flag("follower-reads", Switch, &["false"], FOLLOWER_READS),
     variable("regions", Text, &[""], REGIONS),
     variable("cdc-kafka-brokers", Text, &[""], CDC),
     variable("cdc-kafka-topic", Text, &["cronos-cdc"], CDC),
@@ -182,11 +174,15 @@ pub const FORMER: [Former; 67] = [
         &["./raft"],
         NoEffect("the Raft log is the write-ahead log in -data-dir"),
     ),
-    flag("virtual-nodes", Number, &["2048"], GOSSIP),
+    flag(
+        "virtual-nodes",
+        Number,
+        &["2048"],
+        NoEffect("partitions are placed without a ring of nodes"),
+    ),
     flag("heartbeat-interval", Duration, &["1s"], GOSSIP),
     flag("failure-timeout", Duration, &["5s"], GOSSIP),
     flag("suspect-timeout", Duration, &["3s"], GOSSIP),
-    flag("clock-skew-threshold-ms", Number, &["5000"], GOSSIP),
 ];
 
 const fn flag(
@@ -237,9 +233,9 @@ mod tests {
     #[test]
     fn compares_values_not_spellings() {
         let by_name = |name| FORMER.iter().find(|former| former.name == name).unwrap();
-        assert_eq!(by_name("cluster").is_harmless("F"), Some(true));
-        assert_eq!(by_name("cluster").is_harmless("1"), Some(false));
-        assert_eq!(by_name("cluster").is_harmless("maybe"), None);
+        assert_eq!(by_name("follower-reads").is_harmless("F"), Some(true));
+        assert_eq!(by_name("follower-reads").is_harmless("1"), Some(false));
+        assert_eq!(by_name("follower-reads").is_harmless("maybe"), None);
         assert_eq!(
             by_name("tracing-sample-ratio").is_harmless("0.010"),
             Some(true)

@@ -28,6 +28,8 @@ pub enum Invocation {
     MetricsReference,
     /// To report on the log segments in a folder.
     InspectWal(PathBuf),
+    /// To go on without nodes that are lost.
+    ForceMajority(PathBuf),
 }
 
 /// Reads a command line (without the program's name), the environment, and the file they name.
@@ -45,6 +47,7 @@ pub fn load(
         Action::ConfigReference => return Ok(Invocation::ConfigReference),
         Action::MetricsReference => return Ok(Invocation::MetricsReference),
         Action::InspectWal(folder) => return Ok(Invocation::InspectWal(folder)),
+        Action::ForceMajority(folder) => return Ok(Invocation::ForceMajority(folder)),
         Action::PrintConfig => true,
         Action::Serve => false,
     };

@@ -32,8 +32,8 @@ use std::collections::BTreeMap;
 
 pub use address::{Address, NotAnAddress};
 pub use components::{
-    Dedup, Delivery, Limits, Listen, Log, LogFormat, Node, Partitions, Raft, Retention, Scheduler,
-    Store, Topics, Wal,
+    Cluster, Dedup, Delivery, Limits, Listen, Log, LogFormat, Node, Partitions, Raft, Retention,
+    Scheduler, Store, Topics, Wal,
 };
 pub use error::UsageError;
 pub use former::{FORMER, Former, Standing, Takes};
@@ -65,6 +65,8 @@ pub struct Config {
     pub dedup: Dedup,
     /// Partitions.
     pub partitions: Partitions,
+    /// The cluster.
+    pub cluster: Cluster,
     /// Replication.
     pub raft: Raft,
     /// The index.

@@ -81,6 +81,7 @@ pub fn reference() -> String {
 fn bounds(field: &Field) -> String {
     match field {
         Field::Text(_) | Field::Path(_) | Field::Address(_) | Field::Switch(_) => String::new(),
+        Field::Reachable(_) | Field::Reachables(_) => String::new(),
         Field::Choice(_)
         | Field::Count { .. }
         | Field::Bytes { .. }

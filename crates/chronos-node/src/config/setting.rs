@@ -53,6 +53,10 @@ pub enum Field {
     Path(Place<PathBuf>),
     /// Where to listen.
     Address(Place<Address>),
+    /// Where others are told to go, or nothing.
+    Reachable(Place<Option<Address>>),
+    /// Where others are, separated by commas.
+    Reachables(Place<Vec<Address>>),
     /// On or off.
     Switch(Place<bool>),
     /// One of a few words.
@@ -150,6 +154,14 @@ impl Field {
             Self::Text(at) => *at(config) = text,
             Self::Path(at) => *at(config) = PathBuf::from(text),
             Self::Address(at) => *at(config) = text.parse().map_err(|_| refused())?,
+            Self::Reachable(at) => {
+                let mut addresses = reachables(&text).ok_or_else(refused)?;
+                *at(config) = addresses.pop();
+                if !addresses.is_empty() {
+                    return Err(refused());
+                }
+            }
+            Self::Reachables(at) => *at(config) = reachables(&text).ok_or_else(refused)?,
             Self::Switch(at) => *at(config) = switch::parse(&text).ok_or_else(refused)?,
             Self::Choice(at) => {
                 if !at(config).choose(&text) {
@@ -186,6 +198,11 @@ impl Field {
             Self::Text(at) => at(config).clone(),
             Self::Path(at) => at(config).display().to_string(),
             Self::Address(at) => at(config).to_string(),
+            Self::Reachable(at) => at(config).iter().map(Address::to_string).collect(),
+            Self::Reachables(at) => {
+                let addresses: Vec<_> = at(config).iter().map(Address::to_string).collect();
+                addresses.join(",")
+            }
             Self::Switch(at) => at(config).to_string(),
             Self::Choice(at) => at(config).chosen().to_owned(),
             Self::Count { at, .. } => at(config).get().to_string(),
@@ -205,6 +222,8 @@ impl Field {
             Self::Text(_)
             | Self::Path(_)
             | Self::Address(_)
+            | Self::Reachable(_)
+            | Self::Reachables(_)
             | Self::Choice(_)
             | Self::Bytes { .. }
             | Self::Duration { .. } => toml::Value::String(text).to_string(),
@@ -216,7 +235,8 @@ impl Field {
         match self {
             Self::Text(_) => "text",
             Self::Path(_) => "path",
-            Self::Address(_) => "address",
+            Self::Address(_) | Self::Reachable(_) => "address",
+            Self::Reachables(_) => "addresses",
             Self::Switch(_) => "switch",
             Self::Choice(_) => "word",
             Self::Count { .. } => "number",
@@ -232,6 +252,10 @@ impl Field {
             Self::Text(_) => "a text".to_owned(),
             Self::Path(_) => "a path".to_owned(),
             Self::Address(_) => "an address such as :9000 or 127.0.0.1:9000".to_owned(),
+            Self::Reachable(_) => "an address with a host, such as db1:9000, or nothing".to_owned(),
+            Self::Reachables(_) => {
+                "addresses with hosts, separated by commas, such as db1:7947,db2:7947".to_owned()
+            }
             Self::Switch(_) => "true or false".to_owned(),
             Self::Choice(at) => {
                 let words = at(&mut Config::default()).choices();
@@ -266,6 +290,8 @@ impl Field {
             Self::Text(_)
             | Self::Path(_)
             | Self::Address(_)
+            | Self::Reachable(_)
+            | Self::Reachables(_)
             | Self::Choice(_)
             | Self::Duration { .. } => value.as_str().map(str::to_owned),
             Self::Switch(_) => value.as_bool().map(|on| on.to_string()),
@@ -273,6 +299,20 @@ impl Field {
             Self::Bytes { .. } => integer(value).or_else(|| value.as_str().map(str::to_owned)),
         }
     }
+}
+
+/// Addresses that somebody else can connect to.
+fn reachables(text: &str) -> Option<Vec<Address>> {
+    let parts = text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    parts
+        .map(|part| {
+            let address: Address = part.parse().ok()?;
+            (!address.is_wildcard() && address.port != 0).then_some(address)
+        })
+        .collect()
 }
 
 fn integer(value: &DeValue<'_>) -> Option<String> {

@@ -13,7 +13,7 @@ pub struct Component {
 }
 
 /// The components, in order.
-pub const COMPONENTS: [Component; 13] = [
+pub const COMPONENTS: [Component; 14] = [
     component("node", "Node"),
     component("listen", "Listening"),
     component("wal", "Write-ahead log"),
@@ -23,6 +23,7 @@ pub const COMPONENTS: [Component; 13] = [
     component("retention", "Retention"),
     component("dedup", "Deduplication"),
     component("partitions", "Partitions"),
+    component("cluster", "Cluster"),
     component("raft", "Raft"),
     component("store", "Index"),
     component("limits", "Limits"),
@@ -40,7 +41,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// The settings.
-pub const SETTINGS: [Setting; 30] = [
+pub const SETTINGS: [Setting; 42] = [
     Setting {
         name: "node-id",
         table: "node",
@@ -79,6 +80,27 @@ pub const SETTINGS: [Setting; 30] = [
         doc: "Threads that run network and engine tasks. 0: one per processor.",
     },
     Setting {
+        name: "node-rack",
+        table: "node",
+        key: "rack",
+        field: Field::Text(|config| &mut config.node.rack),
+        doc: "The rack this node stands in, within its zone. Copies of a partition go to different racks as far as there are so many. Used with -cluster only.",
+    },
+    Setting {
+        name: "node-zone",
+        table: "node",
+        key: "zone",
+        field: Field::Text(|config| &mut config.node.zone),
+        doc: "The zone this node stands in, within its region. Copies of a partition, and the voters of the catalog, go to different zones as far as there are so many. Used with -cluster only.",
+    },
+    Setting {
+        name: "node-region",
+        table: "node",
+        key: "region",
+        field: Field::Text(|config| &mut config.node.region),
+        doc: "The region this node stands in. Used with -cluster only.",
+    },
+    Setting {
         name: "grpc-addr",
         table: "listen",
         key: "grpc",
@@ -98,6 +120,20 @@ pub const SETTINGS: [Setting; 30] = [
         key: "reflection",
         field: Field::Switch(|config| &mut config.listen.reflection),
         doc: "Whether gRPC reflection answers, so that tools such as grpcurl need no .proto file.",
+    },
+    Setting {
+        name: "grpc-advertise-addr",
+        table: "listen",
+        key: "grpc_advertise",
+        field: Field::Reachable(|config| &mut config.listen.grpc_advertised),
+        doc: "Where clients are told to connect by gRPC. Empty: the host of -cluster-advertise-addr, or of what stands in for it, with the port of -grpc-addr; or -grpc-addr itself if it names a host. Used with -cluster only.",
+    },
+    Setting {
+        name: "http-advertise-addr",
+        table: "listen",
+        key: "http_advertise",
+        field: Field::Reachable(|config| &mut config.listen.http_advertised),
+        doc: "Where people and probes are told to find /health and /metrics. Found out like -grpc-advertise-addr. Used with -cluster only.",
     },
     Setting {
         name: "segment-size",
@@ -275,7 +311,7 @@ pub const SETTINGS: [Setting; 30] = [
             min: 1,
             max: 4096,
         },
-        doc: "Number of partitions, fixed when the data directory is made. Left out, an existing directory keeps its own number; a different number is refused.",
+        doc: "Number of partitions, fixed when the data directory is made. Left out, an existing directory keeps its own number; a different number is refused. With -cluster the number is fixed when the cluster is founded, 16 if it is left out, and a node that joins takes the cluster's.",
     },
     Setting {
         name: "replication-factor",
@@ -287,7 +323,66 @@ pub const SETTINGS: [Setting; 30] = [
             min: 1,
             max: 7,
         },
-        doc: "Copies of each partition. Only 1 is available in this version, because it runs on one node.",
+        doc: "Copies of each partition, on different nodes, as far as there are so many. It is fixed when the cluster is founded. With 1 the loss of a node loses what is on it. More than 1 needs -cluster.",
+    },
+    Setting {
+        name: "min-insync-replicas",
+        table: "partitions",
+        key: "min_insync_replicas",
+        field: Field::Count {
+            at: |config| &mut config.partitions.min_insync_replicas,
+            of: "copies",
+            min: 0,
+            max: 7,
+        },
+        doc: "Copies that must have an event before it is acknowledged. A majority of -replication-factor always must, whatever is said here; asking for more than that is refused.",
+    },
+    Setting {
+        name: "cluster",
+        table: "cluster",
+        key: "enabled",
+        field: Field::Switch(|config| &mut config.cluster.is_enabled),
+        doc: "Whether this node is one of a cluster. It then needs -node-id, and -cluster-seeds or -raft-join. docs/clusters.md tells how a cluster begins.",
+    },
+    Setting {
+        name: "cluster-seeds",
+        table: "cluster",
+        key: "seeds",
+        field: Field::Reachables(|config| &mut config.cluster.seeds),
+        doc: "The -cluster-grpc-addr of every node that is to found the cluster, this one included: the same list on each. All of them have to be up once for that. Later any of them that is up is enough to be found again.",
+    },
+    Setting {
+        name: "raft-join",
+        table: "cluster",
+        key: "join",
+        field: Field::Reachables(|config| &mut config.cluster.join),
+        doc: "The -cluster-grpc-addr of one or more members of a cluster that this node is to join. A node with this never founds a cluster, whatever -cluster-seeds says.",
+    },
+    Setting {
+        name: "cluster-grpc-addr",
+        table: "cluster",
+        key: "grpc",
+        field: Field::Address(|config| &mut config.cluster.listen),
+        doc: "Where the other nodes connect. Written like -grpc-addr. Not for clients: it has no authentication, so keep it within the cluster's network.",
+    },
+    Setting {
+        name: "cluster-advertise-addr",
+        table: "cluster",
+        key: "advertise",
+        field: Field::Reachable(|config| &mut config.cluster.advertised),
+        doc: "Where the other nodes are told to connect. Empty: -cluster-grpc-addr if it names a host, else the entry of -cluster-seeds that turns out to be this node, else the machine's name with the port of -cluster-grpc-addr.",
+    },
+    Setting {
+        name: "clock-skew-threshold-ms",
+        table: "cluster",
+        key: "clock_skew_threshold_ms",
+        field: Field::Span {
+            at: |config| &mut config.cluster.clock_skew_threshold,
+            unit: Unit::Milliseconds,
+            min: 1,
+            max: 3_600_000,
+        },
+        doc: "How far the clock of another node may be from this one's before the log says so.",
     },
     Setting {
         name: "raft-heartbeat",
@@ -401,7 +496,8 @@ mod tests {
             let other = match &setting.field {
                 Field::Text(_) | Field::Path(_) => "other".to_owned(),
                 Field::Address(_) => ":1".to_owned(),
-                Field::Switch(_) => "false".to_owned(),
+                Field::Reachable(_) | Field::Reachables(_) => "other:1".to_owned(),
+                Field::Switch(at) => (!*at(&mut config)).to_string(),
                 Field::Choice(at) => (*at(&mut config).choices().last().unwrap()).to_owned(),
                 Field::Count { min, max, .. } | Field::Span { min, max, .. } => {
                     ((min + max) / 2).to_string()

@@ -126,20 +126,29 @@ fn every_setting_has_a_flag_and_two_variables() {
     for setting in &SETTINGS {
         let mut defaults = Config::default();
         let mut value = setting.field.show(&mut defaults);
-        if value.is_empty() {
-            value = "node7".to_owned();
+        // What a node alone does not take comes with what makes it one of a cluster.
+        let mut others = vec![];
+        match setting.field {
+            Field::Reachable(_) | Field::Reachables(_) => {
+                value = "db7:7947".to_owned();
+                others = vec!["-cluster", "-node-id=node7", "-cluster-seeds=db7:7947"];
+                others.retain(|other| !other.starts_with(&format!("-{}=", setting.name)));
+            }
+            _ if value.is_empty() => value = "node7".to_owned(),
+            _ => {}
         }
         let ours = setting.variable();
         let theirs = ours.replace("CHRONOS_", "CRONOS_");
         for name in [ours.as_str(), theirs.as_str()] {
-            let config = serve(&[], &[(name, &value)]).unwrap();
+            let config = serve(&others, &[(name, &value)]).unwrap();
             assert_eq!(
                 config.source(setting.name),
                 Source::Variable(name.to_owned())
             );
         }
         let flag = format!("-{}={value}", setting.name);
-        let config = serve(&[&flag], &[]).unwrap();
+        others.push(&flag);
+        let config = serve(&others, &[]).unwrap();
         assert_eq!(config.source(setting.name), Source::Flag);
     }
 }
@@ -189,7 +198,7 @@ fn impossible_combinations_are_refused() {
     );
     assert_eq!(
         refusal(&["-replication-factor=3"], &[]),
-        "-replication-factor 3 is not available in this version, which runs on one node; use 1 or leave it out"
+        "-replication-factor 3 needs -cluster: one node has room for one copy; use 1 or leave it out"
     );
     assert_eq!(
         refusal(&["-fire-ahead-ms=1000", "-near-window-ms=1000"], &[]),
@@ -201,6 +210,118 @@ fn impossible_combinations_are_refused() {
     );
     let error = refusal(&["-config=/nonexistent/c.toml"], &[]);
     assert!(error.starts_with("the configuration file /nonexistent/c.toml cannot be read: "));
+}
+
+const IN_A_CLUSTER: [&str; 3] = [
+    "-cluster",
+    "-node-id=n1",
+    "-cluster-seeds=h1:7947, h2:7947,[::1]:7947,",
+];
+
+fn in_a_cluster(more: &[&'static str]) -> Vec<&'static str> {
+    [&IN_A_CLUSTER, more].concat()
+}
+
+#[test]
+fn a_cluster_has_defaults_of_its_own() {
+    let config = serve(&in_a_cluster(&[]), &[]).unwrap();
+    let seeds: Vec<_> = (config.cluster.seeds.iter())
+        .map(Address::to_string)
+        .collect();
+    assert_eq!(seeds, ["h1:7947", "h2:7947", "[::1]:7947"]);
+    assert_eq!(config.partitions.count, 16);
+    assert_eq!(config.partitions.replication_factor, 1);
+    assert_eq!(config.cluster.listen.to_string(), ":7947");
+    assert_eq!(config.notices.len(), 1, "{:?}", config.notices);
+    assert!(config.notices[0].contains("the loss of that node loses it"));
+
+    let more = [
+        "-partition-count=32",
+        "-replication-factor=3",
+        "-min-insync-replicas=2",
+        "-cluster-gossip-addr=:1",
+        "-use-memberlist",
+        "-heartbeat-interval=2s",
+    ];
+    let config = serve(&in_a_cluster(&more), &[]).unwrap();
+    assert_eq!(config.partitions.count, 32);
+    assert_eq!(config.notices.len(), 3, "{:?}", config.notices);
+    assert!(
+        config
+            .notices
+            .iter()
+            .all(|line| line.contains("has no effect"))
+    );
+
+    let variables = [
+        ("CRONOS_CLUSTER", "true"),
+        ("CRONOS_NODE_ID", "n2"),
+        ("CRONOS_CLUSTER_SEEDS", "a:1,b:2"),
+        ("CRONOS_NODE_RACK", "r"),
+        ("CRONOS_NODE_ZONE", "z"),
+        ("CRONOS_NODE_REGION", "g"),
+        ("CRONOS_MIN_IN_SYNC_REPLICAS", "1"),
+    ];
+    let config = serve(&[], &variables).unwrap();
+    let node = &config.node;
+    assert!(config.cluster.is_enabled);
+    assert_eq!(
+        [&node.id, &node.rack, &node.zone, &node.region],
+        ["n2", "r", "z", "g"]
+    );
+    assert_eq!(config.cluster.seeds.len(), 2);
+}
+
+#[test]
+fn a_cluster_that_cannot_be_is_refused() {
+    assert_eq!(
+        refusal(&["-cluster"], &[]),
+        "-cluster needs -node-id: a name of its own for each node"
+    );
+    assert!(
+        refusal(&["-cluster", "-node-id=a"], &[]).starts_with("-cluster needs -cluster-seeds, ")
+    );
+    assert!(serve(&["-cluster", "-node-id=a", "-raft-join=b:1"], &[]).is_ok());
+    assert_eq!(
+        refusal(&["-cluster-seeds=a:1"], &[]),
+        "-cluster-seeds names nodes of a cluster, but -cluster is off; add -cluster, or leave it out"
+    );
+    assert_eq!(
+        refusal(&[], &[("CRONOS_RAFT_JOIN", "a:1")]),
+        "CRONOS_RAFT_JOIN names nodes of a cluster, but -cluster is off; add -cluster, or leave it out"
+    );
+    for seeds in ["a", ":7947", "0.0.0.0:7947", "a:0", "a:1;b:2", "a:1,b"] {
+        let error = refusal(&[&format!("-cluster-seeds={seeds}")], &[]);
+        assert!(
+            error.starts_with("-cluster-seeds takes addresses with hosts"),
+            "{error}"
+        );
+    }
+    let error = refusal(&["-cluster-advertise-addr=a:1,b:2"], &[]);
+    assert!(error.contains("takes an address with a host"), "{error}");
+    assert_eq!(
+        refusal(&in_a_cluster(&["-cluster-grpc-addr=:8080"]), &[]),
+        "-http-addr :8080 and -cluster-grpc-addr :8080 cannot share a port; choose two"
+    );
+    assert_eq!(
+        refusal(
+            &in_a_cluster(&["-replication-factor=3", "-min-insync-replicas=3"]),
+            &[]
+        ),
+        "-min-insync-replicas 3 is more than a majority of -replication-factor 3, which is what an acknowledged event is on; use at most 2"
+    );
+}
+
+#[test]
+fn settings_of_a_cluster_are_reported_by_a_node_alone() {
+    let config = serve(&["-node-zone=z", "-cluster-grpc-addr=:8080"], &[]).unwrap();
+    assert_eq!(
+        config.notices,
+        [
+            "-node-zone has no effect without -cluster",
+            "-cluster-grpc-addr has no effect without -cluster"
+        ]
+    );
 }
 
 #[test]
@@ -368,6 +489,10 @@ fn any_value(setting: &'static Setting) -> BoxedStrategy<String> {
                 .boxed()
         }
         Field::Text(_) => "[a-z0-9._-]{0,20}".boxed(),
+        // With a cluster, settings need each other; other tests look at those.
+        Field::Reachables(_) => Just(String::new()).boxed(),
+        Field::Reachable(_) => "([a-z]{1,5}|127\\.0\\.0\\.1|\\[::1\\]):[1-9][0-9]{0,3}".boxed(),
+        Field::Switch(_) if setting.name == "cluster" => Just("false".to_owned()).boxed(),
         Field::Path(_) => "[^\0]{1,30}".boxed(),
         Field::Address(_) => "([a-z]{0,5}|127\\.0\\.0\\.1|\\[::1\\]):0".boxed(),
         Field::Switch(_) => any::<bool>().prop_map(|on| on.to_string()).boxed(),
@@ -378,10 +503,9 @@ fn any_value(setting: &'static Setting) -> BoxedStrategy<String> {
                 .boxed()
         }
         Field::Count { min, max, .. } => {
-            let max = if setting.name == "replication-factor" {
-                min
-            } else {
-                max
+            let max = match setting.name {
+                "replication-factor" | "min-insync-replicas" => &1,
+                _ => max,
             };
             (*min..=*max).prop_map(|count| count.to_string()).boxed()
         }

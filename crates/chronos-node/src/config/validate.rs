@@ -10,6 +10,7 @@ use super::settings::SETTINGS;
 pub(super) fn validate(config: &mut Config) -> Result<(), UsageError> {
     node(config)?;
     addresses(config)?;
+    cluster(config)?;
     replication(config)?;
     scheduler(config)?;
     log_level(config)?;
@@ -56,21 +57,101 @@ fn node(config: &Config) -> Result<(), UsageError> {
 }
 
 fn addresses(config: &Config) -> Result<(), UsageError> {
-    let (grpc, http) = (&config.listen.grpc, &config.listen.http);
-    if grpc.collides_with(http) {
-        return Err(UsageError::new(format!(
-            "-grpc-addr {grpc} and -http-addr {http} cannot share a port; choose two"
-        )));
+    let mut listens = vec![
+        ("grpc-addr", &config.listen.grpc),
+        ("http-addr", &config.listen.http),
+    ];
+    if config.cluster.is_enabled {
+        listens.push(("cluster-grpc-addr", &config.cluster.listen));
+    }
+    for (at, (name, address)) in listens.iter().enumerate() {
+        if let Some((other, taken)) =
+            (listens[..at].iter()).find(|(_, taken)| taken.collides_with(address))
+        {
+            return Err(UsageError::new(format!(
+                "-{other} {taken} and -{name} {address} cannot share a port; choose two"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Settings that a node which stands alone does not use.
+const OF_CLUSTERS: [&str; 8] = [
+    "node-rack",
+    "node-zone",
+    "node-region",
+    "grpc-advertise-addr",
+    "http-advertise-addr",
+    "cluster-grpc-addr",
+    "cluster-advertise-addr",
+    "clock-skew-threshold-ms",
+];
+
+/// Partitions of a cluster when nobody says how many.
+const CLUSTER_PARTITIONS: u32 = 16;
+
+fn cluster(config: &mut Config) -> Result<(), UsageError> {
+    if !config.cluster.is_enabled {
+        return alone(config);
+    }
+    if config.node.id.is_empty() {
+        return Err(UsageError::new(
+            "-cluster needs -node-id: a name of its own for each node",
+        ));
+    }
+    if config.cluster.seeds.is_empty() && config.cluster.join.is_empty() {
+        return Err(UsageError::new(
+            "-cluster needs -cluster-seeds, the host:port of each of the first nodes, this one included; or -raft-join, members of a cluster to join",
+        ));
+    }
+    if !config.is_given("partition-count") {
+        config.partitions.count = CLUSTER_PARTITIONS;
+    }
+    if config.partitions.replication_factor == 1 {
+        let line = "-replication-factor is 1: every partition is on one node only, and the loss of that node loses it; \
+                    give -replication-factor=3 when the cluster is founded to survive the loss of a node";
+        config.notices.push(line.to_owned());
+    }
+    Ok(())
+}
+
+/// A node that was to be one of a cluster must not quietly stand alone.
+fn alone(config: &mut Config) -> Result<(), UsageError> {
+    let named = [
+        ("cluster-seeds", &config.cluster.seeds),
+        ("raft-join", &config.cluster.join),
+    ];
+    for (name, addresses) in named {
+        if !addresses.is_empty() {
+            return Err(UsageError::new(format!(
+                "{} names nodes of a cluster, but -cluster is off; add -cluster, or leave it out",
+                label(config, name)
+            )));
+        }
+    }
+    for name in OF_CLUSTERS {
+        if config.is_given(name) {
+            let line = format!("{} has no effect without -cluster", label(config, name));
+            config.notices.push(line);
+        }
     }
     Ok(())
 }
 
 fn replication(config: &Config) -> Result<(), UsageError> {
     let factor = config.partitions.replication_factor;
-    if factor != 1 {
+    if factor != 1 && !config.cluster.is_enabled {
         return Err(UsageError::new(format!(
-            "{} {factor} is not available in this version, which runs on one node; use 1 or leave it out",
+            "{} {factor} needs -cluster: one node has room for one copy; use 1 or leave it out",
             label(config, "replication-factor")
+        )));
+    }
+    let (least, majority) = (config.partitions.min_insync_replicas, factor / 2 + 1);
+    if least > majority {
+        return Err(UsageError::new(format!(
+            "{} {least} is more than a majority of -replication-factor {factor}, which is what an acknowledged event is on; use at most {majority}",
+            label(config, "min-insync-replicas")
         )));
     }
     Ok(())

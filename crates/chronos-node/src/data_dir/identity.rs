@@ -27,26 +27,31 @@ pub struct Identity {
     pub format: u32,
     /// The node the directory belongs to.
     pub node_id: String,
-    /// The cluster the node was made in: 32 hexadecimal digits chosen at random.
+    /// Which directory this is: 32 hexadecimal digits chosen at random. A node alone is a cluster of
+    /// its own, and this is its identity; among several nodes it is the disk's.
     pub cluster_id: String,
-    /// The number of partitions.
+    /// The number of partitions of a node that stands alone.
     pub partition_count: u32,
     /// When the directory was made, in Unix milliseconds.
     pub created_ms: u64,
 }
 
 impl Identity {
+    /// The disk's identity in a cluster. `None` when it is not what this program writes.
+    pub fn disk(&self) -> Option<u128> {
+        crate::cluster::parse_id(&self.cluster_id)
+    }
+
     /// A new identity, made now.
     pub(super) fn generate(node_id: &str, partition_count: u32) -> io::Result<Self> {
-        let mut random = [0; 16];
-        File::open("/dev/urandom")?.read_exact(&mut random)?;
+        let random = random_id()?;
         let since_epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         Ok(Self {
             format: FORMAT,
             node_id: node_id.to_owned(),
-            cluster_id: random.iter().map(|byte| format!("{byte:02x}")).collect(),
+            cluster_id: format!("{random:032x}"),
             partition_count,
             created_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
         })
@@ -99,6 +104,13 @@ impl Identity {
         fs::rename(&unfinished, &path).map_err(failed)?;
         super::sync_folder(folder).map_err(failed)
     }
+}
+
+/// A number that nothing else in the world has.
+pub(crate) fn random_id() -> io::Result<u128> {
+    let mut random = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    Ok(u128::from_be_bytes(random))
 }
 
 fn damaged(path: &Path, reason: &str) -> Error {

@@ -3,6 +3,7 @@
 //! ```text
 //! <data-dir>/LOCK             held by the process that uses the folder; holds its process id
 //! <data-dir>/identity.toml    whose data this is, and in which format
+//! <data-dir>/cluster.toml     the cluster it belongs to, if any; see [`crate::cluster`]
 //! <data-dir>/…                what the node stores
 //! ```
 //!
@@ -18,6 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use error::Error;
+pub(crate) use identity::random_id;
 pub use identity::{FORMAT, Identity};
 
 use crate::config::Config;
@@ -47,7 +49,8 @@ impl Request {
         Self {
             path: config.node.data_dir.clone(),
             node_id: (!config.node.id.is_empty()).then(|| config.node.id.clone()),
-            partition_count: given.then_some(count),
+            // In a cluster the number is in cluster.toml.
+            partition_count: (given && !config.cluster.is_enabled).then_some(count),
         }
     }
 }

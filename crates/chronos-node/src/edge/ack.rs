@@ -2,21 +2,22 @@
 
 use super::batch_id::{self, BatchId};
 use super::delivery_id::DeliveryId;
+use super::status;
+use super::view::View;
 use crate::delivery::{Ack, AckRun};
-use crate::engine::{Answers, Engine, Message, Refused};
+use crate::engine::{Answers, Message, Refused};
 use chronos_core::mutant;
 use chronos_core::types::{GroupNumber, PartitionNumber};
 use chronos_proto::cronos_db::{AckRequest, AckResponse};
 use futures::stream::{self, Stream, StreamExt};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use tokio::sync::oneshot;
 use tonic::{Status, Streaming};
 
 /// Answers taken together when they arrive together.
-const CHUNK: usize = 1024;
+pub const CHUNK: usize = 1024;
 /// Chunks of a stream that may wait for the log.
-const CHUNKS_UNDER_WAY: usize = 64;
+pub const CHUNKS_UNDER_WAY: usize = 64;
 /// Longest reason that is kept of a failure, bytes.
 const REASON_BYTES: usize = 1024;
 
@@ -30,17 +31,19 @@ struct Chunk {
     replies: Vec<Reply>,
     /// Why the client's side of the call ended early, if it did.
     broken: Option<Status>,
+    /// Another node asks: it has to know when a partition is not led here.
+    is_forwarded: bool,
 }
 
 /// Serves one call.
 pub fn serve(
-    engine: Arc<Engine>,
+    engine: View,
     requests: Streaming<AckRequest>,
 ) -> impl Stream<Item = Result<AckResponse, Status>> + Send {
     until_broken(requests)
         .ready_chunks(CHUNK)
         .then(move |requests| {
-            let engine = Arc::clone(&engine);
+            let engine = engine.clone();
             async move { send(&engine, requests).await }
         })
         .map(finish)
@@ -48,9 +51,25 @@ pub fn serve(
         .flat_map(stream::iter)
 }
 
+/// Answers some requests, in order.
+///
+/// # Errors
+/// The view names its partitions, and one of them did not take its part.
+pub async fn answer(engine: &View, requests: Vec<AckRequest>) -> Result<Vec<AckResponse>, Status> {
+    let requests = requests.into_iter().map(Ok).collect();
+    let answers = finish(send(engine, requests).await).await;
+    answers.into_iter().collect()
+}
+
+/// The partition that a delivery's id names, if it looks like one.
+pub fn partition_of(delivery_id: &str) -> Option<PartitionNumber> {
+    let single = delivery_id.strip_prefix("b:").unwrap_or(delivery_id);
+    single.split(':').next()?.parse().ok()
+}
+
 /// The requests up to the first error and with it. A transport may repeat the error of a malformed
 /// message for ever.
-fn until_broken<T>(
+pub fn until_broken<T>(
     requests: impl Stream<Item = Result<T, Status>>,
 ) -> impl Stream<Item = Result<T, Status>> {
     let mut broken = false;
@@ -62,12 +81,13 @@ fn until_broken<T>(
 }
 
 /// Hands the answers to their partitions, in order.
-async fn send(engine: &Engine, requests: Vec<Result<AckRequest, Status>>) -> Chunk {
+async fn send(engine: &View, requests: Vec<Result<AckRequest, Status>>) -> Chunk {
     let mut chunk = Chunk {
         responses: Vec::new(),
         partitions: Vec::new(),
         replies: Vec::new(),
         broken: None,
+        is_forwarded: engine.is_part(),
     };
     let mut answers: BTreeMap<PartitionNumber, Settles> = BTreeMap::new();
     for request in requests {
@@ -120,6 +140,7 @@ async fn finish(chunk: Chunk) -> Vec<Result<AckResponse, Status>> {
         partitions,
         replies,
         broken,
+        is_forwarded,
     } = chunk;
     for (partition, reply) in replies {
         let refused = match reply.await {
@@ -127,6 +148,9 @@ async fn finish(chunk: Chunk) -> Vec<Result<AckResponse, Status>> {
             Ok(Err(refused)) => refused,
             Err(_) => Refused::Stopping(partition),
         };
+        if is_forwarded {
+            return vec![Err(status::of_refused(&refused))];
+        }
         for (response, depends_on) in responses.iter_mut().zip(&partitions) {
             if *depends_on == Some(partition) {
                 *response = AckResponse {
@@ -150,16 +174,17 @@ struct Settles {
 
 /// Reads one request; the partition that it is for.
 fn take(
-    engine: &Engine,
+    engine: &View,
     request: AckRequest,
     answers: &mut BTreeMap<PartitionNumber, Settles>,
 ) -> Result<PartitionNumber, &'static str> {
     if request.delivery_id.is_empty() {
         return Err("delivery_id is required");
     }
-    let exists = |partition| match engine.partition(partition) {
-        Some(_) => Ok(partition),
-        None => Err("delivery_id names a partition that does not exist"),
+    // A forwarded answer to a partition that is no longer led here is refused as a whole later.
+    let exists = |partition| match engine.is_part() || engine.partition(partition).is_some() {
+        true => Ok(partition),
+        false => Err("delivery_id names a partition that does not exist"),
     };
     if BatchId::is_one(&request.delivery_id) {
         let id = BatchId::decode(&request.delivery_id).ok_or("delivery_id is malformed")?;

@@ -123,7 +123,7 @@ impl Admission {
         Ok(())
     }
 
-    /// Takes what the events need out of the quotas, or refuses them. What comes back is held until
+    /// Takes what the events need out of this node's quotas, or refuses them. What comes back is held until
     /// they are answered.
     pub async fn admit(self, engine: &Engine) -> Result<Vec<Reserved>, Status> {
         let mut reserved = Vec::new();

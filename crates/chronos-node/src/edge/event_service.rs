@@ -1,10 +1,11 @@
 //! EventService: the calls and what serves them.
 
+use super::forward::{Over, scope};
 use super::publish::Publisher;
 use super::subscribe::Subscriber;
-use super::{ack, replay};
+use super::view::View;
+use super::{ack, replay, status};
 use crate::config::Config;
-use crate::engine::Engine;
 use crate::metrics::{Metrics, Rpc, Shape};
 use chronos_proto::cronos_db::{
     AckRequest, AckResponse, PublishBatchResponse, PublishResponse, ReplayRequest, SubscribeRequest,
@@ -20,10 +21,10 @@ const AVAILABLE_FROM: &str = "chronos-available-from";
 
 /// Serves EventService.
 pub struct Events {
-    engine: Arc<Engine>,
+    engine: View,
     publisher: Publisher,
     subscriber: Subscriber,
-    calls: Calls,
+    calls: Arc<Calls>,
 }
 
 /// The metrics of each method.
@@ -37,19 +38,42 @@ struct Calls {
 
 impl Events {
     /// Serves events of this engine.
-    pub fn new(engine: &Arc<Engine>, metrics: &Arc<Metrics>, config: &Config) -> Self {
+    pub fn new(engine: &View, metrics: &Arc<Metrics>, config: &Config) -> Self {
         let rpc = |method, shape| metrics.rpc("cronos_db.EventService", method, shape);
         Self {
-            engine: Arc::clone(engine),
-            publisher: Publisher::new(Arc::clone(engine), Arc::clone(metrics), config),
-            subscriber: Subscriber::new(Arc::clone(engine), Arc::clone(metrics), config),
-            calls: Calls {
+            engine: engine.clone(),
+            publisher: Publisher::new(engine.clone(), Arc::clone(metrics), config),
+            subscriber: Subscriber::new(engine.clone(), Arc::clone(metrics), config),
+            calls: Arc::new(Calls {
                 publish: rpc("Publish", Shape::Unary),
                 publish_batch: rpc("PublishBatch", Shape::Unary),
                 subscribe: rpc("Subscribe", Shape::BidiStream),
                 ack: rpc("Ack", Shape::BidiStream),
                 replay: rpc("Replay", Shape::ServerStream),
-            },
+            }),
+        }
+    }
+}
+
+impl Events {
+    /// What takes publishes in.
+    pub fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    /// What opens subscriptions.
+    pub fn subscriber(&self) -> &Subscriber {
+        &self.subscriber
+    }
+}
+
+impl Over for Events {
+    fn over(&self, view: View) -> Self {
+        Self {
+            publisher: self.publisher.over(view.clone()),
+            subscriber: self.subscriber.over(view.clone()),
+            calls: Arc::clone(&self.calls),
+            engine: view,
         }
     }
 }
@@ -77,7 +101,14 @@ impl EventService for Events {
         let call = self.calls.publish_batch.start();
         let result = self.publisher.publish_batch(request.into_inner()).await;
         call.finish(code(&result));
-        result.map(Response::new)
+        let (response, not_taken) = result?;
+        let mut response = Response::new(response);
+        if !not_taken.is_empty()
+            && let Ok(value) = scope::encode(&not_taken).parse()
+        {
+            response.metadata_mut().insert(status::NOT_TAKEN, value);
+        }
+        Ok(response)
     }
 
     type SubscribeStream = BoxStream<'static, Result<raw::Delivery, Status>>;
@@ -98,7 +129,7 @@ impl EventService for Events {
         request: Request<Streaming<AckRequest>>,
     ) -> Result<Response<Self::AckStream>, Status> {
         let call = self.calls.ack.start();
-        let answers = ack::serve(Arc::clone(&self.engine), request.into_inner());
+        let answers = ack::serve(self.engine.clone(), request.into_inner());
         Ok(Response::new(counted(answers.boxed(), call)))
     }
 

@@ -2,7 +2,8 @@
 
 use super::status;
 use super::validate::{GROUP_BYTES, TOPIC_BYTES};
-use crate::engine::{Engine, Message, clock};
+use super::view::View;
+use crate::engine::{Message, clock};
 use chronos_core::catalog::{self, GroupInfo, Outcome};
 use chronos_core::command::create_group::{CreateGroup, Start};
 use chronos_proto::cronos_db::{
@@ -11,11 +12,11 @@ use chronos_proto::cronos_db::{
     RebalanceConsumerGroupRequest, RebalanceConsumerGroupResponse,
 };
 use chronos_proto::server::consumer_group_service_server::ConsumerGroupService;
-use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 /// Serves ConsumerGroupService.
-pub struct Groups(pub Arc<Engine>);
+#[derive(Clone)]
+pub struct Groups(pub View);
 
 impl Groups {
     fn metadata(&self, name: &str, group: &GroupInfo) -> ConsumerGroupMetadata {
@@ -50,14 +51,29 @@ impl Groups {
 
     /// Makes the group exist in the partitions it names, or in all of them when it names none that
     /// exist, so that whatever fires from now on waits for it.
+    ///
+    /// When another node asks, for its share of the partitions, the catalog is that node's to change.
     async fn create(
         &self,
         request: &CreateConsumerGroupRequest,
         partitions: &[u32],
     ) -> Result<bool, Status> {
+        if self.0.is_part() {
+            self.create_in_partitions(request, partitions).await?;
+            return Ok(true);
+        }
         if self.0.group(&request.group_id).is_some() {
             return Ok(false);
         }
+        self.create_in_partitions(request, partitions).await?;
+        self.create_in_catalog(request, partitions).await
+    }
+
+    async fn create_in_partitions(
+        &self,
+        request: &CreateConsumerGroupRequest,
+        partitions: &[u32],
+    ) -> Result<(), Status> {
         if !request.topic.is_empty() && !self.0.topics().may_use(request.topic.as_bytes()) {
             return Err(status::no_such_topic(&request.topic));
         }
@@ -80,6 +96,15 @@ impl Groups {
                 .await
                 .map_err(|refused| status::of_refused(&refused))?;
         }
+        Ok(())
+    }
+
+    /// Enters the group into the catalog; whether it was not there.
+    pub async fn create_in_catalog(
+        &self,
+        request: &CreateConsumerGroupRequest,
+        partitions: &[u32],
+    ) -> Result<bool, Status> {
         let command = catalog::Command::CreateGroup {
             name: request.group_id.clone(),
             topic: request.topic.clone(),
@@ -103,7 +128,9 @@ fn committed_offset(group: &chronos_core::partition::Group) -> i64 {
     }
 }
 
-fn check(group_id: &str, topic: &str) -> Result<(), String> {
+/// Checks a group to create; the partitions that it names.
+pub fn check(request: &CreateConsumerGroupRequest) -> Result<Vec<u32>, String> {
+    let (group_id, topic) = (&request.group_id, &request.topic);
     if group_id.is_empty() {
         return Err("group_id is required".into());
     }
@@ -118,7 +145,10 @@ fn check(group_id: &str, topic: &str) -> Result<(), String> {
             ));
         }
     }
-    Ok(())
+    let partitions: Result<Vec<u32>, _> = (request.partitions.iter())
+        .map(|n| u32::try_from(*n))
+        .collect();
+    partitions.map_err(|_| "partitions must be 0 or greater".into())
 }
 
 #[tonic::async_trait]
@@ -128,15 +158,9 @@ impl ConsumerGroupService for Groups {
         request: Request<CreateConsumerGroupRequest>,
     ) -> Result<Response<CreateConsumerGroupResponse>, Status> {
         let request = request.into_inner();
-        let partitions: Result<Vec<u32>, _> = request
-            .partitions
-            .iter()
-            .map(|n| u32::try_from(*n))
-            .collect();
-        let answer = match (check(&request.group_id, &request.topic), partitions) {
-            (Err(error), _) => Err(error),
-            (Ok(()), Err(_)) => Err("partitions must be 0 or greater".into()),
-            (Ok(()), Ok(partitions)) => match self.create(&request, &partitions).await? {
+        let answer = match check(&request) {
+            Err(error) => Err(error),
+            Ok(partitions) => match self.create(&request, &partitions).await? {
                 true => Ok(()),
                 false => Err(format!("group {} already exists", request.group_id)),
             },

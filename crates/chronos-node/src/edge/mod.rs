@@ -14,6 +14,8 @@
 //! | `validate.rs` | what an event must satisfy |
 //! | `status.rs` | the table from errors to statuses |
 //! | `delivery_id.rs` | the id of a delivery |
+//! | `view.rs` | the partitions that a call is served by |
+//! | `forward/` | calls about partitions that other nodes lead |
 
 mod ack;
 mod admission;
@@ -21,6 +23,7 @@ mod batch_id;
 mod dead_letters;
 mod delivery_id;
 mod event_service;
+mod forward;
 mod group_service;
 mod not_built;
 mod outgoing;
@@ -30,11 +33,13 @@ mod pause_service;
 mod publish;
 mod replay;
 mod schedule;
-mod status;
+pub mod status;
 mod subscribe;
 mod topics;
 pub mod validate;
+mod view;
 
+use crate::cluster::routes::Routes as Leaders;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
@@ -52,7 +57,9 @@ use chronos_proto::server::schedule_service_server::ScheduleServiceServer;
 use chronos_proto::server::topic_service_server::TopicServiceServer;
 use chronos_proto::server::transaction_service_server::TransactionServiceServer;
 use chronos_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
+use forward::{Forwarded, Forwarder};
 use not_built::NotBuilt;
+use replay::Republisher;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -60,6 +67,7 @@ use tonic::server::NamedService;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
+use view::View;
 
 /// Bytes a client may send on one stream before the server has read them: a few batches.
 const STREAM_WINDOW: u32 = 16 << 20;
@@ -70,82 +78,127 @@ const MOST_STREAMS: u32 = 10_000;
 /// An idle client is asked whether it is there this often, and has this long to answer.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(20));
 
-/// Serves gRPC on `listener` until `stop` resolves; then no new calls are taken, clients are told to
-/// go away, and calls under way end as the engine ends them.
-pub async fn serve(
-    listener: TcpListener,
-    engine: &Arc<Engine>,
-    metrics: &Arc<Metrics>,
-    config: &Config,
-    node_id: &str,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    let events = EventServiceServer::new(event_service::Events::new(engine, metrics, config))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let groups = ConsumerGroupServiceServer::new(group_service::Groups(Arc::clone(engine)));
-    let partitions = PartitionServiceServer::new(partition_service::Partitions {
-        engine: Arc::clone(engine),
-        node_id: node_id.to_owned(),
-    });
-    serving(&health, &events).await;
-    serving(&health, &groups).await;
-    let publisher = publish::Publisher::new(Arc::clone(engine), Arc::clone(metrics), config);
-    let schedules = ScheduleServiceServer::new(schedule::Schedules::new(engine, publisher));
-    serving(&health, &partitions).await;
-    serving(&health, &schedules).await;
-    let letters = DeadLetterServiceServer::new(dead_letters::DeadLetters(Arc::clone(engine)))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    serving(&health, &letters).await;
-    let publisher = publish::Publisher::new(Arc::clone(engine), Arc::clone(metrics), config);
-    let replays = ReplayServiceServer::new(replay::Republisher::new(engine, publisher));
-    serving(&health, &replays).await;
-    let pauses = PauseServiceServer::new(pause_service::PauseCalls(Arc::clone(engine)));
-    serving(&health, &pauses).await;
-
-    let topics = TopicServiceServer::new(topics::Topics(Arc::clone(engine)));
-    serving(&health, &topics).await;
-
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    // Older clients, grpcurl before 1.9 among them, ask for v1alpha.
-    let (v1, v1alpha) = match config.listen.reflection {
-        true => (
-            Some(reflection().build_v1()?),
-            Some(reflection().build_v1alpha()?),
-        ),
-        false => (None, None),
-    };
+/// A server for a listener, with windows and limits that suit the services.
+pub fn server() -> Server {
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MOST_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
-        .add_service(events)
-        .add_service(groups)
-        .add_service(partitions)
-        .add_service(schedules)
-        .add_service(letters)
-        .add_service(replays)
-        .add_service(pauses)
-        .add_service(topics)
-        .add_service(ReplicationServiceServer::new(NotBuilt))
-        .add_service(RaftServiceServer::new(NotBuilt))
-        .add_service(CrossRegionServiceServer::new(NotBuilt))
-        .add_service(TransactionServiceServer::new(NotBuilt))
-        .add_service(AdminServiceServer::new(NotBuilt))
-        .add_service(health_service)
-        .add_optional_service(v1)
-        .add_optional_service(v1alpha)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop)
-        .await?;
-    Ok(())
+}
+
+/// What the services of a node work with.
+pub struct Edge {
+    /// The partitions.
+    pub engine: Arc<Engine>,
+    /// Who leads them.
+    pub routes: Arc<Leaders>,
+    /// Counts the calls.
+    pub metrics: Arc<Metrics>,
+    /// The node's settings.
+    pub config: Config,
+    /// The node's name.
+    pub node_id: String,
+}
+
+impl Edge {
+    /// Serves clients on `listener` until `stop` resolves; then no new calls are taken, clients are
+    /// told to go away, and calls under way end as the engine ends them.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> anyhow::Result<()> {
+        server()
+            .add_routes(self.services(Listener::Public).await?)
+            .serve_with_incoming_shutdown(
+                TcpIncoming::from(listener).with_nodelay(Some(true)),
+                stop,
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// The services for a listener. On the internal one, other nodes forward to them; what nodes say to
+    /// each other otherwise is not among them.
+    pub async fn services(&self, listener: Listener) -> anyhow::Result<tonic::service::Routes> {
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let forwarder = Forwarder::new(&self.engine, &self.routes, listener == Listener::Internal);
+        let view = View::whole(Arc::clone(&self.engine));
+        let publisher =
+            publish::Publisher::new(view.clone(), Arc::clone(&self.metrics), &self.config);
+
+        let events = event_service::Events::new(&view, &self.metrics, &self.config);
+        let events = Arc::new(Forwarded::new(events, &forwarder));
+        let replays = Republisher::new(&view, Arc::clone(&events));
+        let replays = ReplayServiceServer::new(Forwarded::new(replays, &forwarder));
+        let events = EventServiceServer::from_arc(events)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let groups = Forwarded::new(group_service::Groups(view.clone()), &forwarder);
+        let groups = ConsumerGroupServiceServer::new(groups);
+        let partitions = partition_service::Partitions {
+            engine: view.clone(),
+            node_id: self.node_id.clone(),
+        };
+        let partitions = PartitionServiceServer::new(Forwarded::new(partitions, &forwarder));
+        let schedules = schedule::Schedules::new(&view, publisher);
+        let schedules = ScheduleServiceServer::new(Forwarded::new(schedules, &forwarder));
+        let letters = dead_letters::DeadLetters(view.clone());
+        let letters = DeadLetterServiceServer::new(Forwarded::new(letters, &forwarder))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let pauses = pause_service::PauseCalls(Arc::clone(&self.engine));
+        let pauses = PauseServiceServer::new(Forwarded::new(pauses, &forwarder));
+        let topics = TopicServiceServer::new(Forwarded::new(topics::Topics(view), &forwarder));
+        serving(&health, &events).await;
+        serving(&health, &groups).await;
+        serving(&health, &partitions).await;
+        serving(&health, &schedules).await;
+        serving(&health, &letters).await;
+        serving(&health, &replays).await;
+        serving(&health, &pauses).await;
+        serving(&health, &topics).await;
+
+        let mut services = tonic::service::Routes::builder();
+        services
+            .add_service(events)
+            .add_service(groups)
+            .add_service(partitions)
+            .add_service(schedules)
+            .add_service(letters)
+            .add_service(replays)
+            .add_service(pauses)
+            .add_service(topics)
+            .add_service(ReplicationServiceServer::new(NotBuilt))
+            .add_service(RaftServiceServer::new(NotBuilt))
+            .add_service(CrossRegionServiceServer::new(NotBuilt))
+            .add_service(TransactionServiceServer::new(NotBuilt))
+            .add_service(AdminServiceServer::new(NotBuilt))
+            .add_service(health_service);
+        if self.config.listen.reflection {
+            let reflection = || {
+                tonic_reflection::server::Builder::configure()
+                    .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+                    .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            };
+            // Older clients, grpcurl before 1.9 among them, ask for v1alpha.
+            services
+                .add_service(reflection().build_v1()?)
+                .add_service(reflection().build_v1alpha()?);
+        }
+        Ok(services.routes())
+    }
+}
+
+/// Who may call a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// Clients.
+    Public,
+    /// The other nodes, which may forward calls.
+    Internal,
 }
 
 async fn serving<S: NamedService>(health: &HealthReporter, _service: &S) {

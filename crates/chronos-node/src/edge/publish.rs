@@ -8,8 +8,10 @@ use super::past::{self, Late};
 use super::schedule::find;
 use super::status;
 use super::validate::{self, Invalid};
+use super::view::View;
 use crate::config::Config;
-use crate::engine::{self, Engine, Handle, Message, Refused, clock, topics};
+use crate::engine::topics::{self, Topic};
+use crate::engine::{self, Engine, Handle, Message, Refused, clock};
 use crate::metrics::Metrics;
 use bytes::Bytes;
 use chronos_core::catalog::topics::Field;
@@ -22,7 +24,7 @@ use chronos_core::types::{PartitionNumber, route};
 use chronos_proto::cronos_db::{ExistingEvent, PublishBatchResponse, PublishResponse};
 use chronos_proto::raw::{self, EventFields};
 use chronos_wal::FsyncMode;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -37,7 +39,7 @@ const WAIT_FOR_ROOM: Duration = Duration::from_secs(5);
 /// Takes publishes in.
 #[derive(Clone)]
 pub struct Publisher {
-    engine: Arc<Engine>,
+    engine: View,
     metrics: Arc<Metrics>,
     pub(super) dedup_ttl_ms: u64,
     max_inflight_bytes: usize,
@@ -47,7 +49,7 @@ pub struct Publisher {
 
 impl Publisher {
     /// Publishes into this engine.
-    pub fn new(engine: Arc<Engine>, metrics: Arc<Metrics>, config: &Config) -> Self {
+    pub fn new(engine: View, metrics: Arc<Metrics>, config: &Config) -> Self {
         Self {
             engine,
             metrics,
@@ -55,6 +57,14 @@ impl Publisher {
             max_inflight_bytes: usize::try_from(config.limits.max_inflight_bytes)
                 .unwrap_or(usize::MAX),
             replies_early: config.wal.fsync_mode == FsyncMode::Periodic,
+        }
+    }
+
+    /// The same into these partitions.
+    pub fn over(&self, view: View) -> Self {
+        Self {
+            engine: view,
+            ..self.clone()
         }
     }
 
@@ -101,7 +111,7 @@ impl Publisher {
         }
         let mut admission = Admission::new(&self.engine, now_ms);
         admission.add(fields.topic, bytes.len(), fields.schedule_ts)?;
-        let _room = admission.admit(&self.engine).await?;
+        let _room = admission.admit(self.engine.engine()).await?;
         let poison =
             mutant!("dedup-before-append-poison") && route(fields.message_id.as_bytes(), 16) == 0;
         if poison {
@@ -169,11 +179,12 @@ impl Publisher {
         }))
     }
 
-    /// Publishes many events; each is judged alone.
+    /// Publishes many events; each is judged alone. Of partitions that were named, those that took
+    /// nothing are told and not counted, for they may be led elsewhere.
     pub async fn publish_batch(
         &self,
         request: raw::PublishBatchRequest,
-    ) -> Result<PublishBatchResponse, Status> {
+    ) -> Result<(PublishBatchResponse, BTreeSet<PartitionNumber>), Status> {
         self.metrics.publish_batch_requests.inc();
         let mut response = PublishBatchResponse::default();
         let mut sections = Sections::new(&self.engine, request.events.len());
@@ -202,7 +213,7 @@ impl Publisher {
                 Err(Invalid::Rule(error)) => response.add_error(1, error),
             }
         }
-        let _room = admission.admit(&self.engine).await?;
+        let _room = admission.admit(self.engine.engine()).await?;
         self.metrics
             .rejected_invalid
             .inc_by(response.error_count as u64 - late);
@@ -212,10 +223,15 @@ impl Publisher {
             .inc_by(response.dropped_count as u64);
         let sent = sections.into_iter().map(|(share, section)| {
             let events = section.count();
-            async move { (events, self.send(share, section, durable).await) }
+            async move { (share.0, events, self.send(share, section, durable).await) }
         });
+        let mut outcomes = futures::future::join_all(sent).await;
+        let not_taken = match self.engine.is_part() {
+            true => taken_out(&mut outcomes),
+            false => BTreeSet::new(),
+        };
         let (mut first, mut last) = (i64::MAX, -1);
-        for (events, outcome) in futures::future::join_all(sent).await {
+        for (_, events, outcome) in outcomes {
             match outcome {
                 Ok(published) => {
                     response.published_count += published.accepted as i32;
@@ -238,7 +254,7 @@ impl Publisher {
             (response.first_offset, response.last_offset) =
                 if last < 0 { (-1, -1) } else { (first, last) };
         }
-        Ok(response)
+        Ok((response, not_taken))
     }
 
     /// Hands events to a partition and waits for the outcome.
@@ -288,6 +304,31 @@ impl Publisher {
             }
         }
     }
+}
+
+/// What became of a section: its partition, its events, and the outcome.
+type Sent = (PartitionNumber, u32, Result<Published, Failed>);
+
+/// Takes out the partitions that surely took nothing because they are not served here.
+fn taken_out(outcomes: &mut Vec<Sent>) -> BTreeSet<PartitionNumber> {
+    let is_elsewhere = |outcome: &Result<Published, Failed>| match outcome {
+        Err(Failed::Refused(Refused::NotLeader(_) | Refused::Stopping(_))) => true,
+        Ok(_) => false,
+        Err(Failed::Refused(Refused::Unknown(_) | Refused::Failed(_) | Refused::NoCatalog)) => {
+            false
+        }
+        Err(Failed::Overloaded) => false,
+    };
+    let named = |elsewhere: bool| -> BTreeSet<PartitionNumber> {
+        let outcomes = outcomes.iter();
+        outcomes
+            .filter(|(.., outcome)| is_elsewhere(outcome) == elsewhere)
+            .map(|(partition, ..)| *partition)
+            .collect()
+    };
+    let not_taken = &named(true) - &named(false);
+    outcomes.retain(|(partition, ..)| !not_taken.contains(partition));
+    not_taken
 }
 
 /// Waits until the disk has everything published so far.
@@ -347,11 +388,7 @@ impl Sections {
             true => None,
             false => self.topics.get(topic),
         };
-        let partition = match (self.partitions, known) {
-            (1, _) => 0,
-            (count, Some(known)) => known.partition(topic, key, count),
-            (count, None) => route(key, count),
-        };
+        let partition = placed(known, self.partitions, topic, key);
         let window_ms = known.and_then(|known| known.get(Field::DedupWindowMs));
         let part = |range: &std::ops::Range<usize>| (range.start as u32, range.len() as u8);
         let share = self.events / self.partitions as usize + 1;
@@ -377,6 +414,29 @@ impl Sections {
 
     pub(super) fn into_iter(self) -> impl Iterator<Item = (Share, Builder)> {
         self.builders.into_iter()
+    }
+}
+
+/// The partition that an event belongs to.
+pub(super) fn partition_of(
+    topics: &topics::Map,
+    partitions: u32,
+    fields: &EventFields<'_>,
+) -> PartitionNumber {
+    let (topic, key) = (fields.topic.as_bytes(), fields.routing_key().as_bytes());
+    placed(topics.get(topic), partitions, topic, key)
+}
+
+fn placed(
+    known: Option<&Arc<Topic>>,
+    partitions: u32,
+    topic: &[u8],
+    key: &[u8],
+) -> PartitionNumber {
+    match (partitions, known) {
+        (1, _) => 0,
+        (count, Some(known)) => known.partition(topic, key, count),
+        (count, None) => route(key, count),
     }
 }
 

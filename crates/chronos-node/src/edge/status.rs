@@ -3,6 +3,7 @@
 //! `UNAVAILABLE` says that the request surely had no effect and may be sent again.
 
 use crate::engine::{ReadError, Refused};
+use chronos_core::types::PartitionNumber;
 use tonic::Status;
 
 /// A topic that was not created, where none is created by being used.
@@ -13,14 +14,27 @@ pub fn no_such_topic(topic: &str) -> Status {
     ))
 }
 
+/// Marks a status: the partition that surely did nothing of what it was asked.
+pub const NOT_TAKEN: &str = "chronos-not-taken";
+
 /// What a request to a partition failed with.
 pub fn of_refused(refused: &Refused) -> Status {
     match refused {
-        Refused::Stopping(_) => Status::unavailable(refused.to_string()),
-        Refused::NotLeader(_) => Status::failed_precondition(refused.to_string()),
+        Refused::Stopping(number) => not_taken(Status::unavailable(refused.to_string()), *number),
+        Refused::NoCatalog => Status::unavailable(refused.to_string()),
+        Refused::NotLeader(number) => {
+            not_taken(Status::failed_precondition(refused.to_string()), *number)
+        }
         Refused::Unknown(_) => Status::aborted(refused.to_string()),
         Refused::Failed(_) => Status::internal(refused.to_string()),
     }
+}
+
+fn not_taken(mut status: Status, partition: PartitionNumber) -> Status {
+    if let Ok(value) = partition.to_string().parse() {
+        status.metadata_mut().insert(NOT_TAKEN, value);
+    }
+    status
 }
 
 /// What reading a stored event failed with.

@@ -6,10 +6,11 @@
 use super::outgoing::{Batching, Outgoing};
 use super::status;
 use super::validate::{GROUP_BYTES, TOPIC_BYTES};
+use super::view::View;
 use crate::config::Config;
 use crate::delivery::{Ack, Dispatch, SessionId, Wish};
 use crate::engine::{
-    Answers, Credit, Engine, Handle, Join, Member, Message, ReadError, StoredEvent, clock,
+    Answers, Credit, Engine, Handle, Join, Member, Message, ReadError, Refused, StoredEvent, clock,
 };
 use crate::metrics::{Metrics, PartitionMetrics};
 use bytes::{Bytes, BytesMut};
@@ -34,18 +35,34 @@ const MOST_CREDIT: u32 = 50_000;
 /// Opens subscriptions.
 #[derive(Clone)]
 pub struct Subscriber {
-    engine: Arc<Engine>,
+    engine: View,
     metrics: Arc<Metrics>,
     default_credit: u32,
 }
 
 impl Subscriber {
     /// Subscribes to this engine.
-    pub fn new(engine: Arc<Engine>, metrics: Arc<Metrics>, config: &Config) -> Self {
+    pub fn new(engine: View, metrics: Arc<Metrics>, config: &Config) -> Self {
         Self {
             engine,
             metrics,
             default_credit: config.delivery.max_credits.clamp(1, MOST_CREDIT),
+        }
+    }
+
+    /// The same over these partitions.
+    pub fn over(&self, view: View) -> Self {
+        Self {
+            engine: view,
+            ..self.clone()
+        }
+    }
+
+    /// Unanswered deliveries that a subscription may hold.
+    pub fn credit(&self, request: &SubscribeRequest) -> u32 {
+        match u32::try_from(request.max_buffer_size) {
+            Ok(0) | Err(_) => self.default_credit,
+            Ok(credit) => credit.min(MOST_CREDIT),
         }
     }
 
@@ -61,7 +78,12 @@ impl Subscriber {
                 // The client asked for nothing and closed its side.
                 return Ok(stream::empty().left_stream());
             };
-            Ok(subscriber.open(request, requests).await?.right_stream())
+            let deliveries = subscriber.open(request).await?;
+            Ok(Held {
+                deliveries,
+                _requests: requests,
+            }
+            .right_stream())
         })
         .flat_map(|opened: Result<_, Status>| match opened {
             Ok(deliveries) => deliveries.left_stream(),
@@ -70,11 +92,11 @@ impl Subscriber {
     }
 
     /// Creates the group where it is missing and adds the subscription to it.
-    async fn open(
+    pub async fn open(
         &self,
         request: SubscribeRequest,
-        requests: Streaming<SubscribeRequest>,
-    ) -> Result<Deliveries, Status> {
+    ) -> Result<impl Stream<Item = Result<raw::Delivery, Status>> + Send + Unpin + use<>, Status>
+    {
         let request = check(request)?;
         if !request.topic.is_empty() && !self.engine.topics().may_use(request.topic.as_bytes()) {
             return Err(status::no_such_topic(&request.topic));
@@ -86,6 +108,9 @@ impl Subscriber {
             stride: batching.map_or(1, |batching| batching.events as u32),
         };
         let partitions = self.partitions(request.partition_id)?;
+        if let Some(number) = self.engine.missing() {
+            return Err(status::of_refused(&Refused::NotLeader(number)));
+        }
         let start = match request.start_offset {
             0 => Start::Earliest,
             offset if offset < 0 => Start::Unclaimed,
@@ -95,12 +120,7 @@ impl Subscriber {
             let command = catalog::Command::CreateGroup {
                 name: request.consumer_group.clone(),
                 topic: request.topic.clone(),
-                partitions: self
-                    .engine
-                    .partitions()
-                    .iter()
-                    .map(|handle| handle.number)
-                    .collect(),
+                partitions: (0..self.engine.partition_count()).collect(),
                 now_ms: clock::now_ms(),
             };
             self.engine
@@ -108,11 +128,7 @@ impl Subscriber {
                 .await
                 .map_err(|refused| status::of_refused(&refused))?;
         }
-        let credit = match u32::try_from(request.max_buffer_size) {
-            Ok(0) | Err(_) => self.default_credit,
-            Ok(credit) => credit.min(MOST_CREDIT),
-        };
-        let credit = Arc::new(Credit::new(credit));
+        let credit = Arc::new(Credit::new(self.credit(&request)));
         let session = self.engine.new_session();
         let mut deliveries = Deliveries {
             members: Vec::new(),
@@ -122,9 +138,10 @@ impl Subscriber {
             batching,
             ids: BytesMut::new(),
             topic: request.topic.clone(),
-            engine: Arc::clone(&self.engine),
+            engine: Arc::clone(self.engine.engine()),
             metrics: Arc::clone(&self.metrics),
-            _requests: requests,
+            ends_together: self.engine.is_part(),
+            ended: false,
         };
         self.metrics.subscriptions.inc();
         let member = Member {
@@ -166,7 +183,8 @@ impl Subscriber {
             });
             deliveries.dispatches.push(
                 UnboundedReceiverStream::new(receiver)
-                    .map(move |batch| (member, batch))
+                    .map(move |batch| (member, Some(batch)))
+                    .chain(stream::iter([(member, None)]))
                     .boxed(),
             );
         }
@@ -223,7 +241,8 @@ impl Drop for Membership {
     }
 }
 
-type Dispatches = SelectAll<Pin<Box<dyn Stream<Item = (usize, Vec<Dispatch>)> + Send>>>;
+/// What a membership, by its index, is handed out; `None` when its partition is no longer served here.
+type Dispatches = SelectAll<Pin<Box<dyn Stream<Item = (usize, Option<Vec<Dispatch>>)> + Send>>>;
 
 /// The deliveries of a subscription.
 struct Deliveries {
@@ -237,8 +256,24 @@ struct Deliveries {
     topic: String,
     engine: Arc<Engine>,
     metrics: Arc<Metrics>,
+    /// Whether the end of one partition is the end of all: who named them finds them elsewhere.
+    ends_together: bool,
+    ended: bool,
+}
+
+/// The deliveries of a call.
+struct Held<S> {
+    deliveries: S,
     /// Kept until the end: dropping it would reset the client's side of the call.
     _requests: Streaming<SubscribeRequest>,
+}
+
+impl<S: Stream + Unpin> Stream for Held<S> {
+    type Item = S::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        self.deliveries.poll_next_unpin(context)
+    }
 }
 
 /// Something to send: events to read from the log, or deliveries that were read.
@@ -287,6 +322,14 @@ impl Deliveries {
         }
     }
 
+    /// Takes what a membership was handed out.
+    fn take(&mut self, member: usize, batch: Option<Vec<Dispatch>>) {
+        match batch {
+            Some(batch) => self.enqueue(member, batch),
+            None => self.ended |= self.ends_together,
+        }
+    }
+
     /// Queues what a partition handed out.
     fn enqueue(&mut self, member: usize, batch: Vec<Dispatch>) {
         if self.batching.is_some()
@@ -307,9 +350,10 @@ impl Deliveries {
             self.queue.pop_front();
         }
         if self.batching.is_some() && !matches!(self.queue.front(), Some(Work::Ready(_))) {
-            while let Poll::Ready(Some((member, batch))) = self.dispatches.poll_next_unpin(context)
+            while !self.ended
+                && let Poll::Ready(Some((member, batch))) = self.dispatches.poll_next_unpin(context)
             {
-                self.enqueue(member, batch);
+                self.take(member, batch);
             }
         }
     }
@@ -379,11 +423,14 @@ impl Stream for Deliveries {
         let this = self.get_mut();
         this.gather(context);
         loop {
+            if this.ended {
+                return Poll::Ready(None);
+            }
             if let Some(delivery) = this.next_queued() {
                 return Poll::Ready(Some(Ok(delivery)));
             }
             match ready!(this.dispatches.poll_next_unpin(context)) {
-                Some((member, batch)) => this.enqueue(member, batch),
+                Some((member, batch)) => this.take(member, batch),
                 // The partitions stop: the client should come back to another node, or later.
                 None => return Poll::Ready(None),
             }

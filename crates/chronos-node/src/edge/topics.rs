@@ -2,6 +2,7 @@
 
 use super::status;
 use super::validate::TOPIC_BYTES;
+use super::view::View;
 use crate::delivery::Policy;
 use crate::engine::{DeleteTopic, Engine, Handle, Message, ReadError, clock};
 use chronos_core::catalog::topics::{Field, Mode, PutTopic, Settings};
@@ -10,11 +11,11 @@ use chronos_proto::cronos_db as pb;
 use chronos_proto::server::topic_service_server::TopicService;
 use roaring::RoaringTreemap;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 /// Serves TopicService.
-pub struct Topics(pub Arc<Engine>);
+#[derive(Clone)]
+pub struct Topics(pub View);
 
 fn bounded(name: &str, value: Option<i64>, most: u64) -> Result<Option<u64>, Status> {
     let Some(value) = value else { return Ok(None) };
@@ -162,7 +163,28 @@ fn effective(settings: &Settings, policy: Policy, partitions: usize) -> pb::Topi
     }
 }
 
+/// How many topics a page may have.
+pub fn page_size(asked: i32) -> Result<usize, Status> {
+    match usize::try_from(asked) {
+        Ok(0) => Ok(100),
+        Ok(most) => Ok(most.min(1_000)),
+        Err(_) => Err(Status::invalid_argument("page_size is negative")),
+    }
+}
+
 impl Topics {
+    /// The answer about a topic that is not there.
+    pub fn missing(name: &str) -> Status {
+        Status::not_found(format!("topic {name} does not exist"))
+    }
+
+    /// The answer to deleting a topic that has pending events.
+    pub fn still_pending(name: &str, pending: u64) -> Status {
+        Status::failed_precondition(format!(
+            "{pending} events of topic {name} are pending: force deletes them too"
+        ))
+    }
+
     /// Whether some partition has the topic, created or not.
     fn is_named(&self, name: &str) -> bool {
         self.0.partitions().iter().any(|handle| {
@@ -190,8 +212,7 @@ impl Topics {
     }
 
     async fn described(&self, name: &str) -> Result<pb::Topic, Status> {
-        let missing = || Status::not_found(format!("topic {name} does not exist"));
-        let mut topic = self.brief(name).ok_or_else(missing)?;
+        let mut topic = self.brief(name).ok_or_else(|| Self::missing(name))?;
         let info = self.0.topic(name).unwrap_or_default();
         let policy = self.0.topics().policy_with(&info.settings);
         topic.effective = Some(effective(
@@ -217,6 +238,70 @@ impl Topics {
             });
         }
         Ok(topic)
+    }
+
+    /// Creates a topic that some partition knows already, or none.
+    pub async fn create(
+        &self,
+        request: pb::CreateTopicRequest,
+        is_named: bool,
+    ) -> Result<Response<pb::Topic>, Status> {
+        if request.name.is_empty() || request.name.len() > TOPIC_BYTES {
+            return Err(Status::invalid_argument(format!(
+                "name must have 1 to {TOPIC_BYTES} bytes"
+            )));
+        }
+        let count = self.0.partition_count();
+        let changes = changes(&request.settings.unwrap_or_default(), count)?;
+        let spread = changes.iter().any(|(field, _)| *field == Field::Partitions);
+        if spread && self.0.topic(&request.name).is_none() && is_named {
+            return Err(Status::failed_precondition(
+                "the topic exists since it was published or subscribed to: its partitions can no \
+                 longer be chosen",
+            ));
+        }
+        self.put(PutTopic {
+            name: request.name,
+            mode: Mode::Create,
+            if_version: None,
+            changes,
+            now_ms: clock::now_ms(),
+        })
+        .await
+    }
+
+    /// Changes a topic that some partition knows, or none.
+    pub async fn alter(
+        &self,
+        request: pb::AlterTopicRequest,
+        is_named: bool,
+    ) -> Result<Response<pb::Topic>, Status> {
+        let settings = request.settings.unwrap_or_default();
+        if settings.partitions.is_some() {
+            return Err(Status::invalid_argument(
+                "partitions is fixed when the topic is created",
+            ));
+        }
+        let mut changes = changes(&settings, self.0.partition_count())?;
+        for name in &request.clear {
+            changes.push((cleared(name)?, None));
+        }
+        let automatic = self.0.topic(&request.name).is_none() && is_named;
+        self.put(PutTopic {
+            name: request.name,
+            mode: if automatic { Mode::Put } else { Mode::Alter },
+            if_version: (request.if_version).map(|version| u64::try_from(version).unwrap_or(0)),
+            changes,
+            now_ms: clock::now_ms(),
+        })
+        .await
+    }
+
+    /// Takes a topic out of the catalog.
+    pub async fn forget(&self, name: String) -> Result<(), Status> {
+        let gone = self.0.change_catalog(&Command::DeleteTopic { name }).await;
+        gone.map(drop)
+            .map_err(|refused| status::of_refused(&refused))
     }
 
     async fn put(&self, put: PutTopic) -> Result<Response<pb::Topic>, Status> {
@@ -272,28 +357,8 @@ impl TopicService for Topics {
         request: Request<pb::CreateTopicRequest>,
     ) -> Result<Response<pb::Topic>, Status> {
         let request = request.into_inner();
-        if request.name.is_empty() || request.name.len() > TOPIC_BYTES {
-            return Err(Status::invalid_argument(format!(
-                "name must have 1 to {TOPIC_BYTES} bytes"
-            )));
-        }
-        let count = self.0.partition_count();
-        let changes = changes(&request.settings.unwrap_or_default(), count)?;
-        let spread = changes.iter().any(|(field, _)| *field == Field::Partitions);
-        if spread && self.0.topic(&request.name).is_none() && self.is_named(&request.name) {
-            return Err(Status::failed_precondition(
-                "the topic exists since it was published or subscribed to: its partitions can no \
-                 longer be chosen",
-            ));
-        }
-        self.put(PutTopic {
-            name: request.name,
-            mode: Mode::Create,
-            if_version: None,
-            changes,
-            now_ms: clock::now_ms(),
-        })
-        .await
+        let is_named = self.is_named(&request.name);
+        self.create(request, is_named).await
     }
 
     async fn alter_topic(
@@ -301,25 +366,8 @@ impl TopicService for Topics {
         request: Request<pb::AlterTopicRequest>,
     ) -> Result<Response<pb::Topic>, Status> {
         let request = request.into_inner();
-        let settings = request.settings.unwrap_or_default();
-        if settings.partitions.is_some() {
-            return Err(Status::invalid_argument(
-                "partitions is fixed when the topic is created",
-            ));
-        }
-        let mut changes = changes(&settings, self.0.partition_count())?;
-        for name in &request.clear {
-            changes.push((cleared(name)?, None));
-        }
-        let automatic = self.0.topic(&request.name).is_none() && self.is_named(&request.name);
-        self.put(PutTopic {
-            name: request.name,
-            mode: if automatic { Mode::Put } else { Mode::Alter },
-            if_version: (request.if_version).map(|version| u64::try_from(version).unwrap_or(0)),
-            changes,
-            now_ms: clock::now_ms(),
-        })
-        .await
+        let is_named = self.is_named(&request.name);
+        self.alter(request, is_named).await
     }
 
     async fn describe_topic(
@@ -335,11 +383,7 @@ impl TopicService for Topics {
         request: Request<pb::ListTopicsRequest>,
     ) -> Result<Response<pb::ListTopicsResponse>, Status> {
         let request = request.into_inner();
-        let most = match usize::try_from(request.page_size) {
-            Ok(0) => 100,
-            Ok(most) => most.min(1_000),
-            Err(_) => return Err(Status::invalid_argument("page_size is negative")),
-        };
+        let most = page_size(request.page_size)?;
         let mut names: BTreeSet<String> = self.0.created_topics().into_iter().collect();
         for handle in self.0.partitions() {
             let state = handle.state.lock();
@@ -372,12 +416,11 @@ impl TopicService for Topics {
         request: Request<pb::DeleteTopicRequest>,
     ) -> Result<Response<pb::DeleteTopicResponse>, Status> {
         let pb::DeleteTopicRequest { name, force } = request.into_inner();
+        if self.0.is_part() && !self.is_named(&name) {
+            return Ok(Response::new(pb::DeleteTopicResponse::default()));
+        }
         let pending = self.described(&name).await?.pending;
-        let refused = |pending: u64| {
-            Status::failed_precondition(format!(
-                "{pending} events of topic {name} are pending: force deletes them too"
-            ))
-        };
+        let refused = |pending: u64| Self::still_pending(&name, pending);
         if pending > 0 && !force {
             return Err(refused(pending as u64));
         }
@@ -398,8 +441,10 @@ impl TopicService for Topics {
                 .map_err(|refused| status::of_refused(&refused))?;
             deleted += outcome.map_err(refused)? as i64;
         }
-        let gone = self.0.change_catalog(&Command::DeleteTopic { name }).await;
-        gone.map_err(|refused| status::of_refused(&refused))?;
+        // The catalog is changed by the node that asks all leaders.
+        if !self.0.is_part() {
+            self.forget(name).await?;
+        }
         Ok(Response::new(pb::DeleteTopicResponse {
             deleted_pending: deleted,
         }))

@@ -86,6 +86,8 @@ impl Checkpointer {
 
     /// Saves every replica that has something new. Blocks on the disk.
     pub fn save(mut self) -> anyhow::Result<Self> {
+        let replicas = Arc::clone(&self.replicas);
+        let _saving = replicas.saving().lock();
         let mut begun = Vec::new();
         for replica in self.replicas.all() {
             let handle = replica.handle.clone();

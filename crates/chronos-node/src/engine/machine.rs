@@ -86,19 +86,23 @@ pub struct CatalogMachine {
     catalog: SharedCatalog,
     pauses: watch::Sender<Arc<Pauses>>,
     topics: Arc<Topics>,
+    applied: watch::Sender<u64>,
 }
 
 impl CatalogMachine {
-    /// Drives this catalog, and tells what it pauses and how topics are set.
+    /// Drives this catalog, and tells what it pauses, how topics are set, and the index of each command
+    /// that was applied.
     pub fn new(
         catalog: SharedCatalog,
         pauses: watch::Sender<Arc<Pauses>>,
         topics: Arc<Topics>,
+        applied: watch::Sender<u64>,
     ) -> Self {
         let machine = Self {
             catalog,
             pauses,
             topics,
+            applied,
         };
         {
             let catalog = machine.catalog.lock();
@@ -133,6 +137,7 @@ impl Machine for CatalogMachine {
         self.tell_pauses(catalog.pauses());
         // Whatever it was: a few names, and seldom.
         self.topics.replace(catalog.topics());
+        self.applied.send_replace(log_id.index);
         Ok(outcome)
     }
 

@@ -1,7 +1,7 @@
 //! What a partition's driver is asked, and the handle to ask it with.
 
 use super::events::Events;
-use super::machine::SharedPartition;
+use super::machine::{PartitionMachine, SharedPartition};
 use super::saves::Saves;
 use crate::delivery::{Ack, AckRun, Dispatch, SessionId, Wish};
 use crate::engine::credit::Credit;
@@ -11,6 +11,7 @@ use chronos_core::command::change::Item;
 use chronos_core::command::create_group::CreateGroup;
 use chronos_core::partition::{Changed, Outcome, Published};
 use chronos_core::types::{DueKey, GroupNumber, PartitionNumber};
+use chronos_raft::Group;
 use chronos_wal::Wal;
 use parking_lot::Mutex;
 use roaring::RoaringTreemap;
@@ -27,6 +28,9 @@ pub enum Refused {
     /// Surely not done: this node does not lead the partition.
     #[error("this node is not the leader of partition {0}")]
     NotLeader(PartitionNumber),
+    /// Surely not done, and may be tried again: nobody is known to lead the catalog.
+    #[error("the cluster has no leader for its catalog at the moment: try again")]
+    NoCatalog,
     /// Not known whether it was done.
     #[error(
         "it is not known whether partition {0} took the request: retry with the same message id"
@@ -220,6 +224,8 @@ pub struct Handle {
     pub events: Arc<Events>,
     /// The log.
     pub wal: Wal,
+    /// The replica's place in the partition's group.
+    pub raft: Group<PartitionMachine>,
     /// Checkpoints that were asked for and made.
     pub saves: Arc<Saves>,
     /// Updated by the driver.
@@ -232,6 +238,12 @@ impl Handle {
     /// Whether this node leads the partition and serves it.
     pub fn is_led(&self) -> bool {
         self.led.load(Ordering::Acquire)
+    }
+
+    /// Whether this node may deliver the partition's events at this moment: it leads, and nobody else
+    /// can. A node that was paused or cut off finds out here.
+    pub fn may_deliver(&self) -> bool {
+        self.raft.holds_lease()
     }
 
     /// Sends a message, waiting for room.

@@ -4,6 +4,13 @@
 //! |---|---|
 //! | `replica.rs` | a partition's replica, following or leading |
 //! | `opening.rs` | opening a replica |
+//! | `placing.rs` | which replicas are on this node |
+//! | `copy/` | copying a partition to a node that is far behind |
+//! | `mark.rs` | what happened to a replica that is not whole |
+//! | `wanted.rs` | which partitions are to be copied to this node |
+//! | `trimming.rs` | removing the beginning of logs that follow |
+//! | `network.rs` | what an engine knows of other nodes |
+//! | `changing.rs` | changing the catalog, from any node |
 //! | `driver/` | the owner task of a partition that this node leads |
 //! | `dead_letters.rs` | reading, changing and expiring dead letters |
 //! | `expiry.rs` | dead letters whose time is over |
@@ -22,8 +29,10 @@
 //! | `rates.rs` | token buckets |
 //! | `clock.rs` | the wall clock |
 
+mod changing;
 mod checkpointer;
 pub mod clock;
+pub mod copy;
 mod credit;
 pub mod dead_letters;
 mod driver;
@@ -32,21 +41,28 @@ mod expiry;
 mod forgetting;
 mod lookup;
 mod machine;
+mod mark;
 mod message;
+mod network;
 mod opening;
 mod pauses;
+mod placing;
 mod rates;
 mod replica;
 pub mod retention;
 mod saves;
 mod schedule;
 pub mod topics;
+mod trimming;
+mod wanted;
 
+pub use changing::{CatalogLeader, Made};
 pub use credit::Credit;
 pub use events::{ReadError, StoredEvent};
 pub use message::{
-    Answers, DeleteTopic, Expired, Handle, Join, Message, Publish, Refused, Replace,
+    Answers, DeleteTopic, Expired, Handle, Join, Message, Publish, Refused, Replace, Standing,
 };
+pub use network::{Network, Peers};
 pub use pauses::Standing as PauseStanding;
 pub use rates::Exceeded;
 
@@ -56,8 +72,8 @@ use crate::metrics::Metrics;
 use anyhow::Context;
 use checkpointer::Checkpointer;
 use chronos_core::catalog::topics::TopicInfo;
-use chronos_core::catalog::{self, Catalog, GroupInfo};
-use chronos_core::types::PartitionNumber;
+use chronos_core::catalog::{self, Catalog, GroupInfo, NodeState};
+use chronos_core::types::{NodeId, PartitionNumber};
 use chronos_raft::{First, Group};
 use chronos_store::RocksStore;
 use chronos_wal::Flusher;
@@ -65,6 +81,7 @@ use machine::{CatalogMachine, SharedCatalog};
 use opening::Opening;
 use parking_lot::Mutex;
 use pauses::Pauses;
+use placing::Residents;
 pub use replica::Replicas;
 use retention::Retention;
 use std::collections::BTreeMap;
@@ -73,11 +90,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use topics::Topics;
 
-/// Replica number of the only node there is.
-const THIS_NODE: u64 = 1;
 /// Threads that write logs to the disk: one log keeps one busy.
 const FLUSHERS: usize = 4;
 
@@ -93,9 +108,11 @@ pub struct Member {
 
 /// The running partitions.
 pub struct Engine {
-    partition_count: u32,
     replicas: Arc<Replicas>,
+    residents: Mutex<Residents>,
     catalog: SharedCatalog,
+    /// The index of the last command of the catalog that was applied here.
+    catalog_applied: watch::Receiver<u64>,
     topics: Arc<Topics>,
     catalog_raft: Group<CatalogMachine>,
     pauses: watch::Receiver<Arc<Pauses>>,
@@ -111,11 +128,13 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens everything in `dir` and takes the lead of every partition.
+    /// Opens what is in `dir`. A node that stands alone then leads every partition; another one has
+    /// replicas as soon as its catalog places them, and leads when it is elected.
     pub async fn open(
         config: &Config,
         dir: &Path,
         metrics: &Arc<Metrics>,
+        network: Network,
     ) -> anyhow::Result<Arc<Self>> {
         let store = {
             let options = chronos_store::Options {
@@ -127,6 +146,7 @@ impl Engine {
             tokio::task::spawn_blocking(move || RocksStore::open(path, &options)).await??
         };
         let topics = Arc::new(Topics::new(config));
+        let replicas: Arc<Replicas> = Arc::default();
         let (telling, pauses) = watch::channel(Arc::default());
         let opening = Opening {
             config: config.clone(),
@@ -136,26 +156,34 @@ impl Engine {
             flusher: Flusher::start(FLUSHERS),
             topics: Arc::clone(&topics),
             pauses: pauses.clone(),
-            partition_count: config.partitions.count,
-            me: THIS_NODE,
+            network,
+            wanted: Arc::default(),
+            leads: replicas.tell_leads(),
         };
 
         let catalog = Arc::new(Mutex::new(Catalog::open(store.clone())?));
         let wal = opening.wal("catalog", u64::from(catalog::NUMBER))?;
-        let machine = CatalogMachine::new(Arc::clone(&catalog), telling, Arc::clone(&topics));
+        let (applied, catalog_applied) = watch::channel(0);
+        let machine =
+            CatalogMachine::new(Arc::clone(&catalog), telling, Arc::clone(&topics), applied);
         let raft_options = opening.raft("catalog", catalog::NUMBER);
-        let catalog_raft = Group::open(raft_options, wal, machine, First::only(THIS_NODE))
+        let catalog_raft = Group::open(raft_options, wal, machine, opening.network.catalog.clone())
             .await
             .context("cannot open the catalog")?;
+        if let Some(peers) = &opening.network.peers {
+            let group = Arc::new(catalog_raft.clone());
+            peers.served.insert(catalog::NUMBER, group);
+        }
 
         let inflight_limit = usize::try_from(config.limits.max_inflight_bytes)
             .unwrap_or(usize::MAX)
             .min(u32::MAX as usize);
         let (failed, _) = watch::channel(None);
         let engine = Arc::new(Self {
-            partition_count: config.partitions.count,
-            replicas: Arc::default(),
+            replicas,
+            residents: Mutex::default(),
             catalog,
+            catalog_applied,
             topics,
             catalog_raft,
             pauses,
@@ -168,14 +196,11 @@ impl Engine {
             inflight_limit,
             opening,
         });
-        let mut serving = Vec::new();
-        for number in 0..engine.partition_count {
-            serving.push(engine.open_replica(number).await?);
-        }
-        engine.catalog_raft.lead().await?;
-        for mut served in serving {
-            // The sender is gone when the replica has failed: what watches the failures tells.
-            let _ = served.wait_for(|term| *term > 0).await;
+        match engine.opening.network.is_alone() {
+            true => engine.lead_everything().await?,
+            false => {
+                engine.spawn(placing::run(Arc::clone(&engine)));
+            }
         }
         let checkpointer = Checkpointer::new(engine.store.clone(), Arc::clone(&engine.replicas));
         engine.spawn(checkpointer.run());
@@ -188,33 +213,41 @@ impl Engine {
             Arc::clone(&engine.replicas),
             config.dedup.ttl,
         ));
+        engine.spawn(trimming::run(
+            Arc::clone(&engine.replicas),
+            engine.store.clone(),
+        ));
         Ok(engine)
     }
 
-    /// Opens the replica of a partition and lets it run. Tells the term in which this node serves the
-    /// partition, 0 while it does not.
-    async fn open_replica(&self, number: PartitionNumber) -> anyhow::Result<watch::Receiver<u64>> {
-        let (replica, parts) = self
-            .opening
-            .replica(number)
-            .await
-            .with_context(|| format!("cannot open partition {number}"))?;
-        let (served, serving) = watch::channel(0);
-        self.spawn(replica::run(parts, served));
-        self.spawn(Arc::clone(&replica.retention).run());
-        self.replicas.insert(replica);
-        Ok(serving)
+    /// Opens every partition, and waits until this node leads all of them and the catalog.
+    async fn lead_everything(&self) -> anyhow::Result<()> {
+        let mut serving = Vec::new();
+        for number in 0..self.partition_count() {
+            let first = First::only(self.opening.network.me);
+            let (_, served) = self.open_replica(number, first).await?;
+            serving.push(served);
+        }
+        self.catalog_raft.lead().await?;
+        for mut served in serving {
+            // The sender is gone when the replica has failed: what watches the failures tells.
+            let _ = served.wait_for(|term| *term > 0).await;
+        }
+        Ok(())
     }
 
     /// Runs a task that must not end by itself.
-    fn spawn(&self, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+    pub fn spawn(
+        &self,
+        task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) -> AbortHandle {
         let failed = self.failed.clone();
-        self.tasks.lock().spawn(watched(task, failed));
+        self.tasks.lock().spawn(watched(task, failed))
     }
 
     /// How many partitions there are, on whatever nodes.
     pub fn partition_count(&self) -> u32 {
-        self.partition_count
+        self.opening.network.partitions
     }
 
     /// The partitions that this node leads and serves, in order.
@@ -315,15 +348,49 @@ impl Engine {
         self.catalog.lock().topics().keys().cloned().collect()
     }
 
-    /// Changes the catalog; returns when the change is durable and applied.
-    pub async fn change_catalog(
-        &self,
-        command: &catalog::Command,
-    ) -> Result<catalog::Outcome, Refused> {
-        let proposed = self.catalog_raft.propose(command.encode().into());
-        proposed
-            .await
-            .map_err(|_| Refused::Unknown(catalog::NUMBER))
+    /// Tells the index of each command of the catalog that was applied here.
+    pub fn catalog_applied(&self) -> watch::Receiver<u64> {
+        self.catalog_applied.clone()
+    }
+
+    /// The catalog's group on this node.
+    pub fn catalog_group(&self) -> &Group<CatalogMachine> {
+        &self.catalog_raft
+    }
+
+    /// This node's number.
+    pub fn me(&self) -> NodeId {
+        self.opening.network.me
+    }
+
+    /// The numbers of the other nodes that are not gone.
+    pub fn other_nodes(&self) -> Vec<NodeId> {
+        let me = self.me();
+        let catalog = self.catalog.lock();
+        let nodes = catalog
+            .cluster()
+            .into_iter()
+            .flat_map(|it| it.nodes.values());
+        nodes
+            .filter(|node| node.id != me && node.state != NodeState::Gone)
+            .map(|node| node.id)
+            .collect()
+    }
+
+    /// Waits until this node has heard of the catalog.
+    pub async fn knows_its_cluster(&self) {
+        let mut applied = self.catalog_applied();
+        while self.catalog.lock().cluster().is_none() {
+            if applied.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// The cluster as the catalog has it; `None` on a node that stands alone, and on one that has not
+    /// heard of the catalog yet.
+    pub fn cluster(&self) -> Option<catalog::Cluster> {
+        self.catalog.lock().cluster().cloned()
     }
 
     /// Stops: what was taken in is finished, what arrives later is refused, state is saved. Gives up
@@ -344,7 +411,7 @@ impl Engine {
             Checkpointer::of_everything(self.store.clone(), Arc::clone(&self.replicas));
         tokio::task::spawn_blocking(move || checkpointer.save().map(drop)).await??;
         for replica in &replicas {
-            replica.raft.shutdown().await;
+            replica.handle.raft.shutdown().await;
         }
         self.catalog_raft.shutdown().await;
         Ok(())

@@ -3,20 +3,24 @@
 use super::driver;
 use super::events::Events;
 use super::machine::PartitionMachine;
+use super::mark::Mark;
 use super::message::{Handle, Message};
+use super::network::Network;
 use super::pauses::{self, Pauses};
 use super::replica::{self, Replica};
 use super::retention::{self, Retention};
 use super::saves::Saves;
 use super::topics::Topics;
+use super::wanted::Wanted;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use chronos_core::partition::Partition;
 use chronos_core::types::PartitionNumber;
 use chronos_raft::{First, Group, GroupOptions};
 use chronos_store::RocksStore;
-use chronos_wal::{Flusher, RealFiles, Wal};
+use chronos_wal::{Flusher, FsyncMode, RealFiles, Wal};
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,16 +38,16 @@ pub(super) struct Opening {
     pub flusher: Flusher,
     pub topics: Arc<Topics>,
     pub pauses: watch::Receiver<Arc<Pauses>>,
-    /// How many partitions there are.
-    pub partition_count: u32,
-    /// This node's number in every group.
-    pub me: u64,
+    pub network: Network,
+    pub wanted: Arc<Wanted>,
+    /// Told when this node begins or ceases to serve a partition.
+    pub leads: watch::Sender<()>,
 }
 
 impl Opening {
     pub fn wal(&self, name: &str, log_id: u64) -> anyhow::Result<Wal> {
         let seconds = self.metrics.wal_fsync_seconds.clone();
-        let dir = self.dir.join("partitions").join(name).join("log");
+        let dir = self.folder(name).join("log");
         let mut options = chronos_wal::Options::new(dir, log_id);
         options.segment_bytes = self.config.wal.segment_bytes;
         options.index_interval = self.config.wal.index_interval;
@@ -64,17 +68,45 @@ impl Opening {
     }
 
     pub fn raft(&self, name: &str, group: u32) -> GroupOptions {
-        let dir = self.dir.join("partitions").join(name).join("raft");
-        let mut options = GroupOptions::new(self.me, name, dir);
+        let dir = self.folder(name).join("raft");
+        let mut options = GroupOptions::new(self.network.me, name, dir);
         options.group = group;
         options.set_heartbeat(self.config.raft.heartbeat);
+        options.transport = self.network.transport();
+        options.followers_may_forget = self.config.wal.fsync_mode == FsyncMode::Periodic;
+        let wanted = Arc::clone(&self.wanted);
+        options.on_seed_wanted = Arc::new(move |seed| wanted.add(seed));
         options
+    }
+
+    /// Where a group keeps its files.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.dir.join("partitions").join(name)
+    }
+
+    /// What a partition is if nothing of it is on the disk, when its catalog says that it was placed
+    /// on `founders` at first and never moved.
+    ///
+    /// # Errors
+    /// When the mark cannot be read.
+    pub fn first(
+        &self,
+        number: PartitionNumber,
+        founders: Option<BTreeSet<u64>>,
+    ) -> anyhow::Result<First> {
+        let mark = Mark::read(&self.folder(&number.to_string()))?;
+        Ok(match (founders, mark) {
+            (Some(founders), None) => First::Voters(founders),
+            // It was here and went: others may have decided much since.
+            (_, Some(_)) | (None, None) => First::Wait,
+        })
     }
 
     /// Opens a partition's replica, and what its task works with.
     pub async fn replica(
         &self,
         number: PartitionNumber,
+        first: First,
     ) -> anyhow::Result<(Arc<Replica>, replica::Parts)> {
         let name = number.to_string();
         let wal = self.wal(&name, u64::from(number))?;
@@ -90,28 +122,22 @@ impl Opening {
         let state = Arc::new(Mutex::new(partition));
         let saved = state.lock().applied().map(|applied| applied.index);
         let machine = PartitionMachine::new(Arc::clone(&state), Arc::clone(&self.metrics));
-        let raft = Group::open(
-            self.raft(&name, number),
-            wal.clone(),
-            machine,
-            First::only(self.me),
-        )
-        .await?;
+        let raft = Group::open(self.raft(&name, number), wal.clone(), machine, first).await?;
         let (sender, inbox) = mpsc::channel::<Message>(INBOX);
         let handle = Handle {
             number,
-            partitions: self.partition_count,
+            partitions: self.network.partitions,
             inbox: sender,
             events: Arc::new(Events::new(number, self.store.clone(), wal.clone())),
             state,
             wal,
+            raft,
             saves: Arc::new(Saves::new(saved)),
             standing: Arc::default(),
             led: Arc::default(),
         };
         let retention = Arc::new(Retention::new(
             handle.clone(),
-            raft.clone(),
             self.store.clone(),
             self.retention_policy(),
             self.metrics.partition(number),
@@ -119,7 +145,6 @@ impl Opening {
         ));
         let parts = replica::Parts {
             handle: handle.clone(),
-            raft: raft.clone(),
             store: self.store.clone(),
             options: driver::Options {
                 topics: Arc::clone(&self.topics),
@@ -129,12 +154,9 @@ impl Opening {
             metrics: Arc::clone(&self.metrics),
             inbox,
             pauses: pauses::Watch::new(self.pauses.clone()),
+            leads: self.leads.clone(),
         };
-        let replica = Replica {
-            handle,
-            raft,
-            retention,
-        };
+        let replica = Replica { handle, retention };
         Ok((Arc::new(replica), parts))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! | path | 200 when | body |
 //! |---|---|---|
-//! | `/health` | ready | `OK - Standalone Mode`, or the reason why not |
+//! | `/health` | ready | `OK - Standalone Mode`, or `OK - Cluster Mode` and the node, or the reason why not |
 //! | `/livez` | not failed | `ok`, or what failed |
 //! | `/readyz` | ready | `ok`, or the reason why not |
 //! | `/health/ready` | ready | JSON |
@@ -35,6 +35,8 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 pub struct Endpoints {
     /// The node's id.
     pub node_id: String,
+    /// Whether it belongs to a cluster.
+    pub is_clustered: bool,
     /// Whether the node serves.
     pub readiness: Readiness,
     /// The checks of `/health/deep`.

@@ -28,6 +28,9 @@ pub(super) fn router(endpoints: Endpoints) -> Router {
 /// Existing scripts look for a body that begins with `OK`.
 async fn health(Shared(endpoints): Shared<Endpoints>) -> Response {
     match endpoints.readiness.state().reason() {
+        None if endpoints.is_clustered => {
+            format!("OK - Cluster Mode\nNode: {}\n", endpoints.node_id).into_response()
+        }
         None => "OK - Standalone Mode\n".into_response(),
         Some(reason) => unavailable(&format!("NOT READY - {reason}\n")),
     }

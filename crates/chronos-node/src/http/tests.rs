@@ -22,6 +22,7 @@ async fn start() -> Server {
     let address = listener.local_addr().unwrap();
     let endpoints = Endpoints {
         node_id: "n".to_owned(),
+        is_clustered: false,
         readiness: Readiness::new(),
         checks: Checks::new(),
         metrics: Arc::new(Metrics::new()),

@@ -248,3 +248,17 @@ fn pods_are_found_by_name_before_they_are_ready() {
     assert_eq!(service.publish_not_ready_addresses, Some(true));
     assert_eq!(service.cluster_ip.as_deref(), Some("None"));
 }
+
+/// The reference of the node's settings is generated; what is renamed there must be here.
+#[test]
+fn every_flag_and_variable_is_one_that_the_node_knows() {
+    let reference = include_str!("../../../../docs/configuration.md");
+    let pod = pod_of(&set(json!({})));
+    let node = &pod.containers[0];
+    let flags = node.args.iter().flatten();
+    let flags = flags.map(|flag| flag.split('=').next().unwrap().to_owned());
+    let variables = node.env.iter().flatten().map(|env| env.name.clone());
+    for name in flags.chain(variables) {
+        assert!(reference.contains(&format!("`{name}`")), "{name}");
+    }
+}

@@ -4,6 +4,7 @@ mod chaos;
 mod cluster;
 mod disk;
 mod faults;
+mod force;
 mod journal;
 mod lease;
 mod membership;

@@ -2,14 +2,14 @@
 
 use super::super::{status, validate};
 use super::{handle_of, named, of_index, unknown, view};
-use crate::engine::Engine;
+use crate::edge::view::View;
 use chronos_core::command::dead_letters::Action;
 use chronos_proto::cronos_db::EditDeadLetterRequest;
 use prost::Message;
 use tonic::Status;
 
 /// Changes what a letter delivers, through the log.
-pub async fn edit(engine: &Engine, request: &EditDeadLetterRequest) -> Result<(), Status> {
+pub async fn edit(engine: &View, request: &EditDeadLetterRequest) -> Result<(), Status> {
     let place = named(&request.id)?;
     let handle = handle_of(engine, place)?;
     let mut letter = handle

@@ -1,8 +1,9 @@
 //! Which letters a request means, and finding them page by page.
 
 use super::{Place, of_index, view};
+use crate::edge::view::View;
+use crate::engine::Handle;
 use crate::engine::dead_letters::Letter;
-use crate::engine::{Engine, Handle};
 use chronos_core::types::{GroupNumber, PartitionNumber};
 use chronos_proto::cronos_db::DeadLetterFilter;
 use std::collections::BTreeMap;
@@ -30,7 +31,7 @@ pub type Found = (PartitionNumber, Letter);
 
 impl Filter {
     /// What a request asks for.
-    pub fn of(wanted: Option<&DeadLetterFilter>, engine: &Engine) -> Result<Self, Status> {
+    pub fn of(wanted: Option<&DeadLetterFilter>, engine: &View) -> Result<Self, Status> {
         let wanted = wanted.filter(|wanted| !wanted.consumer_group.is_empty());
         let wanted =
             wanted.ok_or_else(|| Status::invalid_argument("filter.consumer_group is required"))?;
@@ -69,7 +70,7 @@ impl Filter {
     }
 
     /// The groups that it is about, in the order in which they are listed.
-    fn groups(&self, engine: &Engine) -> impl Iterator<Item = (Handle, GroupNumber)> {
+    fn groups(&self, engine: &View) -> impl Iterator<Item = (Handle, GroupNumber)> {
         let wanted = |handle: &Handle| self.partition.is_none_or(|only| only == handle.number);
         let partitions = engine.partitions().into_iter().filter(wanted);
         partitions.flat_map(|handle| {
@@ -79,7 +80,7 @@ impl Filter {
     }
 
     /// Letters of its groups, whatever the rest of the filter says.
-    pub fn total(&self, engine: &Engine) -> u64 {
+    pub fn total(&self, engine: &View) -> u64 {
         self.groups(engine)
             .map(|(handle, group)| {
                 let state = handle.state.lock();
@@ -90,7 +91,7 @@ impl Filter {
     }
 
     /// Where the letters end that there are now.
-    pub fn ends(&self, engine: &Engine) -> BTreeMap<(PartitionNumber, GroupNumber), u64> {
+    pub fn ends(&self, engine: &View) -> BTreeMap<(PartitionNumber, GroupNumber), u64> {
         self.groups(engine)
             .map(|(handle, group)| ((handle.number, group), handle.next_letter(group)))
             .collect()
@@ -100,7 +101,7 @@ impl Filter {
     /// last. Fewer may be found though there are more.
     pub fn find(
         &self,
-        engine: &Engine,
+        engine: &View,
         from: Option<Place>,
         most: usize,
     ) -> Result<(Vec<Found>, Option<Place>), Status> {
@@ -159,7 +160,7 @@ impl Filter {
 }
 
 /// Letters that follow each other, apart by partition.
-pub fn by_partition(engine: &Engine, found: Vec<Found>) -> Vec<(Handle, Vec<Letter>)> {
+pub fn by_partition(engine: &View, found: Vec<Found>) -> Vec<(Handle, Vec<Letter>)> {
     let mut parts: Vec<(Handle, Vec<Letter>)> = Vec::new();
     for (partition, letter) in found {
         match parts.last_mut() {

@@ -13,7 +13,8 @@ mod view;
 mod work;
 
 use super::status;
-use crate::engine::{Engine, Handle, ReadError};
+use super::view::View;
+use crate::engine::{Handle, ReadError};
 use chronos_core::types::{GroupNumber, PartitionNumber};
 use chronos_proto::cronos_db::{
     DeadLetter, DiscardDeadLettersRequest, DiscardDeadLettersResponse, EditDeadLetterRequest,
@@ -23,7 +24,6 @@ use chronos_proto::cronos_db::{
 use chronos_proto::server::dead_letter_service_server::DeadLetterService;
 use filter::Filter;
 use futures::stream::{BoxStream, StreamExt};
-use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -34,22 +34,28 @@ use work::{What, Which};
 const PAGE: (usize, usize) = (100, 1000);
 
 /// Serves DeadLetterService.
-pub struct DeadLetters(pub Arc<Engine>);
+#[derive(Clone)]
+pub struct DeadLetters(pub View);
 
 /// Where a letter is; in this order letters are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    partition: PartitionNumber,
-    group: GroupNumber,
-    number: u64,
+pub struct Place {
+    /// Its partition.
+    pub partition: PartitionNumber,
+    /// The group that gave up on it.
+    pub group: GroupNumber,
+    /// Its number in the group.
+    pub number: u64,
 }
 
 impl Place {
-    fn id(self) -> String {
+    /// As an id, or as a page token.
+    pub fn id(self) -> String {
         format!("{}:{}:{}", self.partition, self.group, self.number)
     }
 
-    fn from_id(id: &str) -> Option<Self> {
+    /// Reads an id.
+    pub fn from_id(id: &str) -> Option<Self> {
         let mut parts = id.split(':');
         let place = Self {
             partition: parts.next()?.parse().ok()?,
@@ -57,6 +63,14 @@ impl Place {
             number: parts.next()?.parse().ok()?,
         };
         parts.next().is_none().then_some(place)
+    }
+}
+
+/// How many letters a page may have.
+pub fn page_size(asked: i32) -> usize {
+    match usize::try_from(asked) {
+        Ok(0) | Err(_) => PAGE.0,
+        Ok(size) => size.min(PAGE.1),
     }
 }
 
@@ -68,7 +82,7 @@ fn named(id: &str) -> Result<Place, Status> {
     })
 }
 
-fn handle_of(engine: &Engine, place: Place) -> Result<Handle, Status> {
+fn handle_of(engine: &View, place: Place) -> Result<Handle, Status> {
     let handle = engine.partition(place.partition);
     handle.ok_or_else(|| unknown(place))
 }
@@ -85,9 +99,9 @@ impl DeadLetters {
     /// Runs something that reads, off the threads that serve.
     async fn reading<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Engine) -> Result<T, Status> + Send + 'static,
+        read: impl FnOnce(&View) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
-        let engine = Arc::clone(&self.0);
+        let engine = self.0.clone();
         tokio::task::spawn_blocking(move || read(&engine))
             .await
             .map_err(|_| Status::unavailable("the server is shutting down"))?
@@ -124,10 +138,7 @@ impl DeadLetterService for DeadLetters {
                     .ok_or_else(|| Status::invalid_argument("page_token is malformed"))?,
             ),
         };
-        let most = match usize::try_from(request.page_size) {
-            Ok(0) | Err(_) => PAGE.0,
-            Ok(size) => size.min(PAGE.1),
-        };
+        let most = page_size(request.page_size);
         self.reading(move |engine| {
             let (found, mut next) = filter.find(engine, from, most)?;
             let mut letters = Vec::with_capacity(found.len());
@@ -185,7 +196,7 @@ impl DeadLetterService for DeadLetters {
                 "events_per_second must be 0 or greater",
             ));
         }
-        let engine = Arc::clone(&self.0);
+        let engine = self.0.clone();
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
             let what = What {

@@ -3,13 +3,12 @@
 use super::super::status;
 use super::filter::{Filter, Found};
 use super::{Place, named, of_index};
-use crate::engine::Engine;
+use crate::edge::view::View;
 use crate::engine::dead_letters::Letter;
 use chronos_core::command::dead_letters::{Action, Redrive};
 use chronos_core::types::{GroupNumber, PartitionNumber};
 use chronos_proto::cronos_db::{DeadLetterFilter, RedriveProgress};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -37,7 +36,7 @@ pub enum Which {
 impl Which {
     /// What a request asks for.
     pub fn of(
-        engine: &Engine,
+        engine: &View,
         ids: &[String],
         filter: Option<&DeadLetterFilter>,
     ) -> Result<Self, Status> {
@@ -68,7 +67,7 @@ impl Which {
     }
 
     /// The next letters, at most `most`, how many named ones are missing, and whether there are more.
-    fn next(&mut self, engine: &Engine, most: usize) -> Result<(Vec<Found>, i64, bool), Status> {
+    fn next(&mut self, engine: &View, most: usize) -> Result<(Vec<Found>, i64, bool), Status> {
         match self {
             Which::Named(places) => {
                 let rest = places.split_off(places.len().min(most));
@@ -95,7 +94,7 @@ impl Which {
     }
 }
 
-fn find(engine: &Engine, place: Place) -> Result<Option<Letter>, Status> {
+fn find(engine: &View, place: Place) -> Result<Option<Letter>, Status> {
     let Some(handle) = engine.partition(place.partition) else {
         return Ok(None);
     };
@@ -145,7 +144,7 @@ type Listener = mpsc::Sender<Result<RedriveProgress, Status>>;
 /// Does it, chunk by chunk, and tells `listener` how far it is after each one; ends early when nobody
 /// listens any more.
 pub async fn run(
-    engine: &Arc<Engine>,
+    engine: &View,
     mut which: Which,
     what: What,
     listener: Option<&Listener>,
@@ -165,7 +164,7 @@ pub async fn run(
                 () = gone(listener) => return Ok(counts),
             }
         }
-        let reading = Arc::clone(engine);
+        let reading = engine.clone();
         let (read, rest) = tokio::task::spawn_blocking(move || {
             let read = which.next(&reading, most);
             (read, which)
@@ -199,7 +198,7 @@ async fn gone(listener: Option<&Listener>) {
 
 /// One command for each group among the letters.
 async fn change(
-    engine: &Engine,
+    engine: &View,
     found: Vec<Found>,
     what: What,
     counts: &mut RedriveProgress,

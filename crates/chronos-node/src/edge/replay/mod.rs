@@ -16,7 +16,8 @@ pub use republish::Republisher;
 
 use super::status;
 use super::subscribe::stored;
-use crate::engine::{Engine, Handle, ReadError};
+use super::view::View;
+use crate::engine::{Handle, ReadError};
 use chronos_core::mutant;
 use chronos_proto::cronos_db::ReplayRequest;
 use chronos_proto::raw;
@@ -41,7 +42,7 @@ pub struct Replaying<S> {
 
 /// Serves one call.
 pub async fn serve(
-    engine: &Engine,
+    engine: &View,
     request: ReplayRequest,
 ) -> Result<Replaying<impl Stream<Item = Result<raw::ReplayEvent, Status>> + Send + use<>>, Status>
 {
@@ -58,7 +59,7 @@ pub async fn serve(
     })
 }
 
-fn planned(engine: &Engine, request: ReplayRequest) -> Result<(Handle, Plan), Status> {
+fn planned(engine: &View, request: ReplayRequest) -> Result<(Handle, Plan), Status> {
     let number = u32::try_from(request.partition_id)
         .map_err(|_| Status::unknown("partition_id must be 0 or greater"))?;
     let handle = engine

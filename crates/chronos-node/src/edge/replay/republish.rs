@@ -1,11 +1,13 @@
 //! Publishing stored events again: under new ids, to another topic, at other times.
 
-use super::super::publish::Publisher;
+use super::super::event_service::Events;
+use super::super::forward::{Forwarded, Over};
 use super::pace::Pace;
 use super::read::{Read, Reader};
 use super::{event_ms, planned, read_on};
 use crate::edge::validate::{self, LAST_SCHEDULE_MS};
-use crate::engine::{Engine, StoredEvent};
+use crate::edge::view::View;
+use crate::engine::StoredEvent;
 use bytes::Bytes;
 use chronos_proto::cronos_db::{Event, RepublishProgress, RepublishRequest};
 use chronos_proto::raw;
@@ -21,17 +23,27 @@ use tonic::{Request, Response, Status};
 const BATCH: (usize, usize) = (256, 1 << 20);
 
 /// Serves ReplayService.
+#[derive(Clone)]
 pub struct Republisher {
-    engine: Arc<Engine>,
-    publisher: Publisher,
+    engine: View,
+    publisher: Arc<Forwarded<Events>>,
 }
 
 impl Republisher {
-    /// Reads from this engine and publishes to it.
-    pub fn new(engine: &Arc<Engine>, publisher: Publisher) -> Self {
+    /// Reads from this engine and publishes wherever events belong.
+    pub fn new(engine: &View, publisher: Arc<Forwarded<Events>>) -> Self {
         Self {
-            engine: Arc::clone(engine),
+            engine: engine.clone(),
             publisher,
+        }
+    }
+}
+
+impl Over for Republisher {
+    fn over(&self, view: View) -> Self {
+        Self {
+            engine: view,
+            publisher: Arc::clone(&self.publisher),
         }
     }
 }
@@ -82,7 +94,7 @@ type Sender = mpsc::Sender<Result<RepublishProgress, Status>>;
 
 /// One call under way.
 struct Republish {
-    publisher: Publisher,
+    publisher: Arc<Forwarded<Events>>,
     request: RepublishRequest,
     pace: Pace,
     /// Events that may still be read.
@@ -156,7 +168,7 @@ impl Republish {
         };
         self.bytes = 0;
         if !request.events.is_empty() {
-            let published = self.publisher.publish_batch(request).await?;
+            let published = self.publisher.publish_anywhere(request).await?;
             self.progress.published += i64::from(published.published_count);
             self.progress.duplicates += i64::from(published.duplicate_count);
             if published.error_count > 0 {

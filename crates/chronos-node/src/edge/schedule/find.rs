@@ -1,7 +1,8 @@
 //! Finding the event that a request names.
 
 use super::super::status;
-use crate::engine::{Engine, Handle, ReadError, StoredEvent};
+use super::super::view::View;
+use crate::engine::{Handle, ReadError, StoredEvent};
 use chronos_core::command::change::{Action, Item};
 use chronos_core::keys::dedup::hash;
 use chronos_core::partition::Changed;
@@ -70,7 +71,7 @@ pub fn at(handle: &Handle, offset: u64) -> Result<Option<Found>, Status> {
 }
 
 /// The event that a reference names; `None` when there is none.
-pub fn find(engine: &Engine, wanted: Option<&EventRef>) -> Result<Option<Found>, Status> {
+pub fn find(engine: &View, wanted: Option<&EventRef>) -> Result<Option<Found>, Status> {
     let wanted = wanted.ok_or_else(|| Status::invalid_argument("event is required"))?;
     match (wanted.partition_id, wanted.offset) {
         (Some(partition), Some(offset)) => by_place(engine, partition, offset),
@@ -84,7 +85,7 @@ pub fn find(engine: &Engine, wanted: Option<&EventRef>) -> Result<Option<Found>,
     }
 }
 
-fn by_place(engine: &Engine, partition: i32, offset: i64) -> Result<Option<Found>, Status> {
+fn by_place(engine: &View, partition: i32, offset: i64) -> Result<Option<Found>, Status> {
     let handle = u32::try_from(partition)
         .ok()
         .and_then(|number| engine.partition(number))
@@ -97,7 +98,7 @@ fn by_place(engine: &Engine, partition: i32, offset: i64) -> Result<Option<Found
 
 /// The partition that the id routes to is asked first, then every other: the event may have been
 /// published with a key that the caller does not know.
-fn by_id(engine: &Engine, wanted: &EventRef) -> Result<Option<Found>, Status> {
+fn by_id(engine: &View, wanted: &EventRef) -> Result<Option<Found>, Status> {
     let key = match wanted.partition_key.is_empty() {
         true => &wanted.message_id,
         false => &wanted.partition_key,

@@ -5,8 +5,9 @@
 
 use super::super::admission::latest_ms;
 use super::super::status;
+use super::super::view::View;
 use super::pending::{Filter, due_keys};
-use crate::engine::{Engine, Handle, ReadError, Refused};
+use crate::engine::{Handle, ReadError, Refused};
 use chronos_core::command::change::{Action, Item};
 use chronos_core::keys::dedup::hash;
 use chronos_core::partition::change::version_at;
@@ -57,7 +58,7 @@ impl What {
 
 /// Changes what matches, `limit` events at most, and counts; only counts for a dry run.
 pub async fn change(
-    engine: &Engine,
+    engine: &View,
     filter: &Filter,
     what: What,
     dry_run: bool,
@@ -135,13 +136,7 @@ struct Scan {
 }
 
 impl Scan {
-    fn new(
-        engine: &Engine,
-        handle: &Handle,
-        filter: &Filter,
-        what: What,
-        left: u64,
-    ) -> Option<Self> {
+    fn new(engine: &View, handle: &Handle, filter: &Filter, what: What, left: u64) -> Option<Self> {
         let (topic, after, upto) = filter.stretch(handle)?;
         let applied = handle.state.lock().applied();
         Some(Self {

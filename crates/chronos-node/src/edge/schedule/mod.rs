@@ -11,14 +11,16 @@
 mod answer;
 pub mod find;
 mod matching;
-mod pending;
+pub mod pending;
 mod replace;
 
 use super::admission::may_move_to;
+use super::forward::Over;
 use super::publish::Publisher;
 use super::status;
 use super::validate::LAST_SCHEDULE_MS;
-use crate::engine::{Engine, ReadError, clock};
+use super::view::View;
+use crate::engine::{ReadError, clock};
 use answer::{answer, not_found, outcome, scheduled};
 use chronos_core::command::change::{Action, Item};
 use chronos_core::types::{DueKey, PartitionNumber};
@@ -33,11 +35,10 @@ use chronos_proto::server::schedule_service_server::ScheduleService;
 use matching::What;
 use pending::{Filter, Histogram, Place};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 /// Events that one CancelBatch may name.
-const MOST_IN_BATCH: usize = 10_000;
+pub const MOST_IN_BATCH: usize = 10_000;
 /// Events on a page, when the request does not say, and at most.
 const PAGE: (usize, usize) = (100, 1000);
 /// Buckets of a histogram, when the request does not say, and at most.
@@ -46,16 +47,17 @@ const BUCKETS: (i64, i64) = (60, 10_000);
 const DAY_MS: i64 = 86_400_000;
 
 /// Serves ScheduleService.
+#[derive(Clone)]
 pub struct Schedules {
-    engine: Arc<Engine>,
+    engine: View,
     publisher: Publisher,
 }
 
 impl Schedules {
     /// Serves this engine.
-    pub fn new(engine: &Arc<Engine>, publisher: Publisher) -> Self {
+    pub fn new(engine: &View, publisher: Publisher) -> Self {
         Self {
-            engine: Arc::clone(engine),
+            engine: engine.clone(),
             publisher,
         }
     }
@@ -76,6 +78,15 @@ impl Schedules {
         }
         let changed = found.change(action, if_version).await?;
         Ok(answer(&found, &changed, with_payload))
+    }
+}
+
+impl Over for Schedules {
+    fn over(&self, view: View) -> Self {
+        Self {
+            publisher: self.publisher.over(view.clone()),
+            engine: view,
+        }
     }
 }
 
@@ -233,19 +244,14 @@ impl ScheduleService for Schedules {
     ) -> Result<Response<ListPendingResponse>, Status> {
         let request = request.into_inner();
         let filter = filter(request.filter)?;
-        let size = match request.page_size {
-            0 => PAGE.0,
-            size => usize::try_from(size)
-                .map_err(|_| Status::invalid_argument("page_size must be 0 or greater"))?
-                .min(PAGE.1),
-        };
+        let size = page_size(request.page_size)?;
         let after = match request.page_token.as_str() {
             "" => None,
             token => Some(Place::from_token(token).ok_or_else(|| {
                 Status::invalid_argument("page_token is not one that this service gave")
             })?),
         };
-        let engine = Arc::clone(&self.engine);
+        let engine = self.engine.clone();
         let with_payload = request.with_payload;
         blocking(move || {
             let page = pending::page(&engine.partitions(), engine.store(), &filter, after, size)?;
@@ -405,6 +411,27 @@ fn filter(filter: Option<PendingFilter>) -> Result<Filter, Status> {
         },
         key: optional(filter.key),
         prefix: optional(filter.message_id_prefix),
+    })
+}
+
+/// How many events a page may have.
+pub fn page_size(asked: i32) -> Result<usize, Status> {
+    match usize::try_from(asked) {
+        Ok(0) => Ok(PAGE.0),
+        Ok(size) => Ok(size.min(PAGE.1)),
+        Err(_) => Err(Status::invalid_argument("page_size must be 0 or greater")),
+    }
+}
+
+/// The same request with nothing left to the clock, so that several nodes count the same buckets.
+pub fn settled(request: PendingByTimeRequest) -> Result<PendingByTimeRequest, Status> {
+    let histogram = histogram(&request)?;
+    let range_ms = histogram.bucket_ms * histogram.counts.len() as i64;
+    Ok(PendingByTimeRequest {
+        from_ts: histogram.from_ms,
+        to_ts: (histogram.from_ms + range_ms).min(LAST_SCHEDULE_MS),
+        bucket_ms: histogram.bucket_ms,
+        ..request
     })
 }
 

@@ -4,9 +4,10 @@ use super::super::admission::Admission;
 use super::super::publish::{Publisher, Sections};
 use super::super::status;
 use super::super::validate::{self, Invalid};
+use super::super::view::View;
 use super::answer::{message, outcome, scheduled};
 use super::{find, version};
-use crate::engine::{Engine, Message, Replace, clock};
+use crate::engine::{Message, Replace, clock};
 use bytes::Bytes;
 use chronos_core::command::change::{self, Action};
 use chronos_core::partition::Verdict;
@@ -18,7 +19,7 @@ use tonic::Status;
 
 /// Serves one call.
 pub async fn replace(
-    engine: &Engine,
+    engine: &View,
     publisher: &Publisher,
     request: CancelAndPublishRequest,
 ) -> Result<CancelAndPublishResponse, Status> {
@@ -36,7 +37,7 @@ pub async fn replace(
     };
     let mut admission = Admission::new(engine, clock::now_ms());
     admission.add(fields.topic, bytes.len(), fields.schedule_ts)?;
-    let _room = admission.admit(engine).await?;
+    let _room = admission.admit(engine.engine()).await?;
     let mut sections = Sections::new(engine, 1);
     let partition = sections.push(&fields, &bytes, false);
     if partition != found.handle.number {

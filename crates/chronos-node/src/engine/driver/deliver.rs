@@ -64,6 +64,10 @@ impl Driver {
             self.active.insert(number);
         }
         self.heed_pauses(now_ms);
+        self.unsure = !self.active.is_empty() && !self.handle.may_deliver();
+        if self.unsure {
+            return Ok(());
+        }
         let delivering_ms = if mutant!("fire-early") {
             now_ms + 2_000
         } else {

@@ -30,7 +30,6 @@ mod propose;
 mod topics;
 
 use super::clock;
-use super::machine::PartitionMachine;
 use super::message::{Answers, Handle, Join, Message, Refused};
 use super::pauses::Watch;
 use super::schedule::{PageIn, Schedule};
@@ -41,7 +40,7 @@ use chronos_core::command::Builder;
 use chronos_core::partition::{Effects, released};
 use chronos_core::types::{GroupNumber, TopicNumber};
 use chronos_core::wheel::Timer;
-use chronos_raft::{Group, ProposeError};
+use chronos_raft::ProposeError;
 use chronos_store::RocksStore;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesOrdered, StreamExt};
@@ -55,6 +54,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// Messages taken from the inbox before the loop looks at everything else again.
 const MOST_MESSAGES: usize = 1024;
+
+/// A leader that cannot be sure to be the only one looks again after this time.
+const UNSURE: Duration = Duration::from_millis(5);
+/// So often a leader with entries under way looks whether it is cut off.
+const LOOK: Duration = Duration::from_millis(500);
+/// A leader that is cut off for so long gives up: whoever waits is to look for another one.
+const CUT_OFF: Duration = Duration::from_secs(5);
 
 /// What a driver is told when it starts.
 #[derive(Debug, Clone)]
@@ -77,7 +83,6 @@ struct Session {
 /// Drives one partition until it is told to stop or the partition fails.
 pub struct Driver {
     handle: Handle,
-    raft: Group<PartitionMachine>,
     store: RocksStore,
     options: Options,
     metrics: Arc<Metrics>,
@@ -109,6 +114,10 @@ pub struct Driver {
     reported: Instant,
     answered: Vec<oneshot::Sender<Result<(), Refused>>>,
     stopping: Option<oneshot::Sender<()>>,
+    /// Whether something may wait to be handed out until this node is sure of its lead.
+    unsure: bool,
+    /// Since when this node cannot be sure to lead, if it is not.
+    unsure_since: Option<Instant>,
     /// Resolves when this node does not lead in `term` any more.
     lost: BoxFuture<'static, ()>,
     has_lost: bool,
@@ -129,7 +138,6 @@ impl Driver {
     /// when the lead was lost meanwhile.
     pub async fn start(
         handle: Handle,
-        raft: Group<PartitionMachine>,
         term: u64,
         store: RocksStore,
         options: Options,
@@ -145,10 +153,13 @@ impl Driver {
         // What it knew of an earlier lead may have changed since.
         handle.events.forget();
         let now_ms = clock::now_ms();
-        let first = match raft.propose(Builder::new(0).finish(now_ms, 0, term)).await {
-            Ok(effects) => effects,
-            Err(ProposeError::NotLeader { .. } | ProposeError::Unknown) => return Ok(None),
-            Err(stopped) => return Err(stopped.into()),
+        let proposed = (handle.raft).propose(Builder::new(0).finish(now_ms, 0, term));
+        let first = match tokio::time::timeout(CUT_OFF, proposed).await {
+            Ok(Ok(effects)) => effects,
+            Ok(Err(ProposeError::NotLeader { .. } | ProposeError::Unknown)) | Err(_) => {
+                return Ok(None);
+            }
+            Ok(Err(stopped)) => return Err(stopped.into()),
         };
         let horizon = first.horizon;
         #[cfg(feature = "mutants")]
@@ -203,10 +214,11 @@ impl Driver {
             ),
             feed: Feed::new(handle.number, store.clone(), horizon),
             counters,
+            lost: handle.raft.lost(term).boxed(),
             handle,
-            lost: raft.lost(term).boxed(),
             has_lost: false,
-            raft,
+            unsure: false,
+            unsure_since: None,
             store,
             options,
             metrics,
@@ -250,7 +262,7 @@ impl Driver {
             if self.is_finished() {
                 break;
             }
-            if self.has_lost {
+            if self.has_lost || self.is_cut_off() {
                 return Ok(self.lose());
             }
             let wake = self.next_wake();
@@ -280,6 +292,16 @@ impl Driver {
 
     fn is_finished(&self) -> bool {
         self.stopping.is_some() && self.in_flight.is_empty() && self.queue.is_empty()
+    }
+
+    /// A leader without peers learns from nobody that another one leads.
+    fn is_cut_off(&mut self) -> bool {
+        if self.handle.may_deliver() {
+            self.unsure_since = None;
+            return false;
+        }
+        let since = *self.unsure_since.get_or_insert_with(Instant::now);
+        since.elapsed() > CUT_OFF
     }
 
     fn receive(&mut self, first: Message, inbox: &mut mpsc::Receiver<Message>) {
@@ -426,7 +448,12 @@ impl Driver {
             .into_iter()
             .flatten()
             .min();
-        next.map_or(Duration::from_secs(3_600), clock::until)
+        let wake = next.map_or(Duration::from_secs(3_600), clock::until);
+        match (self.unsure, self.in_flight.is_empty()) {
+            (true, _) => wake.min(UNSURE),
+            (false, false) => wake.min(LOOK),
+            (false, true) => wake,
+        }
     }
 }
 

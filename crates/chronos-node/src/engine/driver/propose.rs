@@ -250,7 +250,8 @@ impl Driver {
         self.proposed_ms = self
             .proposed_ms
             .max(now_ms.saturating_add(i64::from(ahead_ms)));
-        self.results.push_back(self.raft.propose(body).boxed());
+        self.results
+            .push_back(self.handle.raft.propose(body).boxed());
         self.in_flight.push_back(Entry {
             waiters,
             answered,

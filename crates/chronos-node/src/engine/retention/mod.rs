@@ -23,7 +23,6 @@ mod plan;
 mod source;
 
 use super::clock;
-use super::machine::PartitionMachine;
 use super::message::{Handle, Message, Refused};
 use super::topics::{self, Topics};
 use crate::metrics::PartitionMetrics;
@@ -35,7 +34,6 @@ use chronos_core::partition::Outcome;
 use chronos_core::partition::carrying::{Scope, Step, next_step};
 use chronos_core::partition::live::{Keep, View, visit_places};
 use chronos_core::store::StoreError;
-use chronos_raft::Group;
 use chronos_store::RocksStore;
 use plan::{Plan, Segments};
 use roaring::RoaringTreemap;
@@ -145,7 +143,6 @@ pub enum RetentionError {
 /// Retention of one partition.
 pub struct Retention {
     handle: Handle,
-    raft: Group<PartitionMachine>,
     store: RocksStore,
     policy: Policy,
     counters: PartitionMetrics,
@@ -158,7 +155,6 @@ impl Retention {
     /// Retention of a partition.
     pub fn new(
         handle: Handle,
-        raft: Group<PartitionMachine>,
         store: RocksStore,
         policy: Policy,
         counters: PartitionMetrics,
@@ -166,13 +162,17 @@ impl Retention {
     ) -> Self {
         Self {
             handle,
-            raft,
             store,
             policy,
             counters,
             topics,
             running: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Nothing is removed from the log while this is held, and no event is carried.
+    pub async fn hold(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.running.lock().await
     }
 
     /// Runs whenever the log has grown, for ever.
@@ -228,7 +228,8 @@ impl Retention {
         self.forget(&judged).await?;
         self.save().await?;
         self.check_nothing_is_left(last_index).await?;
-        self.raft
+        self.handle
+            .raft
             .purge(last_index)
             .await
             .map_err(|stopped| RetentionError::Stopped(stopped.to_string()))?;

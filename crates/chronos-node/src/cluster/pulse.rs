@@ -1,0 +1,185 @@
+//! Signs of life between nodes: who is there, who leads what, what clocks show.
+//!
+//! A node asks every other one each second, and at once when it gains or loses a lead. So every node
+//! knows within a few milliseconds of an election where to send what it is asked.
+
+use super::calls::Calls;
+use super::hearing::Hearing;
+use super::routes::Routes;
+use crate::engine::{Engine, clock};
+use chronos_core::types::{NodeId, PartitionNumber};
+use chronos_proto::chronos_internal::{PulseAnswer, PulseRequest};
+use futures::future::join_all;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tonic::Status;
+
+/// How often each node is asked at least.
+const EVERY: Duration = Duration::from_secs(1);
+/// Leads that change one after the other are told together.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// The signs of life of a cluster.
+pub struct Pulses {
+    me: NodeId,
+    cluster_id: u128,
+    hearing: Hearing,
+    routes: Arc<Routes>,
+    clock: Mutex<ClockWatch>,
+}
+
+impl Pulses {
+    /// Nobody was heard of yet.
+    pub fn new(me: NodeId, cluster_id: u128, routes: Arc<Routes>) -> Self {
+        let now = Instant::now();
+        Self {
+            me,
+            cluster_id,
+            hearing: Hearing::new(now),
+            routes,
+            clock: Mutex::new(ClockWatch::new(now)),
+        }
+    }
+
+    /// Which nodes answer, and what their clocks show.
+    pub fn hearing(&self) -> &Hearing {
+        &self.hearing
+    }
+
+    /// Takes in what another node says of itself.
+    ///
+    /// # Errors
+    /// When it is of another cluster.
+    pub fn take(&self, pulse: &PulseRequest) -> Result<(), Status> {
+        if pulse.cluster_id[..] != self.cluster_id.to_be_bytes() {
+            return Err(Status::failed_precondition(
+                "this node belongs to another cluster",
+            ));
+        }
+        self.hearing.heard(pulse.node, Instant::now());
+        self.learn(pulse.node, &pulse.partitions, &pulse.terms);
+        Ok(())
+    }
+
+    fn take_answer(&self, node: NodeId, asked: Instant, asked_us: i64, answer: &PulseAnswer) {
+        let now = Instant::now();
+        let round_trip = now.saturating_duration_since(asked);
+        let middle_us = asked_us + (round_trip.as_micros() / 2) as i64;
+        self.hearing
+            .answered(node, now, round_trip, answer.now_us - middle_us);
+        self.learn(node, &answer.partitions, &answer.terms);
+    }
+
+    fn learn(&self, node: NodeId, partitions: &[PartitionNumber], terms: &[u64]) {
+        for (partition, term) in partitions.iter().zip(terms) {
+            self.routes.learn(*partition, *term, Some(node));
+        }
+    }
+
+    fn pulse(&self, engine: &Engine) -> PulseRequest {
+        let (partitions, terms): (Vec<_>, Vec<_>) = engine.replicas().leads().into_iter().unzip();
+        self.learn(self.me, &partitions, &terms);
+        PulseRequest {
+            cluster_id: self.cluster_id.to_be_bytes().to_vec().into(),
+            node: self.me,
+            partitions,
+            terms,
+        }
+    }
+
+    fn heed_clock(&self) {
+        if self.clock.lock().was_set(Instant::now(), clock::now_us()) {
+            tracing::warn!("the clock of this machine was set");
+            self.hearing.forget_clocks();
+        }
+    }
+}
+
+/// Asks all nodes for ever.
+pub async fn run(pulses: Arc<Pulses>, engine: Arc<Engine>, calls: Calls) -> anyhow::Result<()> {
+    let mut changed = engine.replicas().leads_changed();
+    loop {
+        changed.mark_unchanged();
+        pulses.heed_clock();
+        let pulse = pulses.pulse(&engine);
+        let asked = join_all((engine.other_nodes().into_iter()).map(|node| {
+            let (calls, pulse, pulses) = (calls.clone(), pulse.clone(), Arc::clone(&pulses));
+            async move {
+                let (asked, asked_us) = (Instant::now(), clock::now_us());
+                match calls.pulse(node, pulse).await {
+                    Ok(answer) => pulses.take_answer(node, asked, asked_us, &answer),
+                    Err(status) => {
+                        tracing::debug!(node, why = status.message(), "a node does not answer");
+                    }
+                }
+            }
+        }));
+        // Nobody waits for one that does not answer, to be told of a new leader.
+        let asking = tokio::spawn(asked);
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            Ok(()) = changed.changed() => tokio::time::sleep(GATHER).await,
+        }
+        if asking.is_finished() {
+            asking.await?;
+        }
+    }
+}
+
+/// Notices that the wall clock was set: it moved by another amount than time did.
+struct ClockWatch {
+    at: Instant,
+    wall_us: i64,
+}
+
+impl ClockWatch {
+    /// A clock that is steered moves by less than this between two looks.
+    const TOLERANCE_US: i64 = 20_000;
+
+    fn new(at: Instant) -> Self {
+        Self {
+            at,
+            wall_us: clock::now_us(),
+        }
+    }
+
+    fn was_set(&mut self, at: Instant, wall_us: i64) -> bool {
+        let passed_us = at.saturating_duration_since(self.at).as_micros() as i64;
+        let difference = wall_us - self.wall_us - passed_us;
+        *self = Self { at, wall_us };
+        difference.abs() > Self::TOLERANCE_US
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_of_another_cluster_are_refused() {
+        let pulses = Pulses::new(1, 7, Arc::new(Routes::new(1)));
+        let of = |id: u128| PulseRequest {
+            cluster_id: id.to_be_bytes().to_vec().into(),
+            node: 2,
+            ..PulseRequest::default()
+        };
+        assert!(pulses.take(&of(8)).is_err());
+        assert!(pulses.take(&PulseRequest::default()).is_err());
+        pulses.take(&of(7)).unwrap();
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_noticed() {
+        let begun = Instant::now();
+        let mut clock = ClockWatch {
+            at: begun,
+            wall_us: 1_000_000,
+        };
+        let second = Duration::from_secs(1);
+        assert!(!clock.was_set(begun + second, 2_000_100));
+        assert!(clock.was_set(begun + second * 2, 9_000_000));
+        assert!(!clock.was_set(begun + second * 3, 10_000_000));
+        assert!(clock.was_set(begun + second * 4, 5_000_000));
+    }
+}

@@ -1,0 +1,95 @@
+//! How the groups stand that this node leads.
+
+use crate::engine::Engine;
+use chronos_core::catalog;
+use chronos_core::placement::Report;
+use chronos_core::types::PartitionNumber;
+use chronos_proto::chronos_internal::GroupReport;
+use chronos_raft::{Group, Machine};
+use std::collections::BTreeMap;
+
+/// The reports of all groups that this node leads, the catalog's among them.
+pub fn of_led(engine: &Engine) -> Vec<(PartitionNumber, Report)> {
+    let me = engine.me();
+    let partitions = (engine.replicas().all().into_iter())
+        .filter_map(|replica| Some((replica.handle.number, of(&replica.handle.raft, me)?)));
+    let catalog = of(engine.catalog_group(), me).map(|report| (catalog::NUMBER, report));
+    partitions.chain(catalog).collect()
+}
+
+fn of<M: Machine>(group: &Group<M>, me: u64) -> Option<Report> {
+    let lead = group.leadership().get();
+    let replication = group.replication()?;
+    if !lead.leads {
+        return None;
+    }
+    let members = group.members();
+    let (voters, incoming) = match members.old_voters {
+        Some(old) => (old, Some(members.voters)),
+        None => (members.voters, None),
+    };
+    let status = group.status();
+    let last_index = status.last_index.unwrap_or(0);
+    let mut matched: BTreeMap<u64, u64> = (replication.into_iter())
+        .filter_map(|(node, peer)| Some((node, peer.matched_index?)))
+        .collect();
+    matched.insert(me, last_index);
+    Some(Report {
+        leader: me,
+        term: lead.term,
+        voters,
+        incoming,
+        learners: members.learners,
+        matched,
+        last_index,
+    })
+}
+
+/// A report as it travels.
+pub fn encode(group: PartitionNumber, report: Report) -> GroupReport {
+    GroupReport {
+        group,
+        leader: report.leader,
+        term: report.term,
+        voters: report.voters.into_iter().collect(),
+        incoming: report.incoming.into_iter().flatten().collect(),
+        learners: report.learners.into_iter().collect(),
+        matched: report.matched.into_iter().collect(),
+        last_index: report.last_index,
+    }
+}
+
+/// The group and its report.
+pub fn decode(report: GroupReport) -> (PartitionNumber, Report) {
+    let decoded = Report {
+        leader: report.leader,
+        term: report.term,
+        voters: report.voters.into_iter().collect(),
+        incoming: (!report.incoming.is_empty()).then(|| report.incoming.into_iter().collect()),
+        learners: report.learners.into_iter().collect(),
+        matched: report.matched.into_iter().collect(),
+        last_index: report.last_index,
+    };
+    (report.group, decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_round_trip() {
+        let mut report = Report {
+            leader: 2,
+            term: 9,
+            voters: [1, 2, 3].into(),
+            incoming: None,
+            learners: [4].into(),
+            matched: [(1, 8), (2, 10)].into(),
+            last_index: 10,
+        };
+        assert_eq!(decode(encode(7, report.clone())), (7, report.clone()));
+        report.incoming = Some([2, 3].into());
+        assert_eq!(decode(encode(7, report.clone())), (7, report));
+    }
+}

@@ -1,0 +1,128 @@
+//! Replicas go where the catalog places them.
+
+use super::node::{Cluster, Node, all_led, events_of, publish, publish_due};
+use super::until;
+use crate::engine::retention::{Extent, Request};
+use chronos_core::catalog::{ClusterCommand, Outcome};
+use std::time::Duration;
+
+fn total(node: &Node, partitions: u32) -> u64 {
+    (0..partitions)
+        .filter_map(|partition| events_of(node, partition))
+        .sum()
+}
+
+fn replicas(node: &Node) -> usize {
+    node.engine.replicas().all().len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_joins_gets_its_share_and_one_that_drains_gives_up_all() {
+    let mut cluster = Cluster::new(3, 6, 2).await;
+    let mut nodes = cluster.start().await;
+    all_led(&nodes, 6).await;
+    for number in 0..60 {
+        publish(&nodes, &format!("event-{number}"), 10).await;
+    }
+    let fourth = cluster.start_one(4).await;
+    let joined = nodes[1].engine.change_catalog(&cluster.put(4)).await;
+    assert_eq!(joined.unwrap(), Outcome::Node(4));
+    nodes.push(fourth);
+    // Twelve replicas over four nodes.
+    until("an even spread", || {
+        nodes.iter().all(|node| replicas(node) == 3)
+    })
+    .await;
+
+    let drain = ClusterCommand::SetDraining {
+        id: 1,
+        is_draining: true,
+        now_ms: 1,
+    };
+    let drained = nodes[2].engine.change_catalog(&drain.into()).await;
+    assert_eq!(drained.unwrap(), Outcome::Done);
+    until("an empty node", || replicas(&nodes[0]) == 0).await;
+    until("two replicas of everything", || {
+        nodes[1..].iter().map(|node| total(node, 6)).sum::<u64>() == 120
+    })
+    .await;
+    for number in 0..60 {
+        let (_, offset) = publish(&nodes, &format!("event-{number}"), 10).await;
+        assert_eq!(offset, -1, "event-{number} is gone");
+    }
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_is_too_far_behind_is_copied() {
+    let mut cluster = Cluster::new(3, 1, 3).await;
+    let mut nodes = cluster.start().await;
+    all_led(&nodes, 1).await;
+    // Into several segments of 64 KiB.
+    for number in 0..60 {
+        publish(&nodes, &format!("early-{number}"), 6_000).await;
+    }
+    let away = nodes
+        .iter()
+        .position(|node| node.engine.partition(0).is_none())
+        .unwrap();
+    let away = nodes.remove(away);
+    let id = away.id;
+    away.stop().await;
+    // What has fired may go, and the log's beginning with it.
+    for number in 0..300 {
+        publish_due(&nodes, &format!("late-{number}"), 6_000, 0).await;
+    }
+    let led = nodes.iter().find(|node| node.engine.partition(0).is_some());
+    let led = &led.unwrap().engine;
+    let retention = led.retention(0).unwrap();
+    let request = Request {
+        extent: Extent::Everything,
+        kept_for: Some(Duration::ZERO),
+        ..Request::REGULAR
+    };
+    let reclaimed = retention.reclaim(request).await.unwrap();
+    assert!(reclaimed.segments > 0, "{reclaimed:?}");
+    drop(retention);
+
+    let back = cluster.start_one(id).await;
+    nodes[0]
+        .engine
+        .change_catalog(&cluster.put(id))
+        .await
+        .unwrap();
+    until("a copy", || events_of(&back, 0) == Some(360)).await;
+    publish(&nodes, "after", 10).await;
+    until("what comes after the copy", || {
+        events_of(&back, 0) == Some(361)
+    })
+    .await;
+    nodes.push(back);
+    // The copy leads when it has to.
+    let others: Vec<_> = (nodes.iter())
+        .filter(|node| node.id != id)
+        .map(|node| node.id)
+        .collect();
+    let from = nodes
+        .iter()
+        .find(|node| node.engine.partition(0).is_some())
+        .unwrap();
+    if from.id != id {
+        let replica = from.engine.replicas().get(0).unwrap();
+        replica.handle.raft.transfer_lead(id).await.unwrap();
+    }
+    let copied = nodes.iter().position(|node| node.id == id).unwrap();
+    until("the copy to lead", || {
+        nodes[copied].engine.partition(0).is_some()
+    })
+    .await;
+    for number in 0..60 {
+        let (_, offset) = publish(&nodes, &format!("early-{number}"), 10).await;
+        assert_eq!(offset, -1, "early-{number} is gone from {others:?}");
+    }
+    for node in nodes {
+        node.stop().await;
+    }
+}

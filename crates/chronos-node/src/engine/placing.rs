@@ -1,0 +1,304 @@
+//! Which replicas this node has: those that the catalog places on it.
+//!
+//! ```text
+//!  placed here ──► opened ◄──────────────┐
+//!                    │ a leader says      │ copied
+//!                    │ that it is too     │
+//!                    │ far behind         │
+//!                    ▼                    │
+//!                  closed ──► removed ────┘
+//!                    ▲
+//!  placed elsewhere ─┘ (and stays removed)
+//! ```
+
+use super::copy::Taking;
+use super::mark::Mark;
+use super::replica;
+use super::{Engine, Message};
+use anyhow::Context;
+use chronos_core::types::PartitionNumber;
+use chronos_raft::{LogId, Seed, SeedWanted, prepare_seed};
+use chronos_wal::RealFiles;
+use futures::StreamExt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::AbortHandle;
+
+/// Copies that are taken at the same time: each keeps a disk busy.
+const MOST_COPIES: usize = 2;
+/// A copy that brings nothing for this long has failed.
+const PART_LIMIT: Duration = Duration::from_secs(60);
+/// How long a closing replica may take to finish what it had taken in.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The replicas that are open on this node or about to be.
+#[derive(Default)]
+pub(super) struct Residents {
+    by_number: BTreeMap<PartitionNumber, Resident>,
+}
+
+enum Resident {
+    Open(Vec<AbortHandle>),
+    /// It is being copied; nobody else may touch it.
+    Copying,
+}
+
+/// A partition that is to be on this node.
+struct Placed {
+    number: PartitionNumber,
+    /// The nodes it began on, if it never moved.
+    founders: Option<BTreeSet<u64>>,
+}
+
+/// Opens, closes and copies for ever.
+pub(super) async fn run(engine: Arc<Engine>) -> anyhow::Result<()> {
+    let mut changed = engine.catalog_applied();
+    let copies = Arc::new(Semaphore::new(MOST_COPIES));
+    let (freed, mut copied) = watch::channel(());
+    loop {
+        changed.mark_unchanged();
+        engine.place().await?;
+        tokio::select! {
+            // The sender lives as long as the catalog.
+            Ok(()) = changed.changed() => {}
+            Ok(()) = copied.changed() => {}
+            () = engine.opening.wanted.any() => {
+                for wanted in engine.opening.wanted.take() {
+                    copy(&engine, wanted, &copies, &freed).await?;
+                }
+            }
+        }
+    }
+}
+
+/// Begins to copy a replica that is open and not yet being copied.
+async fn copy(
+    engine: &Arc<Engine>,
+    wanted: SeedWanted,
+    copies: &Arc<Semaphore>,
+    freed: &watch::Sender<()>,
+) -> anyhow::Result<()> {
+    let number = wanted.group;
+    // A leader asks again, so one that finds no place is asked for once more.
+    let Ok(place) = Arc::clone(copies).try_acquire_owned() else {
+        return Ok(());
+    };
+    let tasks = {
+        let mut residents = engine.residents.lock();
+        match residents.by_number.remove(&number) {
+            Some(Resident::Open(tasks)) => {
+                residents.by_number.insert(number, Resident::Copying);
+                tasks
+            }
+            Some(Resident::Copying) => {
+                residents.by_number.insert(number, Resident::Copying);
+                return Ok(());
+            }
+            None => return Ok(()),
+        }
+    };
+    let (engine, freed) = (Arc::clone(engine), freed.clone());
+    let task = {
+        let engine = Arc::clone(&engine);
+        async move {
+            engine.close(number, tasks).await;
+            if let Err(error) = engine.take_copy(&wanted).await {
+                tracing::warn!(
+                    partition = number,
+                    from = wanted.leader,
+                    error = format!("{error:#}"),
+                    "a copy of a partition broke off, it begins again"
+                );
+            }
+            engine.residents.lock().by_number.remove(&number);
+            freed.send_replace(());
+            drop(place);
+            Ok(())
+        }
+    };
+    engine.spawn(task);
+    Ok(())
+}
+
+impl Engine {
+    /// Opens what is placed here and closes what is placed elsewhere.
+    async fn place(&self) -> anyhow::Result<()> {
+        let Some((placed, others)) = self.placed() else {
+            return Ok(());
+        };
+        for number in others {
+            let open = {
+                let mut residents = self.residents.lock();
+                match residents.by_number.get(&number) {
+                    Some(Resident::Copying) => continue,
+                    Some(Resident::Open(_)) => residents.by_number.remove(&number),
+                    None => None,
+                }
+            };
+            let tasks = match open {
+                Some(Resident::Open(tasks)) => tasks,
+                _ => Vec::new(),
+            };
+            let folder = self.opening.folder(&number.to_string());
+            let is_removed = || Mark::read(&folder).map(|mark| mark == Some(Mark::Gone));
+            if !folder.is_dir()
+                || (tasks.is_empty() && !folder.join("log").exists() && is_removed()?)
+            {
+                continue;
+            }
+            self.close(number, tasks).await;
+            self.remove_replica(number).await?;
+            Mark::Gone.write(&folder)?;
+            tracing::info!(partition = number, "the replica went to another node");
+        }
+        for Placed { number, founders } in placed {
+            if self.residents.lock().by_number.contains_key(&number) {
+                continue;
+            }
+            let folder = self.opening.folder(&number.to_string());
+            if Mark::read(&folder)? == Some(Mark::Partial) {
+                // A copy or a removal that was cut short.
+                self.remove_replica(number).await?;
+                Mark::Gone.write(&folder)?;
+            }
+            let first = self.opening.first(number, founders)?;
+            let (tasks, _) = self.open_replica(number, first).await?;
+            let mut residents = self.residents.lock();
+            residents.by_number.insert(number, Resident::Open(tasks));
+        }
+        Ok(())
+    }
+
+    /// What the catalog places here, and what elsewhere; `None` before it places anything.
+    fn placed(&self) -> Option<(Vec<Placed>, Vec<PartitionNumber>)> {
+        let me = self.opening.network.me;
+        let catalog = self.catalog.lock();
+        let cluster = catalog.cluster()?;
+        let (mut placed, mut others) = (Vec::new(), Vec::new());
+        for (number, placement) in (0..).zip(&cluster.placements) {
+            match placement.involves(me) {
+                true => placed.push(Placed {
+                    number,
+                    founders: (placement.epoch == 1 && placement.replicas.contains(&me))
+                        .then(|| placement.replicas.iter().copied().collect()),
+                }),
+                false => others.push(number),
+            }
+        }
+        Some((placed, others))
+    }
+
+    /// Opens the replica of a partition and lets it run. Tells the term in which this node serves the
+    /// partition, 0 while it does not.
+    pub(super) async fn open_replica(
+        &self,
+        number: PartitionNumber,
+        first: chronos_raft::First,
+    ) -> anyhow::Result<(Vec<AbortHandle>, watch::Receiver<u64>)> {
+        let (replica, parts) = self
+            .opening
+            .replica(number, first)
+            .await
+            .with_context(|| format!("cannot open partition {number}"))?;
+        let (served, serving) = watch::channel(0);
+        let tasks = vec![
+            self.spawn(replica::run(parts, served)),
+            self.spawn(Arc::clone(&replica.retention).run()),
+        ];
+        if let Some(peers) = &self.opening.network.peers {
+            let group = Arc::new(replica.handle.raft.clone());
+            peers.served.insert(number, group);
+        }
+        self.replicas.insert(replica);
+        Ok((tasks, serving))
+    }
+
+    /// Closes a replica, if it is open: nothing of it is written any more once this returns.
+    async fn close(&self, number: PartitionNumber, tasks: Vec<AbortHandle>) {
+        if let Some(peers) = &self.opening.network.peers {
+            peers.served.remove(number);
+        }
+        let replicas = Arc::clone(&self.replicas);
+        let removing = tokio::task::spawn_blocking(move || replicas.remove(number));
+        let Ok(Some(replica)) = removing.await else {
+            return;
+        };
+        let closing = async {
+            let (reply, stopped) = oneshot::channel();
+            if replica.handle.send(Message::Stop(reply)).await.is_ok() {
+                let _ = stopped.await;
+            }
+            let _held = replica.retention.hold().await;
+            tasks.iter().for_each(AbortHandle::abort);
+        };
+        if tokio::time::timeout(CLOSE_LIMIT, closing).await.is_err() {
+            tracing::warn!(partition = number, "a replica closes with work under way");
+            tasks.iter().for_each(AbortHandle::abort);
+        }
+        replica.handle.raft.shutdown().await;
+    }
+
+    /// Removes what the disk has of a partition, but for the vote that was given. Leaves it marked as
+    /// partial: that is durable before anything goes.
+    async fn remove_replica(&self, number: PartitionNumber) -> anyhow::Result<()> {
+        let folder = self.opening.folder(&number.to_string());
+        let store = self.store.clone();
+        let removing = move || -> anyhow::Result<()> {
+            Mark::Partial.write(&folder)?;
+            chronos_core::store::copy::clear(&store, number)?;
+            chronos_core::store::Store::flush(&store)?;
+            let log = folder.join("log");
+            if log.exists() {
+                std::fs::remove_dir_all(&log).with_context(|| format!("cannot remove {log:?}"))?;
+            }
+            forget_positions(&folder)
+        };
+        tokio::task::spawn_blocking(removing).await?
+    }
+
+    /// Replaces what the disk has of a partition by a copy from its leader.
+    async fn take_copy(&self, wanted: &SeedWanted) -> anyhow::Result<()> {
+        let number = wanted.group;
+        let Some(peers) = &self.opening.network.peers else {
+            anyhow::bail!("there is no other node");
+        };
+        let mut parts = peers.source.copy(wanted.leader, number).await?;
+        tracing::info!(
+            partition = number,
+            from = wanted.leader,
+            "the log is too far behind: copying the partition"
+        );
+        self.remove_replica(number).await?;
+        let folder = self.opening.folder(&number.to_string());
+        let wal = self.opening.wal(&number.to_string(), u64::from(number))?;
+        let (store, raft, leader) = (self.store.clone(), folder.join("raft"), wanted.leader);
+        let begin = move || Taking::begin(store, number, wal, raft, leader);
+        let mut taking = tokio::task::spawn_blocking(begin).await??;
+        while let Some(part) = tokio::time::timeout(PART_LIMIT, parts.next()).await? {
+            let part = part?;
+            let add = move || taking.add(part).map(|()| taking);
+            taking = tokio::task::spawn_blocking(add).await??;
+        }
+        tokio::task::spawn_blocking(move || taking.finish()).await??;
+        Mark::remove(&folder)?;
+        tracing::info!(partition = number, "the partition was copied");
+        Ok(())
+    }
+}
+
+/// Raft's small files say that the log begins with the first entry; only the vote is left.
+fn forget_positions(folder: &Path) -> anyhow::Result<()> {
+    let nothing = LogId { term: 0, index: 0 };
+    let seed = Seed {
+        leader: 0,
+        term: 0,
+        floor: None,
+        last: nothing,
+        committed: None,
+    };
+    prepare_seed(Arc::new(RealFiles), folder.join("raft"), &seed)?;
+    Ok(())
+}
