@@ -22,13 +22,12 @@ pub fn force_majority(folder: &Path) -> anyhow::Result<String> {
         node_id: None,
         partition_count: None,
     };
-    anyhow::ensure!(
-        folder.is_dir(),
-        "there is no folder {}",
-        folder.display()
-    );
+    anyhow::ensure!(folder.is_dir(), "there is no folder {}", folder.display());
     let data_dir = DataDir::open(&request)?;
-    let disk = data_dir.identity().disk().context("the folder has no valid identity")?;
+    let disk = data_dir
+        .identity()
+        .disk()
+        .context("the folder has no valid identity")?;
     let Standing::Member(membership) = cluster_file::read(folder, disk)? else {
         anyhow::bail!(
             "{} does not belong to a member of a cluster",
@@ -71,8 +70,8 @@ pub fn force_majority(folder: &Path) -> anyhow::Result<String> {
 /// The groups that have a log here: name of the folder, and the log's id.
 fn groups(folder: &Path) -> anyhow::Result<Vec<(String, u64)>> {
     let folder = folder.join("partitions");
-    let listing = std::fs::read_dir(&folder)
-        .with_context(|| format!("cannot list {}", folder.display()))?;
+    let listing =
+        std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
     let mut groups = Vec::new();
     for entry in listing {
         let name = entry?.file_name().to_string_lossy().into_owned();

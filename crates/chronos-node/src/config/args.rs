@@ -395,10 +395,7 @@ mod tests {
                 &["data-dir"],
                 "unknown command \"data-dir\"; did you mean -data-dir?",
             ),
-            (
-                &["force-majority", "data"],
-                FORCE_MAJORITY,
-            ),
+            (&["force-majority", "data"], FORCE_MAJORITY),
             (
                 &["inspect-wal"],
                 "inspect-wal takes one folder with log segments: chronosdb inspect-wal <dir>",

@@ -72,14 +72,22 @@ pub(super) fn status(topic: &ScheduledTopic, outcome: &Outcome, now: &str) -> Sc
 }
 
 fn show(status: &mut ScheduledTopicStatus, view: &View) {
+    // The database names the partitions that hold something. A topic without a number of its own
+    // is in all of them.
+    let chosen = view.topic.settings.partitions;
+    let all = u32::try_from(view.leaders.len()).ok();
+    let leads = |partition: usize| {
+        chosen.is_none()
+            || u32::try_from(partition).is_ok_and(|id| view.topic.partitions.contains(&id))
+    };
     let leaders: BTreeSet<&String> = view
-        .topic
-        .partitions
+        .leaders
         .iter()
-        .filter_map(|partition| view.leaders.get(usize::try_from(*partition).ok()?))
-        .filter(|leader| !leader.is_empty())
+        .enumerate()
+        .filter(|(partition, leader)| leads(*partition) && !leader.is_empty())
+        .map(|(_, leader)| leader)
         .collect();
-    status.partitions = u32::try_from(view.topic.partitions.len()).ok();
+    status.partitions = chosen.and_then(|count| u32::try_from(count).ok()).or(all);
     status.leaders = leaders.into_iter().cloned().collect();
     status.pending = Some(view.topic.pending);
     status.version = Some(view.topic.version);
@@ -141,6 +149,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::database::TopicSettings;
 
     fn topic() -> ScheduledTopic {
         serde_json::from_value(json!({
@@ -157,9 +166,24 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_without_a_number_of_its_own_is_everywhere() {
+        let view = View {
+            leaders: ["a", "b", "b"].map(str::to_owned).into(),
+            ..View::default()
+        };
+        let status = status(&topic(), &Outcome::Agrees(Box::new(view)), "t");
+        assert_eq!(status.partitions, Some(3));
+        assert_eq!(status.leaders, ["a", "b"]);
+    }
+
+    #[test]
     fn a_topic_that_agrees_shows_where_it_is() {
         let view = View {
             topic: Topic {
+                settings: TopicSettings {
+                    partitions: Some(2),
+                    ..TopicSettings::default()
+                },
                 partitions: vec![1, 2],
                 pending: 9,
                 version: 3,
