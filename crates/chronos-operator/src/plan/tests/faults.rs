@@ -149,7 +149,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, max_shrink_iters: 4000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 4000, ..ProptestConfig::default() })]
 
     /// Whatever strikes, no majority is stopped and no disk of a member deleted by the operator;
     /// and when it is over, the plan comes to its end.

@@ -214,7 +214,7 @@ fn judge(observed: &Observed, desired: &Desired, action: &Action) -> Result<(), 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
 
     #[test]
     fn no_step_breaks_a_promise(observed in any_observed(), desired in any_desired()) {
