@@ -6,7 +6,7 @@
 //! leaders that follow each other do not undo each other's work.
 
 use super::Outcome;
-use super::nodes::{NodeState, Nodes};
+use super::nodes::Nodes;
 use crate::types::{NodeId, PartitionNumber};
 use crate::varint::{Malformed, put_optional, put_u64, take_optional, take_u32, take_u64};
 
@@ -86,7 +86,7 @@ pub fn is_used(placements: &[Placement], node: NodeId) -> bool {
 fn is_valid(placement: &Placement, change: Change, nodes: &Nodes) -> bool {
     let may_come = |id: NodeId| {
         let node = nodes.get(&id);
-        node.is_some_and(|node| node.state == NodeState::Active)
+        node.is_some_and(|node| node.state.holds_replicas())
             && !placement.replicas.contains(&id)
     };
     let may_go = |id: NodeId| placement.replicas.contains(&id);
