@@ -10,7 +10,7 @@ use crate::http::{Check, Checks, Endpoints, Readiness};
 use crate::metrics::Metrics;
 use crate::{http, observe};
 use anyhow::Context;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -101,6 +101,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         metrics: Arc::clone(&metrics),
         config: config.clone(),
         node_id: identity.node_id.clone(),
+        placer: OnceLock::new(),
     };
     let running = match entered {
         None => None,

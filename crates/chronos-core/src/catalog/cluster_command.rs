@@ -105,11 +105,9 @@ impl ClusterCommand {
         match self {
             ClusterCommand::Found(_) => Outcome::Exists,
             ClusterCommand::PutNode(put) => nodes::put(nodes, put),
-            ClusterCommand::SetDraining {
-                id,
-                drain,
-                now_ms,
-            } => nodes::set_draining(nodes, id, drain, now_ms),
+            ClusterCommand::SetDraining { id, drain, now_ms } => {
+                nodes::set_draining(nodes, id, drain, now_ms)
+            }
             ClusterCommand::RemoveNode { id, force, now_ms } => {
                 match !force && placement::is_used(placements, id) {
                     true => Outcome::InUse,

@@ -357,7 +357,10 @@ mod tests {
         let mut nodes = Nodes::new();
         assert_eq!(join(&mut nodes, "a", 10, 1), Outcome::Node(1));
         assert_eq!(join(&mut nodes, "b", 20, 2), Outcome::Node(2));
-        assert_eq!(set_draining(&mut nodes, 1, Drain::Replicas, 3), Outcome::Done);
+        assert_eq!(
+            set_draining(&mut nodes, 1, Drain::Replicas, 3),
+            Outcome::Done
+        );
         let moved = NodeInfo {
             cluster_addr: "elsewhere:7947".into(),
             ..info("a", 10)
@@ -410,19 +413,40 @@ mod tests {
     fn somebody_stays() {
         let mut nodes = Nodes::new();
         join(&mut nodes, "a", 10, 1);
-        assert_eq!(set_draining(&mut nodes, 1, Drain::Replicas, 2), Outcome::Invalid);
+        assert_eq!(
+            set_draining(&mut nodes, 1, Drain::Replicas, 2),
+            Outcome::Invalid
+        );
         assert_eq!(remove(&mut nodes, 1, 2), Outcome::Invalid);
         join(&mut nodes, "b", 20, 3);
-        assert_eq!(set_draining(&mut nodes, 1, Drain::Replicas, 4), Outcome::Done);
-        assert_eq!(set_draining(&mut nodes, 2, Drain::Replicas, 5), Outcome::Invalid);
+        assert_eq!(
+            set_draining(&mut nodes, 1, Drain::Replicas, 4),
+            Outcome::Done
+        );
+        assert_eq!(
+            set_draining(&mut nodes, 2, Drain::Replicas, 5),
+            Outcome::Invalid
+        );
         assert_eq!(remove(&mut nodes, 2, 5), Outcome::Invalid);
-        assert_eq!(set_draining(&mut nodes, 1, Drain::Replicas, 6), Outcome::Done);
+        assert_eq!(
+            set_draining(&mut nodes, 1, Drain::Replicas, 6),
+            Outcome::Done
+        );
         assert_eq!(state(&nodes, 1), (NodeState::Draining, 4));
-        assert_eq!(set_draining(&mut nodes, 1, Drain::Nothing, 7), Outcome::Done);
+        assert_eq!(
+            set_draining(&mut nodes, 1, Drain::Nothing, 7),
+            Outcome::Done
+        );
         assert_eq!(state(&nodes, 1), (NodeState::Active, 7));
         assert_eq!(remove(&mut nodes, 1, 8), Outcome::Done);
-        assert_eq!(set_draining(&mut nodes, 1, Drain::Nothing, 9), Outcome::Gone);
-        assert_eq!(set_draining(&mut nodes, 7, Drain::Nothing, 9), Outcome::NotFound);
+        assert_eq!(
+            set_draining(&mut nodes, 1, Drain::Nothing, 9),
+            Outcome::Gone
+        );
+        assert_eq!(
+            set_draining(&mut nodes, 7, Drain::Nothing, 9),
+            Outcome::NotFound
+        );
     }
 
     #[test]
@@ -430,14 +454,32 @@ mod tests {
         let mut nodes = Nodes::new();
         join(&mut nodes, "a", 10, 1);
         // Also the last one: who else should lead is not for the catalog to say.
-        assert_eq!(set_draining(&mut nodes, 1, Drain::Leaders, 2), Outcome::Done);
-        assert_eq!(set_draining(&mut nodes, 1, Drain::Replicas, 3), Outcome::Invalid);
+        assert_eq!(
+            set_draining(&mut nodes, 1, Drain::Leaders, 2),
+            Outcome::Done
+        );
+        assert_eq!(
+            set_draining(&mut nodes, 1, Drain::Replicas, 3),
+            Outcome::Invalid
+        );
         join(&mut nodes, "b", 20, 3);
-        assert_eq!(set_draining(&mut nodes, 2, Drain::Replicas, 4), Outcome::Done);
-        assert_eq!(set_draining(&mut nodes, 2, Drain::Leaders, 5), Outcome::Done);
-        assert_eq!(set_draining(&mut nodes, 2, Drain::Leaders, 6), Outcome::Done);
+        assert_eq!(
+            set_draining(&mut nodes, 2, Drain::Replicas, 4),
+            Outcome::Done
+        );
+        assert_eq!(
+            set_draining(&mut nodes, 2, Drain::Leaders, 5),
+            Outcome::Done
+        );
+        assert_eq!(
+            set_draining(&mut nodes, 2, Drain::Leaders, 6),
+            Outcome::Done
+        );
         assert_eq!(state(&nodes, 2), (NodeState::Following, 5));
-        assert_eq!(set_draining(&mut nodes, 1, Drain::Replicas, 7), Outcome::Done);
+        assert_eq!(
+            set_draining(&mut nodes, 1, Drain::Replicas, 7),
+            Outcome::Done
+        );
         assert_eq!(state(&nodes, 1), (NodeState::Draining, 7));
     }
 
@@ -447,7 +489,10 @@ mod tests {
         join(&mut nodes, "a", 10, 1);
         assert_eq!(set_zone(&mut nodes, 1, "z1".into()), Outcome::Done);
         join(&mut nodes, "a", 10, 2);
-        assert_eq!((nodes[&1].info.zone.as_str(), nodes[&1].is_zone_given), ("z1", true));
+        assert_eq!(
+            (nodes[&1].info.zone.as_str(), nodes[&1].is_zone_given),
+            ("z1", true)
+        );
         let named = NodeInfo {
             zone: "z2".into(),
             ..info("a", 10)
@@ -457,7 +502,10 @@ mod tests {
             now_ms: 3,
         };
         put(&mut nodes, put_named);
-        assert_eq!((nodes[&1].info.zone.as_str(), nodes[&1].is_zone_given), ("z2", false));
+        assert_eq!(
+            (nodes[&1].info.zone.as_str(), nodes[&1].is_zone_given),
+            ("z2", false)
+        );
         // What it named itself it may take back.
         join(&mut nodes, "a", 10, 4);
         assert_eq!(nodes[&1].info.zone, "");
@@ -475,7 +523,8 @@ mod tests {
         set_zone(&mut nodes, 2, "z".into());
         put_given_zones(&mut out, &nodes);
         let (mut input, mut read) = (&out[..], nodes.clone());
-        read.values_mut().for_each(|node| node.is_zone_given = false);
+        read.values_mut()
+            .for_each(|node| node.is_zone_given = false);
         take_given_zones(&mut input, &mut read).unwrap();
         assert_eq!(read, nodes);
         assert!(input.is_empty());

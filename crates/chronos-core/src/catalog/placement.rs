@@ -86,8 +86,7 @@ pub fn is_used(placements: &[Placement], node: NodeId) -> bool {
 fn is_valid(placement: &Placement, change: Change, nodes: &Nodes) -> bool {
     let may_come = |id: NodeId| {
         let node = nodes.get(&id);
-        node.is_some_and(|node| node.state.holds_replicas())
-            && !placement.replicas.contains(&id)
+        node.is_some_and(|node| node.state.holds_replicas()) && !placement.replicas.contains(&id)
     };
     let may_go = |id: NodeId| placement.replicas.contains(&id);
     match (change.add, change.remove) {
@@ -218,7 +217,7 @@ pub(super) fn take_all(input: &mut &[u8]) -> Result<Vec<Placement>, Malformed> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::nodes::{Node, NodeInfo};
+    use super::super::nodes::{Node, NodeInfo, NodeState};
     use super::*;
 
     const ADD: Change = Change {

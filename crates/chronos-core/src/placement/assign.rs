@@ -11,8 +11,8 @@ use super::even::{Spread, even_out};
 use super::leads::leads;
 use super::sites::Sites;
 use super::weight::weight;
-use crate::catalog::nodes::Nodes;
 use crate::catalog::Node;
+use crate::catalog::nodes::Nodes;
 use crate::types::NodeId;
 use std::cmp::Reverse;
 

@@ -90,7 +90,10 @@ pub fn standing(view: &View<'_>) -> Standing {
             standing.under_replicated += 1;
             continue;
         };
-        let copies = report.voters.iter().filter(|it| is_ready(view, report, **it));
+        let copies = report
+            .voters
+            .iter()
+            .filter(|it| is_ready(view, report, **it));
         standing.under_replicated += usize::from(copies.count() < factor);
         let late_ms = report.next_due_ms.map_or(0, |due| view.now_ms - due);
         let late_ms = u64::try_from(late_ms).unwrap_or(0);

@@ -116,9 +116,7 @@ impl View<'_> {
 
     /// Whether a node could lead now.
     pub(super) fn may_lead(&self, node: NodeId) -> bool {
-        self.is_alive(node)
-            && self.state(node) == NodeState::Active
-            && !self.unfit.contains(&node)
+        self.is_alive(node) && self.state(node) == NodeState::Active && !self.unfit.contains(&node)
     }
 
     /// Whether most of these voters answer.

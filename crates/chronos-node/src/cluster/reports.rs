@@ -11,8 +11,20 @@ use std::collections::BTreeMap;
 /// The reports of all groups that this node leads, the catalog's among them.
 pub fn of_led(engine: &Engine) -> Vec<(PartitionNumber, Report)> {
     let me = engine.me();
-    let partitions = (engine.replicas().all().into_iter())
-        .filter_map(|replica| Some((replica.handle.number, of(&replica.handle.raft, me)?)));
+    let partitions = (engine.replicas().all().into_iter()).filter_map(|replica| {
+        let handle = &replica.handle;
+        let report = of(&handle.raft, me)?;
+        // Before it is served, what falls due is not known.
+        let next_due_ms = match handle.is_led() {
+            true => handle.standing.lock().next_due_ms,
+            false => None,
+        };
+        let report = Report {
+            next_due_ms,
+            ..report
+        };
+        Some((handle.number, report))
+    });
     let catalog = of(engine.catalog_group(), me).map(|report| (catalog::NUMBER, report));
     partitions.chain(catalog).collect()
 }
@@ -42,6 +54,9 @@ fn of<M: Machine>(group: &Group<M>, me: u64) -> Option<Report> {
         learners: members.learners,
         matched,
         last_index,
+        committed: status.committed_index.unwrap_or(0),
+        is_sure: group.holds_lease(),
+        next_due_ms: None,
     })
 }
 
@@ -56,6 +71,9 @@ pub fn encode(group: PartitionNumber, report: Report) -> GroupReport {
         learners: report.learners.into_iter().collect(),
         matched: report.matched.into_iter().collect(),
         last_index: report.last_index,
+        committed: report.committed,
+        is_sure: report.is_sure,
+        next_due_ms: report.next_due_ms,
     }
 }
 
@@ -69,6 +87,9 @@ pub fn decode(report: GroupReport) -> (PartitionNumber, Report) {
         learners: report.learners.into_iter().collect(),
         matched: report.matched.into_iter().collect(),
         last_index: report.last_index,
+        committed: report.committed,
+        is_sure: report.is_sure,
+        next_due_ms: report.next_due_ms,
     };
     (report.group, decoded)
 }
@@ -87,6 +108,9 @@ mod tests {
             learners: [4].into(),
             matched: [(1, 8), (2, 10)].into(),
             last_index: 10,
+            committed: 9,
+            is_sure: true,
+            next_due_ms: Some(-1),
         };
         assert_eq!(decode(encode(7, report.clone())), (7, report.clone()));
         report.incoming = Some([2, 3].into());

@@ -10,6 +10,7 @@
 //! | `schedule/` | ScheduleService |
 //! | `admission.rs` | what the settings of topics allow a publish |
 //! | `topics.rs` | TopicService |
+//! | `cluster_service/` | ClusterService |
 //! | `not_built.rs` | services that are not built yet |
 //! | `validate.rs` | what an event must satisfy |
 //! | `status.rs` | the table from errors to statuses |
@@ -20,6 +21,7 @@
 mod ack;
 mod admission;
 mod batch_id;
+mod cluster_service;
 mod dead_letters;
 mod delivery_id;
 mod event_service;
@@ -39,11 +41,13 @@ mod topics;
 pub mod validate;
 mod view;
 
+use crate::cluster::placer::Placer;
 use crate::cluster::routes::Routes as Leaders;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 use chronos_proto::server::admin_service_server::AdminServiceServer;
+use chronos_proto::server::cluster_service_server::ClusterServiceServer;
 use chronos_proto::server::consumer_group_service_server::ConsumerGroupServiceServer;
 use chronos_proto::server::cross_region_service_server::CrossRegionServiceServer;
 use chronos_proto::server::dead_letter_service_server::DeadLetterServiceServer;
@@ -60,7 +64,7 @@ use chronos_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
 use forward::{Forwarded, Forwarder};
 use not_built::NotBuilt;
 use replay::Republisher;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tonic::server::NamedService;
@@ -100,6 +104,8 @@ pub struct Edge {
     pub config: Config,
     /// The node's name.
     pub node_id: String,
+    /// What places partitions, once this node takes part in a cluster.
+    pub placer: OnceLock<Arc<Placer>>,
 }
 
 impl Edge {
@@ -152,6 +158,9 @@ impl Edge {
         let pauses = pause_service::PauseCalls(Arc::clone(&self.engine));
         let pauses = PauseServiceServer::new(Forwarded::new(pauses, &forwarder));
         let topics = TopicServiceServer::new(Forwarded::new(topics::Topics(view), &forwarder));
+        let placer = self.placer.get().cloned();
+        let cluster = cluster_service::ClusterCalls::new(&self.engine, &self.routes, placer);
+        let cluster = ClusterServiceServer::new(cluster);
         serving(&health, &events).await;
         serving(&health, &groups).await;
         serving(&health, &partitions).await;
@@ -160,6 +169,7 @@ impl Edge {
         serving(&health, &replays).await;
         serving(&health, &pauses).await;
         serving(&health, &topics).await;
+        serving(&health, &cluster).await;
 
         let mut services = tonic::service::Routes::builder();
         services
@@ -171,6 +181,7 @@ impl Edge {
             .add_service(replays)
             .add_service(pauses)
             .add_service(topics)
+            .add_service(cluster)
             .add_service(ReplicationServiceServer::new(NotBuilt))
             .add_service(RaftServiceServer::new(NotBuilt))
             .add_service(CrossRegionServiceServer::new(NotBuilt))

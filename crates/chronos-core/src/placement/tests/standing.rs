@@ -87,8 +87,15 @@ fn the_only_replica_is_needed() {
     let at = leader(&world, 0);
     let needed = standing(&view).nodes[&at].needed;
     assert_eq!(needed, Some(Needed::Only(0)));
-    assert_eq!(Needed::Only(0).to_string(), "partition 0 has no other replica");
-    assert!(Needed::NoLeader(NUMBER).to_string().starts_with("the catalog has"));
+    assert_eq!(
+        Needed::Only(0).to_string(),
+        "partition 0 has no other replica"
+    );
+    assert!(
+        Needed::NoLeader(NUMBER)
+            .to_string()
+            .starts_with("the catalog has")
+    );
     assert!(needed_of_lost(&view, at).is_some());
 }
 
@@ -128,6 +135,9 @@ fn moves_are_counted_until_they_are_made() {
     world.settle(400);
     let after = standing(&world.view());
     let of = &after.nodes[&1];
-    assert_eq!((after.moves, of.replicas, of.leads, of.votes), (0, 0, 0, false));
+    assert_eq!(
+        (after.moves, of.replicas, of.leads, of.votes),
+        (0, 0, 0, false)
+    );
     assert_eq!(of.needed, None);
 }

@@ -4,7 +4,8 @@
 use super::info;
 use crate::catalog::nodes::PutNode;
 use crate::catalog::{
-    Catalog, Cluster, ClusterCommand, ClusterInfo, Command, Drain, Found, NUMBER, NodeState, Outcome,
+    Catalog, Cluster, ClusterCommand, ClusterInfo, Command, Drain, Found, NUMBER, NodeState,
+    Outcome,
 };
 use crate::partition::LogPosition;
 use crate::placement::{Limits, Report, Step, View};
