@@ -4,7 +4,7 @@ use crate::engine::Engine;
 use chronos_core::catalog;
 use chronos_core::placement::Report;
 use chronos_core::types::PartitionNumber;
-use chronos_proto::chronos_internal::GroupReport;
+use chronos_proto::chronos_internal::{GroupReport, Held};
 use chronos_raft::{Group, Machine};
 use std::collections::BTreeMap;
 
@@ -27,6 +27,16 @@ pub fn of_led(engine: &Engine) -> Vec<(PartitionNumber, Report)> {
     });
     let catalog = of(engine.catalog_group(), me).map(|report| (catalog::NUMBER, report));
     partitions.chain(catalog).collect()
+}
+
+/// The replicas that this node holds, and the next offset of each.
+pub fn of_held(engine: &Engine) -> Vec<Held> {
+    let replicas = engine.replicas().all();
+    let held = replicas.iter().map(|replica| Held {
+        partition: replica.handle.number,
+        next_offset: replica.handle.state.lock().next_offset(),
+    });
+    held.collect()
 }
 
 fn of<M: Machine>(group: &Group<M>, me: u64) -> Option<Report> {

@@ -11,6 +11,7 @@
 //! | `admission.rs` | what the settings of topics allow a publish |
 //! | `topics.rs` | TopicService |
 //! | `cluster_service/` | ClusterService |
+//! | `admin/` | AdminService |
 //! | `not_built.rs` | services that are not built yet |
 //! | `validate.rs` | what an event must satisfy |
 //! | `status.rs` | the table from errors to statuses |
@@ -19,6 +20,7 @@
 //! | `forward/` | calls about partitions that other nodes lead |
 
 mod ack;
+mod admin;
 mod admission;
 mod batch_id;
 mod cluster_service;
@@ -143,12 +145,16 @@ impl Edge {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let groups = Forwarded::new(group_service::Groups(view.clone()), &forwarder);
-        let groups = ConsumerGroupServiceServer::new(groups);
+        let groups = Arc::new(groups);
+        let admin_groups = Arc::clone(&groups);
+        let groups = ConsumerGroupServiceServer::from_arc(groups);
         let partitions = partition_service::Partitions {
             engine: view.clone(),
             node_id: self.node_id.clone(),
         };
-        let partitions = PartitionServiceServer::new(Forwarded::new(partitions, &forwarder));
+        let partitions = Arc::new(Forwarded::new(partitions, &forwarder));
+        let admin_partitions = Arc::clone(&partitions);
+        let partitions = PartitionServiceServer::from_arc(partitions);
         let schedules = schedule::Schedules::new(&view, publisher);
         let schedules = ScheduleServiceServer::new(Forwarded::new(schedules, &forwarder));
         let letters = dead_letters::DeadLetters(view.clone());
@@ -159,6 +165,13 @@ impl Edge {
         let pauses = PauseServiceServer::new(Forwarded::new(pauses, &forwarder));
         let topics = TopicServiceServer::new(Forwarded::new(topics::Topics(view), &forwarder));
         let placer = self.placer.get().cloned();
+        let admin = AdminServiceServer::new(admin::Admin {
+            engine: Arc::clone(&self.engine),
+            node_id: self.node_id.clone(),
+            placer: placer.clone(),
+            partitions: admin_partitions,
+            groups: admin_groups,
+        });
         let cluster = cluster_service::ClusterCalls::new(&self.engine, &self.routes, placer);
         let cluster = ClusterServiceServer::new(cluster);
         serving(&health, &events).await;
@@ -170,6 +183,7 @@ impl Edge {
         serving(&health, &pauses).await;
         serving(&health, &topics).await;
         serving(&health, &cluster).await;
+        serving(&health, &admin).await;
 
         let mut services = tonic::service::Routes::builder();
         services
@@ -186,7 +200,7 @@ impl Edge {
             .add_service(RaftServiceServer::new(NotBuilt))
             .add_service(CrossRegionServiceServer::new(NotBuilt))
             .add_service(TransactionServiceServer::new(NotBuilt))
-            .add_service(AdminServiceServer::new(NotBuilt))
+            .add_service(admin)
             .add_service(health_service);
         if self.config.listen.reflection {
             let reflection = || {

@@ -1,8 +1,6 @@
 //! Services that are declared and not built yet: every call is answered UNIMPLEMENTED, saying so.
 
 use chronos_proto::cronos_db::*;
-use chronos_proto::cronos_db_admin::*;
-use chronos_proto::server::admin_service_server::AdminService;
 use chronos_proto::server::cross_region_service_server::CrossRegionService;
 use chronos_proto::server::raft_service_server::RaftService;
 use chronos_proto::server::replication_service_server::ReplicationService;
@@ -61,18 +59,4 @@ not_built! { TransactionService, "the transaction service";
     prepare_transaction: PrepareTransactionRequest => PrepareTransactionResponse;
     commit_transaction: CommitTransactionRequest => CommitTransactionResponse;
     abort_transaction: AbortTransactionRequest => AbortTransactionResponse;
-}
-
-not_built! { AdminService, "the admin service";
-    get_cluster_topology: GetClusterTopologyRequest => ClusterTopology;
-    get_partition_health: PartitionHealth => PartitionHealthResponse;
-    get_replication_lag: ReplicationLag => ReplicationLagResponse;
-    list_consumer_groups: AdminListConsumerGroupsRequest => AdminListConsumerGroupsResponse;
-    get_consumer_group_lag: AdminConsumerGroupLag => AdminConsumerGroupLagResponse;
-    run_retention: RunRetentionRequest => RunRetentionResponse;
-    run_compaction: RunCompactionRequest => RunCompactionResponse;
-    list_schemas: ListSchemasRequest => ListSchemasResponse;
-    get_schema: GetSchemaRequest => GetSchemaResponse;
-    get_tenant_usage: TenantUsage => TenantUsageResponse;
-    trigger_rebalance: RebalanceRequest => RebalanceResponse;
 }
