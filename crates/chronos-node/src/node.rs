@@ -1,7 +1,7 @@
 //! A node from start to stop.
 
 use crate::cluster::routes::Routes;
-use crate::cluster::{self, Listening, Ports, Running, cluster_file};
+use crate::cluster::{self, Listening, Ports, Running, cluster_file, observing};
 use crate::config::Config;
 use crate::data_dir::{DataDir, Request};
 use crate::edge::Edge;
@@ -107,6 +107,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         None => None,
         Some(entered) => Some(entered.take_part(&config, &engine, &edge).await?),
     };
+    if let Some(running) = &running {
+        observing::observe(&engine, &running.pulses, &metrics);
+        let (engine, pulses) = (Arc::downgrade(&engine), Arc::downgrade(&running.pulses));
+        checks.add("cluster", move || observing::check(&engine, &pulses));
+    }
     let stopped = until(stopped.clone());
     let grpc_server = tokio::spawn(async move { edge.serve(grpc, stopped).await });
     if running.is_some() {

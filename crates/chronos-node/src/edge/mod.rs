@@ -12,7 +12,8 @@
 //! | `topics.rs` | TopicService |
 //! | `cluster_service/` | ClusterService |
 //! | `admin/` | AdminService |
-//! | `not_built.rs` | services that are not built yet |
+//! | `raft_service.rs` | RaftService |
+//! | `not_built.rs` | services that are not built |
 //! | `validate.rs` | what an event must satisfy |
 //! | `status.rs` | the table from errors to statuses |
 //! | `delivery_id.rs` | the id of a delivery |
@@ -35,6 +36,7 @@ mod partition_service;
 mod past;
 mod pause_service;
 mod publish;
+mod raft_service;
 mod replay;
 mod schedule;
 pub mod status;
@@ -174,6 +176,10 @@ impl Edge {
         });
         let cluster = cluster_service::ClusterCalls::new(&self.engine, &self.routes, placer);
         let cluster = ClusterServiceServer::new(cluster);
+        let raft = raft_service::RaftCalls {
+            engine: Arc::clone(&self.engine),
+            node_id: self.node_id.clone(),
+        };
         serving(&health, &events).await;
         serving(&health, &groups).await;
         serving(&health, &partitions).await;
@@ -197,7 +203,7 @@ impl Edge {
             .add_service(topics)
             .add_service(cluster)
             .add_service(ReplicationServiceServer::new(NotBuilt))
-            .add_service(RaftServiceServer::new(NotBuilt))
+            .add_service(RaftServiceServer::new(raft))
             .add_service(CrossRegionServiceServer::new(NotBuilt))
             .add_service(TransactionServiceServer::new(NotBuilt))
             .add_service(admin)
