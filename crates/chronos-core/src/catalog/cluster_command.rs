@@ -21,9 +21,10 @@ const BEGIN_CHANGE: u64 = 11;
 const FINISH_CHANGE: u64 = 12;
 const ABORT_CHANGE: u64 = 13;
 const SET_ZONE: u64 = 14;
+const PREFER_LEADER: u64 = 15;
 
 /// The kinds of these commands.
-pub(super) const KINDS: RangeInclusive<u64> = FOUND..=SET_ZONE;
+pub(super) const KINDS: RangeInclusive<u64> = FOUND..=PREFER_LEADER;
 
 /// A change of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +75,13 @@ pub enum ClusterCommand {
         /// The zone; empty when it is not known any more.
         zone: String,
     },
+    /// A replica is to lead its partition, as far as the leads stay even.
+    PreferLeader {
+        /// The partition.
+        partition: PartitionNumber,
+        /// The node.
+        id: NodeId,
+    },
 }
 
 impl From<ClusterCommand> for Command {
@@ -122,6 +130,9 @@ impl ClusterCommand {
                 placement::end(placements, partition, epoch, false)
             }
             ClusterCommand::SetZone { id, zone } => nodes::set_zone(nodes, id, zone),
+            ClusterCommand::PreferLeader { partition, id } => {
+                placement::prefer(placements, partition, id)
+            }
         }
     }
 
@@ -157,6 +168,9 @@ impl ClusterCommand {
                 put_u64(out, *id);
                 put_bytes(out, zone.as_bytes());
             }
+            ClusterCommand::PreferLeader { partition, id } => {
+                put_end(out, PREFER_LEADER, *partition, *id);
+            }
         }
     }
 
@@ -190,6 +204,10 @@ impl ClusterCommand {
                 id: take_u64(input)?,
                 zone: take_string(input)?,
             },
+            PREFER_LEADER => ClusterCommand::PreferLeader {
+                partition: take_u32(input)?,
+                id: take_u64(input)?,
+            },
             _ => return Err(Malformed),
         })
     }
@@ -202,10 +220,10 @@ fn put_of_node(out: &mut Vec<u8>, kind: u64, id: NodeId, how: u64, now_ms: i64) 
     put_i64(out, now_ms);
 }
 
-fn put_end(out: &mut Vec<u8>, kind: u64, partition: PartitionNumber, epoch: u64) {
+fn put_end(out: &mut Vec<u8>, kind: u64, partition: PartitionNumber, which: u64) {
     put_u64(out, kind);
     put_u64(out, u64::from(partition));
-    put_u64(out, epoch);
+    put_u64(out, which);
 }
 
 fn take_bool(input: &mut &[u8]) -> Result<bool, Malformed> {

@@ -139,6 +139,28 @@ pub(super) fn end(
     Outcome::Done
 }
 
+/// The node becomes the first of a partition's replicas.
+pub(super) fn prefer(
+    placements: &mut [Placement],
+    partition: PartitionNumber,
+    node: NodeId,
+) -> Outcome {
+    let Some(placement) = placements.get_mut(partition as usize) else {
+        return Outcome::NotFound;
+    };
+    if placement.change.is_some() {
+        return Outcome::Busy;
+    }
+    let Some(at) = placement.replicas.iter().position(|it| *it == node) else {
+        return Outcome::Invalid;
+    };
+    if at > 0 {
+        placement.replicas[..=at].rotate_right(1);
+        placement.epoch += 1;
+    }
+    Outcome::Done
+}
+
 impl Change {
     fn put(self, out: &mut Vec<u8>) {
         put_optional(out, self.add);

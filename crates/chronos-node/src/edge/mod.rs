@@ -10,7 +10,7 @@
 //! | `schedule/` | ScheduleService |
 //! | `admission.rs` | what the settings of topics allow a publish |
 //! | `topics.rs` | TopicService |
-//! | `cluster_service/` | ClusterService |
+//! | `cluster_service/` | ClusterService and LeadershipService |
 //! | `admin/` | AdminService |
 //! | `raft_service.rs` | RaftService |
 //! | `not_built.rs` | services that are not built |
@@ -56,6 +56,7 @@ use chronos_proto::server::consumer_group_service_server::ConsumerGroupServiceSe
 use chronos_proto::server::cross_region_service_server::CrossRegionServiceServer;
 use chronos_proto::server::dead_letter_service_server::DeadLetterServiceServer;
 use chronos_proto::server::event_service_server::EventServiceServer;
+use chronos_proto::server::leadership_service_server::LeadershipServiceServer;
 use chronos_proto::server::partition_service_server::PartitionServiceServer;
 use chronos_proto::server::pause_service_server::PauseServiceServer;
 use chronos_proto::server::raft_service_server::RaftServiceServer;
@@ -175,7 +176,9 @@ impl Edge {
             groups: admin_groups,
         });
         let cluster = cluster_service::ClusterCalls::new(&self.engine, &self.routes, placer);
-        let cluster = ClusterServiceServer::new(cluster);
+        let cluster = Arc::new(cluster);
+        let leadership = LeadershipServiceServer::from_arc(Arc::clone(&cluster));
+        let cluster = ClusterServiceServer::from_arc(cluster);
         let raft = raft_service::RaftCalls {
             engine: Arc::clone(&self.engine),
             node_id: self.node_id.clone(),
@@ -189,6 +192,7 @@ impl Edge {
         serving(&health, &pauses).await;
         serving(&health, &topics).await;
         serving(&health, &cluster).await;
+        serving(&health, &leadership).await;
         serving(&health, &admin).await;
 
         let mut services = tonic::service::Routes::builder();
@@ -202,6 +206,7 @@ impl Edge {
             .add_service(pauses)
             .add_service(topics)
             .add_service(cluster)
+            .add_service(leadership)
             .add_service(ReplicationServiceServer::new(NotBuilt))
             .add_service(RaftServiceServer::new(raft))
             .add_service(CrossRegionServiceServer::new(NotBuilt))

@@ -239,6 +239,8 @@ fn any_command() -> impl Strategy<Value = ClusterCommand> {
         (any::<u64>(), any_drain(), any::<i64>())
             .prop_map(|(id, drain, now_ms)| ClusterCommand::SetDraining { id, drain, now_ms }),
         any::<(u64, String)>().prop_map(|(id, zone)| ClusterCommand::SetZone { id, zone }),
+        any::<(u32, u64)>()
+            .prop_map(|(partition, id)| ClusterCommand::PreferLeader { partition, id }),
         any::<(u64, bool, i64)>().prop_map(|(id, force, now_ms)| ClusterCommand::RemoveNode {
             id,
             force,
@@ -274,6 +276,8 @@ fn near_command() -> impl Strategy<Value = ClusterCommand> {
             drain,
             now_ms: 10
         }),
+        (0..3_u32, 1..7_u64)
+            .prop_map(|(partition, id)| ClusterCommand::PreferLeader { partition, id }),
         (1..7_u64, "z?").prop_map(|(id, zone)| ClusterCommand::SetZone { id, zone }),
         (1..7_u64, any::<bool>()).prop_map(|(id, force)| ClusterCommand::RemoveNode {
             id,

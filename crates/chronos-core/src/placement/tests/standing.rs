@@ -1,7 +1,7 @@
 //! What is said of clusters and nodes.
 
 use super::world::World;
-use crate::catalog::{Drain, NUMBER};
+use crate::catalog::{ClusterCommand, Drain, NUMBER, Outcome};
 use crate::placement::{Needed, needed_of_lost, standing};
 use crate::types::NodeId;
 
@@ -140,4 +140,22 @@ fn moves_are_counted_until_they_are_made() {
         (0, 0, 0, false)
     );
     assert_eq!(of.needed, None);
+}
+
+#[test]
+fn a_preferred_replica_leads_when_the_leads_stay_even() {
+    let mut world = settled(3, 1, 3);
+    let other = (1..=3).find(|node| *node != leader(&world, 0)).unwrap();
+    let prefer = ClusterCommand::PreferLeader {
+        partition: 0,
+        id: other,
+    };
+    assert_eq!(world.apply(prefer), Outcome::Done);
+    world.settle(200);
+    assert_eq!(leader(&world, 0), other);
+    let nobody = ClusterCommand::PreferLeader {
+        partition: 0,
+        id: 9,
+    };
+    assert_eq!(world.apply(nobody), Outcome::Invalid);
 }

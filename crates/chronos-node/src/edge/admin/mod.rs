@@ -196,11 +196,13 @@ impl AdminService for Admin {
         request: Request<RunRetentionRequest>,
     ) -> Result<Response<RunRetentionResponse>, Status> {
         let asked = request.into_inner();
+        let max_age_hours = i32::try_from(asked.max_age_hours)
+            .map_err(|_| Status::invalid_argument("max_age_hours is too large"))?;
         let mut sum = Sum::default();
         for partition_id in self.meant(asked.partition_id) {
             let request = Request::new(RetentionRequest {
                 partition_id,
-                max_age_hours: asked.max_age_hours,
+                max_age_hours,
                 max_size_bytes: asked.max_size_bytes,
                 ..RetentionRequest::default()
             });

@@ -3,7 +3,6 @@
 use crate::cluster::placer::Placer;
 use crate::cluster::routes::{Peer, Routes};
 use crate::engine::Engine;
-use chronos_proto::cronos_db::cluster_service_client::ClusterServiceClient;
 use chronos_raft::Lead;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +45,7 @@ impl AtLeader {
         &self,
         request: Request<Q>,
         here: impl Fn(Arc<Placer>, Q) -> H,
-        there: impl Fn(ClusterServiceClient<Channel>, Request<Q>) -> T,
+        there: impl Fn(Channel, Request<Q>) -> T,
     ) -> Result<Response<A>, Status>
     where
         Q: Clone,
@@ -66,8 +65,7 @@ impl AtLeader {
                     answer.map(Response::new)
                 }
                 Some(peer) if !is_forwarded => {
-                    let client = ClusterServiceClient::new(peer.channel());
-                    let answer = there(client, forwarded(message.clone())).await;
+                    let answer = there(peer.channel(), forwarded(message.clone())).await;
                     answer.map_err(|status| told(&peer, status))
                 }
                 _ => Err(no_leader()),

@@ -1,4 +1,4 @@
-//! ClusterService: how the cluster stands, and taking nodes in and out of service. The catalog's leader
+//! ClusterService and LeadershipService: how the cluster stands, and taking nodes in and out of service. The catalog's leader
 //! does it, whichever node was asked.
 //!
 //! | file | holds |
@@ -18,12 +18,15 @@ use crate::engine::{Engine, clock};
 pub use at_leader::AtLeader;
 use chronos_core::catalog::nodes::by_name;
 use chronos_core::catalog::{Cluster, ClusterCommand, Command, Drain, Node, Outcome};
+use chronos_proto::cronos_db::cluster_service_client::ClusterServiceClient;
+use chronos_proto::cronos_db::leadership_service_client::LeadershipServiceClient;
 use chronos_proto::cronos_db::{
     ClusterStatusRequest, ClusterStatusResponse, DrainNodeRequest, DrainNodeResponse, DrainScope,
-    RemoveNodeRequest, RemoveNodeResponse, SetNodeZoneRequest, SetNodeZoneResponse,
-    UndrainNodeRequest, UndrainNodeResponse,
+    PreferLeaderRequest, PreferLeaderResponse, RemoveNodeRequest, RemoveNodeResponse,
+    SetNodeZoneRequest, SetNodeZoneResponse, UndrainNodeRequest, UndrainNodeResponse,
 };
 use chronos_proto::server::cluster_service_server::ClusterService;
+use chronos_proto::server::leadership_service_server::LeadershipService;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -43,10 +46,13 @@ impl ClusterCalls {
 /// Answers at the catalog's leader, here or there.
 macro_rules! at_leader {
     ($self:ident, $request:ident, $method:ident, $here:expr) => {
+        at_leader!($self, $request, ClusterServiceClient, $method, $here)
+    };
+    ($self:ident, $request:ident, $client:ident, $method:ident, $here:expr) => {
         $self
             .0
-            .ask($request, $here, |mut client, request| async move {
-                client.$method(request).await
+            .ask($request, $here, |channel, request| async move {
+                $client::new(channel).$method(request).await
             })
             .await
     };
@@ -123,6 +129,46 @@ impl ClusterService for ClusterCalls {
             change(&placer, &name, ClusterCommand::SetZone { id, zone }).await?;
             Ok(SetNodeZoneResponse {})
         })
+    }
+}
+
+#[tonic::async_trait]
+impl LeadershipService for ClusterCalls {
+    async fn prefer_leader(
+        &self,
+        request: Request<PreferLeaderRequest>,
+    ) -> Result<Response<PreferLeaderResponse>, Status> {
+        at_leader!(
+            self,
+            request,
+            LeadershipServiceClient,
+            prefer_leader,
+            |placer, asked| async move {
+                prefer(&placer, asked).await?;
+                Ok(PreferLeaderResponse {})
+            }
+        )
+    }
+}
+
+async fn prefer(placer: &Placer, asked: PreferLeaderRequest) -> Result<(), Status> {
+    let PreferLeaderRequest { partition, node } = asked;
+    let id = id_of(placer, &node)?;
+    let command = Command::Cluster(ClusterCommand::PreferLeader { partition, id });
+    let made = placer.engine.change_catalog(&command).await;
+    match made.map_err(|refused| of_refused(&refused))? {
+        Outcome::Done => Ok(()),
+        Outcome::NotFound => Err(Status::not_found(format!(
+            "partition {partition} not found"
+        ))),
+        Outcome::Busy => Err(Status::failed_precondition(format!(
+            "a replica of partition {partition} is moving: try again when it is there"
+        ))),
+        Outcome::Invalid => Err(Status::failed_precondition(format!(
+            "node {node} holds no replica of partition {partition}: `chronosctl partition get \
+             {partition}` says who does"
+        ))),
+        outcome => Err(Status::internal(format!("the catalog says {outcome:?}"))),
     }
 }
 

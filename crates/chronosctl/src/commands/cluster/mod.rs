@@ -3,9 +3,11 @@
 //! | file | holds |
 //! |---|---|
 //! | `view.rs` | what is printed |
+//! | `transfer.rs` | having another node lead a partition |
 //! | `drain.rs` | draining a node, and waiting until it is |
 
 mod drain;
+mod transfer;
 mod view;
 
 use std::time::Duration;
@@ -42,6 +44,9 @@ const REBALANCE_EXAMPLES: &str = "\
 Examples:
   chronosctl cluster rebalance
   watch chronosctl cluster rebalance";
+const TRANSFER_EXAMPLES: &str = "\
+Examples:
+  chronosctl cluster transfer-leader 3 --to node2";
 const REMOVE_EXAMPLES: &str = "\
 Examples:
   chronosctl cluster drain node4 && chronosctl cluster remove-node node4
@@ -89,6 +94,15 @@ enum Verb {
     /// Say what is moving. The cluster spreads replicas and leaders by itself; there is nothing to start.
     #[command(after_help = REBALANCE_EXAMPLES)]
     Rebalance,
+    /// Have another node lead a partition of which it holds a replica.
+    #[command(after_help = TRANSFER_EXAMPLES)]
+    TransferLeader {
+        /// Number of the partition.
+        partition: u32,
+        /// Name of the node that is to lead.
+        #[arg(long, value_name = "NODE")]
+        to: String,
+    },
     /// Remove a node for good. It has to be drained, or lost with its disk.
     #[command(after_help = REMOVE_EXAMPLES)]
     RemoveNode {
@@ -156,6 +170,10 @@ pub(crate) async fn run(args: Args, to: &Connect, printer: &Printer) -> Result<(
             let status = client.cluster_status().await?;
             let view = view::Moving::from(&status);
             printer.whole(&view, || view.table())?;
+        }
+        Verb::TransferLeader { partition, to } => {
+            transfer::transfer(&client, partition, &to).await?;
+            say(printer, &to, "leads the partition")?;
         }
         Verb::RemoveNode { node, lost, number } => {
             let number = match number {

@@ -98,7 +98,9 @@ impl ClusterView {
         let alive = self.nodes.iter().filter(|node| node.alive).count();
         let all = self.nodes.len();
         let mut table = table(["FIELD", "VALUE"]);
-        let mut row = |name: &str, value: Cell| drop(table.add_row([Cell::new(name), value]));
+        let mut row = |name: &str, value: Cell| {
+            table.add_row([Cell::new(name), value]);
+        };
         row("cluster", Cell::new(&self.cluster_id));
         row(
             "nodes alive",
