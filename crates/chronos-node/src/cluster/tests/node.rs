@@ -49,6 +49,7 @@ pub struct Node {
     client: EventServiceClient<tonic::transport::Channel>,
     pub cluster: ClusterServiceClient<tonic::transport::Channel>,
     servers: Vec<AbortHandle>,
+    late: Late,
 }
 
 impl Cluster {
@@ -197,6 +198,7 @@ impl Cluster {
             client: EventServiceClient::new(channel.clone()),
             cluster: ClusterServiceClient::new(channel),
             servers: vec![internal, public],
+            late,
         }
     }
 }
@@ -236,6 +238,7 @@ impl Node {
     pub async fn stop(self) {
         self.servers.iter().for_each(AbortHandle::abort);
         self.door.close();
+        self.late.leave();
         self.engine.stop(Duration::from_secs(5)).await.unwrap();
         let engine = Arc::downgrade(&self.engine);
         drop(self.engine);
