@@ -1,9 +1,10 @@
 //! The nodes of a cluster: looking at them, draining and removing them.
 
 use chronos_proto::cronos_db::cluster_service_client::ClusterServiceClient;
+use chronos_proto::cronos_db::leadership_service_client::LeadershipServiceClient;
 use chronos_proto::cronos_db::{
-    ClusterStatusRequest, ClusterStatusResponse, DrainNodeRequest, DrainScope, RemoveNodeRequest,
-    SetNodeZoneRequest, UndrainNodeRequest,
+    ClusterStatusRequest, ClusterStatusResponse, DrainNodeRequest, DrainScope, PreferLeaderRequest,
+    RemoveNodeRequest, SetNodeZoneRequest, UndrainNodeRequest,
 };
 
 use crate::{Client, Error};
@@ -36,6 +37,27 @@ impl Client {
         self.call(None, |channel| {
             let request = request.clone();
             async move { ClusterServiceClient::new(channel).drain_node(request).await }
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Says that a node is to lead a partition.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], and [`Error::Status`] when the node holds no replica of it.
+    pub async fn prefer_leader(&self, partition: u32, node: &str) -> Result<(), Error> {
+        let request = PreferLeaderRequest {
+            partition,
+            node: node.to_owned(),
+        };
+        self.call(None, |channel| {
+            let request = request.clone();
+            async move {
+                LeadershipServiceClient::new(channel)
+                    .prefer_leader(request)
+                    .await
+            }
         })
         .await?;
         Ok(())

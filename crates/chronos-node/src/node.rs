@@ -1,7 +1,7 @@
 //! A node from start to stop.
 
 use crate::cluster::routes::Routes;
-use crate::cluster::{self, Listening, Ports, Running, cluster_file};
+use crate::cluster::{self, Listening, Ports, Running, cluster_file, observing};
 use crate::config::Config;
 use crate::data_dir::{DataDir, Request};
 use crate::edge::Edge;
@@ -10,7 +10,7 @@ use crate::http::{Check, Checks, Endpoints, Readiness};
 use crate::metrics::Metrics;
 use crate::{http, observe};
 use anyhow::Context;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -101,11 +101,17 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         metrics: Arc::clone(&metrics),
         config: config.clone(),
         node_id: identity.node_id.clone(),
+        placer: OnceLock::new(),
     };
     let running = match entered {
         None => None,
         Some(entered) => Some(entered.take_part(&config, &engine, &edge).await?),
     };
+    if let Some(running) = &running {
+        observing::observe(&engine, &running.pulses, &metrics);
+        let (engine, pulses) = (Arc::downgrade(&engine), Arc::downgrade(&running.pulses));
+        checks.add("cluster", move || observing::check(&engine, &pulses));
+    }
     let stopped = until(stopped.clone());
     let grpc_server = tokio::spawn(async move { edge.serve(grpc, stopped).await });
     if running.is_some() {

@@ -43,6 +43,12 @@ fn observe(engine: &Engine, metrics: &Metrics) {
         of.wheel_bytes.set(standing.wheel_bytes as i64);
         of.dlq_events.set(handle.state.lock().dead_letters() as i64);
         of.credits_in_use.set(standing.in_flight as i64);
+        let status = handle.raft.status();
+        let index = |index: Option<u64>| index.unwrap_or(0);
+        let uncommitted = index(status.last_index).saturating_sub(index(status.committed_index));
+        of.leads.set(i64::from(handle.is_led()));
+        of.term.set(status.term as i64);
+        of.commit_lag.set(uncommitted as i64);
         of.wal_segments.set(log.segments.len() as i64);
         of.wal_bytes.set(log.total_bytes as i64);
     }

@@ -71,6 +71,7 @@ mod tests {
                 "cronos_db.PauseService",
                 "cronos_db.TopicService",
                 "cronos_db.ClusterService",
+                "cronos_db.LeadershipService",
                 "cronos_db_admin.AdminService",
             ]
         );

@@ -5,7 +5,8 @@ use std::io::IsTerminal;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    completion, dlq, group, health, partition, pause, publish, replay, schedule, subscribe, topic,
+    cluster, completion, dlq, group, health, partition, pause, publish, replay, schedule,
+    subscribe, topic,
 };
 use crate::load;
 use crate::printer::Format;
@@ -78,6 +79,8 @@ pub(crate) enum Command {
     Resume(pause::ResumeArgs),
     /// Look at partitions, their logs and schedulers.
     Partition(partition::Args),
+    /// Look at the nodes of a cluster, drain and remove them.
+    Cluster(cluster::Args),
     /// Ask whether a node is well.
     Health(health::Args),
     /// Measure a node under load, and check what arrives.

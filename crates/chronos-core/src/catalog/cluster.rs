@@ -144,17 +144,19 @@ impl Cluster {
         put_cluster(&mut out, &self.info);
         nodes::put_all(&mut out, &self.nodes);
         placement::put_all(&mut out, &self.placements);
+        nodes::put_given_zones(&mut out, &self.nodes);
         out
     }
 
     /// Reads what [`Cluster::encode`] wrote.
     pub(super) fn decode(mut value: &[u8]) -> Result<Self, Malformed> {
         let input = &mut value;
-        let cluster = Self {
+        let mut cluster = Self {
             info: take_cluster(input)?,
             nodes: nodes::take_all(input)?,
             placements: placement::take_all(input)?,
         };
+        nodes::take_given_zones(input, &mut cluster.nodes)?;
         match input.is_empty() && cluster.placements.len() == cluster.info.partitions as usize {
             true => Ok(cluster),
             false => Err(Malformed),

@@ -4,11 +4,13 @@
 //! kinds they do not begin with a name.
 
 use super::cluster::{Cluster, Found};
-use super::nodes::{self, PutNode};
+use super::nodes::{self, Drain, PutNode};
 use super::placement::{self, BeginChange};
 use super::{Command, Outcome};
 use crate::types::{NodeId, PartitionNumber};
-use crate::varint::{Malformed, put_i64, put_u64, take_i64, take_u32, take_u64};
+use crate::varint::{
+    Malformed, put_bytes, put_i64, put_u64, take_i64, take_string, take_u32, take_u64,
+};
 use std::ops::RangeInclusive;
 
 const FOUND: u64 = 7;
@@ -18,9 +20,11 @@ const REMOVE_NODE: u64 = 10;
 const BEGIN_CHANGE: u64 = 11;
 const FINISH_CHANGE: u64 = 12;
 const ABORT_CHANGE: u64 = 13;
+const SET_ZONE: u64 = 14;
+const PREFER_LEADER: u64 = 15;
 
 /// The kinds of these commands.
-pub(super) const KINDS: RangeInclusive<u64> = FOUND..=ABORT_CHANGE;
+pub(super) const KINDS: RangeInclusive<u64> = FOUND..=PREFER_LEADER;
 
 /// A change of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,13 +34,12 @@ pub enum ClusterCommand {
     Found(Found),
     /// A node joins, or comes back. Answered with its number.
     PutNode(PutNode),
-    /// A node begins to lose its replicas, or stops.
+    /// A node begins to lose what it leads or holds, or stops.
     SetDraining {
         /// The node.
         id: NodeId,
-        /// Whether it is to be [`Draining`](nodes::NodeState::Draining), else
-        /// [`Active`](nodes::NodeState::Active).
-        is_draining: bool,
+        /// What it is to lose.
+        drain: Drain,
         /// The leader's clock, Unix milliseconds.
         now_ms: i64,
     },
@@ -64,6 +67,20 @@ pub enum ClusterCommand {
         partition: PartitionNumber,
         /// The epoch of its placement.
         epoch: u64,
+    },
+    /// Somebody says in which zone a node stands, that does not say so itself.
+    SetZone {
+        /// The node.
+        id: NodeId,
+        /// The zone; empty when it is not known any more.
+        zone: String,
+    },
+    /// A replica is to lead its partition, as far as the leads stay even.
+    PreferLeader {
+        /// The partition.
+        partition: PartitionNumber,
+        /// The node.
+        id: NodeId,
     },
 }
 
@@ -96,11 +113,9 @@ impl ClusterCommand {
         match self {
             ClusterCommand::Found(_) => Outcome::Exists,
             ClusterCommand::PutNode(put) => nodes::put(nodes, put),
-            ClusterCommand::SetDraining {
-                id,
-                is_draining,
-                now_ms,
-            } => nodes::set_draining(nodes, id, is_draining, now_ms),
+            ClusterCommand::SetDraining { id, drain, now_ms } => {
+                nodes::set_draining(nodes, id, drain, now_ms)
+            }
             ClusterCommand::RemoveNode { id, force, now_ms } => {
                 match !force && placement::is_used(placements, id) {
                     true => Outcome::InUse,
@@ -113,6 +128,10 @@ impl ClusterCommand {
             }
             ClusterCommand::AbortChange { partition, epoch } => {
                 placement::end(placements, partition, epoch, false)
+            }
+            ClusterCommand::SetZone { id, zone } => nodes::set_zone(nodes, id, zone),
+            ClusterCommand::PreferLeader { partition, id } => {
+                placement::prefer(placements, partition, id)
             }
         }
     }
@@ -128,13 +147,11 @@ impl ClusterCommand {
                 nodes::put_info(out, &put.info);
                 put_i64(out, put.now_ms);
             }
-            ClusterCommand::SetDraining {
-                id,
-                is_draining,
-                now_ms,
-            } => put_of_node(out, SET_DRAINING, *id, *is_draining, *now_ms),
+            ClusterCommand::SetDraining { id, drain, now_ms } => {
+                put_of_node(out, SET_DRAINING, *id, drain.number(), *now_ms);
+            }
             ClusterCommand::RemoveNode { id, force, now_ms } => {
-                put_of_node(out, REMOVE_NODE, *id, *force, *now_ms);
+                put_of_node(out, REMOVE_NODE, *id, u64::from(*force), *now_ms);
             }
             ClusterCommand::BeginChange(begin) => {
                 put_u64(out, BEGIN_CHANGE);
@@ -145,6 +162,14 @@ impl ClusterCommand {
             }
             ClusterCommand::AbortChange { partition, epoch } => {
                 put_end(out, ABORT_CHANGE, *partition, *epoch);
+            }
+            ClusterCommand::SetZone { id, zone } => {
+                put_u64(out, SET_ZONE);
+                put_u64(out, *id);
+                put_bytes(out, zone.as_bytes());
+            }
+            ClusterCommand::PreferLeader { partition, id } => {
+                put_end(out, PREFER_LEADER, *partition, *id);
             }
         }
     }
@@ -158,7 +183,7 @@ impl ClusterCommand {
             }),
             SET_DRAINING => ClusterCommand::SetDraining {
                 id: take_u64(input)?,
-                is_draining: take_bool(input)?,
+                drain: Drain::take(input)?,
                 now_ms: take_i64(input)?,
             },
             REMOVE_NODE => ClusterCommand::RemoveNode {
@@ -175,22 +200,30 @@ impl ClusterCommand {
                 partition: take_u32(input)?,
                 epoch: take_u64(input)?,
             },
+            SET_ZONE => ClusterCommand::SetZone {
+                id: take_u64(input)?,
+                zone: take_string(input)?,
+            },
+            PREFER_LEADER => ClusterCommand::PreferLeader {
+                partition: take_u32(input)?,
+                id: take_u64(input)?,
+            },
             _ => return Err(Malformed),
         })
     }
 }
 
-fn put_of_node(out: &mut Vec<u8>, kind: u64, id: NodeId, flag: bool, now_ms: i64) {
+fn put_of_node(out: &mut Vec<u8>, kind: u64, id: NodeId, how: u64, now_ms: i64) {
     put_u64(out, kind);
     put_u64(out, id);
-    put_u64(out, u64::from(flag));
+    put_u64(out, how);
     put_i64(out, now_ms);
 }
 
-fn put_end(out: &mut Vec<u8>, kind: u64, partition: PartitionNumber, epoch: u64) {
+fn put_end(out: &mut Vec<u8>, kind: u64, partition: PartitionNumber, which: u64) {
     put_u64(out, kind);
     put_u64(out, u64::from(partition));
-    put_u64(out, epoch);
+    put_u64(out, which);
 }
 
 fn take_bool(input: &mut &[u8]) -> Result<bool, Malformed> {

@@ -24,7 +24,7 @@ mod voters;
 
 pub use cluster::{Cluster, ClusterInfo, Found, MOST_PARTITIONS};
 pub use cluster_command::ClusterCommand;
-pub use nodes::{Node, NodeInfo, NodeState, PutNode};
+pub use nodes::{Drain, Node, NodeInfo, NodeState, PutNode};
 pub use voters::catalog_voters;
 
 pub use pauses::{Pause, Pauses, Target, WhilePaused};

@@ -38,13 +38,34 @@ pub struct NodeInfo {
 /// What a node is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NodeState {
-    /// It holds replicas and takes more.
+    /// It leads, holds replicas and takes more.
     Active,
+    /// It holds replicas and takes more, and others are to lead: it is about to be restarted.
+    Following,
     /// It holds replicas and is to lose them.
     Draining,
     /// It will never come back: its disk was wiped, or it was removed. Replicas that it had are to
     /// be made elsewhere.
     Gone,
+}
+
+impl NodeState {
+    /// Whether replicas belong on the node.
+    #[must_use]
+    pub const fn holds_replicas(self) -> bool {
+        matches!(self, NodeState::Active | NodeState::Following)
+    }
+}
+
+/// What is moved off a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Drain {
+    /// Nothing.
+    Nothing,
+    /// What it leads.
+    Leaders,
+    /// What it leads, what it holds, and its vote in the catalog.
+    Replicas,
 }
 
 /// A node.
@@ -58,6 +79,8 @@ pub struct Node {
     pub state: NodeState,
     /// Since when it is in this state, Unix milliseconds.
     pub since_ms: i64,
+    /// Whether somebody else said in which zone it stands. That holds until it names one itself.
+    pub is_zone_given: bool,
 }
 
 impl Node {
@@ -69,6 +92,16 @@ impl Node {
             info,
             state: NodeState::Active,
             since_ms: now_ms,
+            is_zone_given: false,
+        }
+    }
+
+    /// Takes note of what it says of itself.
+    fn introduce(&mut self, info: NodeInfo) {
+        let before = std::mem::replace(&mut self.info, info);
+        self.is_zone_given &= self.info.zone.is_empty();
+        if self.is_zone_given {
+            self.info.zone = before.zone;
         }
     }
 
@@ -114,7 +147,7 @@ pub(super) fn put(nodes: &mut Nodes, put: PutNode) -> Outcome {
             // A copied data directory: two nodes must never speak as one.
             Some(known) if known.info.name != info.name => Outcome::Taken,
             Some(known) => {
-                known.info = info;
+                known.introduce(info);
                 Outcome::Node(id)
             }
             None => Outcome::NotFound,
@@ -134,26 +167,22 @@ pub(super) fn put(nodes: &mut Nodes, put: PutNode) -> Outcome {
 }
 
 /// Whether somebody else could take what a node holds.
-fn has_another_active(nodes: &Nodes, id: NodeId) -> bool {
-    let is_another = |node: &Node| node.id != id && node.state == NodeState::Active;
+fn has_another(nodes: &Nodes, id: NodeId) -> bool {
+    let is_another = |node: &Node| node.id != id && node.state.holds_replicas();
     nodes.values().any(is_another)
 }
 
-pub(super) fn set_draining(
-    nodes: &mut Nodes,
-    id: NodeId,
-    is_draining: bool,
-    now_ms: i64,
-) -> Outcome {
-    let is_last = !has_another_active(nodes, id);
+pub(super) fn set_draining(nodes: &mut Nodes, id: NodeId, drain: Drain, now_ms: i64) -> Outcome {
+    let is_last = !has_another(nodes, id);
     match nodes.get_mut(&id) {
         None => Outcome::NotFound,
         Some(node) if node.state == NodeState::Gone => Outcome::Gone,
-        Some(_) if is_draining && is_last => Outcome::Invalid,
+        Some(_) if drain == Drain::Replicas && is_last => Outcome::Invalid,
         Some(node) => {
-            let state = match is_draining {
-                true => NodeState::Draining,
-                false => NodeState::Active,
+            let state = match drain {
+                Drain::Nothing => NodeState::Active,
+                Drain::Leaders => NodeState::Following,
+                Drain::Replicas => NodeState::Draining,
             };
             node.enter(state, now_ms);
             Outcome::Done
@@ -161,8 +190,20 @@ pub(super) fn set_draining(
     }
 }
 
+pub(super) fn set_zone(nodes: &mut Nodes, id: NodeId, zone: String) -> Outcome {
+    match nodes.get_mut(&id) {
+        None => Outcome::NotFound,
+        Some(node) if node.state == NodeState::Gone => Outcome::Gone,
+        Some(node) => {
+            node.is_zone_given = !zone.is_empty();
+            node.info.zone = zone;
+            Outcome::Done
+        }
+    }
+}
+
 pub(super) fn remove(nodes: &mut Nodes, id: NodeId, now_ms: i64) -> Outcome {
-    let is_last = !has_another_active(nodes, id);
+    let is_last = !has_another(nodes, id);
     match nodes.get_mut(&id) {
         None => Outcome::NotFound,
         Some(node) if node.state == NodeState::Gone => Outcome::Gone,
@@ -180,6 +221,7 @@ impl NodeState {
             NodeState::Active => 0,
             NodeState::Draining => 1,
             NodeState::Gone => 2,
+            NodeState::Following => 3,
         }
     }
 
@@ -188,6 +230,26 @@ impl NodeState {
             0 => Ok(NodeState::Active),
             1 => Ok(NodeState::Draining),
             2 => Ok(NodeState::Gone),
+            3 => Ok(NodeState::Following),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+impl Drain {
+    pub(super) const fn number(self) -> u64 {
+        match self {
+            Drain::Nothing => 0,
+            Drain::Replicas => 1,
+            Drain::Leaders => 2,
+        }
+    }
+
+    pub(super) fn take(input: &mut &[u8]) -> Result<Self, Malformed> {
+        match take_u64(input)? {
+            0 => Ok(Drain::Nothing),
+            1 => Ok(Drain::Replicas),
+            2 => Ok(Drain::Leaders),
             _ => Err(Malformed),
         }
     }
@@ -241,10 +303,32 @@ pub(super) fn take_all(input: &mut &[u8]) -> Result<Nodes, Malformed> {
             state: NodeState::take(input)?,
             since_ms: take_i64(input)?,
             info: take_info(input)?,
+            is_zone_given: false,
         };
         nodes.insert(node.id, node);
     }
     Ok(nodes)
+}
+
+/// Notes whose zones were given by others, if any were.
+pub(super) fn put_given_zones(out: &mut Vec<u8>, nodes: &Nodes) {
+    let given: Vec<&Node> = nodes.values().filter(|node| node.is_zone_given).collect();
+    if !given.is_empty() {
+        put_u64(out, given.len() as u64);
+        given.iter().for_each(|node| put_u64(out, node.id));
+    }
+}
+
+/// Reads what [`put_given_zones`] wrote.
+pub(super) fn take_given_zones(input: &mut &[u8], nodes: &mut Nodes) -> Result<(), Malformed> {
+    if input.is_empty() {
+        return Ok(());
+    }
+    for _ in 0..take_u64(input)? {
+        let node = nodes.get_mut(&take_u64(input)?).ok_or(Malformed)?;
+        node.is_zone_given = true;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -273,7 +357,10 @@ mod tests {
         let mut nodes = Nodes::new();
         assert_eq!(join(&mut nodes, "a", 10, 1), Outcome::Node(1));
         assert_eq!(join(&mut nodes, "b", 20, 2), Outcome::Node(2));
-        assert_eq!(set_draining(&mut nodes, 1, true, 3), Outcome::Done);
+        assert_eq!(
+            set_draining(&mut nodes, 1, Drain::Replicas, 3),
+            Outcome::Done
+        );
         let moved = NodeInfo {
             cluster_addr: "elsewhere:7947".into(),
             ..info("a", 10)
@@ -326,18 +413,120 @@ mod tests {
     fn somebody_stays() {
         let mut nodes = Nodes::new();
         join(&mut nodes, "a", 10, 1);
-        assert_eq!(set_draining(&mut nodes, 1, true, 2), Outcome::Invalid);
+        assert_eq!(
+            set_draining(&mut nodes, 1, Drain::Replicas, 2),
+            Outcome::Invalid
+        );
         assert_eq!(remove(&mut nodes, 1, 2), Outcome::Invalid);
         join(&mut nodes, "b", 20, 3);
-        assert_eq!(set_draining(&mut nodes, 1, true, 4), Outcome::Done);
-        assert_eq!(set_draining(&mut nodes, 2, true, 5), Outcome::Invalid);
+        assert_eq!(
+            set_draining(&mut nodes, 1, Drain::Replicas, 4),
+            Outcome::Done
+        );
+        assert_eq!(
+            set_draining(&mut nodes, 2, Drain::Replicas, 5),
+            Outcome::Invalid
+        );
         assert_eq!(remove(&mut nodes, 2, 5), Outcome::Invalid);
-        assert_eq!(set_draining(&mut nodes, 1, true, 6), Outcome::Done);
+        assert_eq!(
+            set_draining(&mut nodes, 1, Drain::Replicas, 6),
+            Outcome::Done
+        );
         assert_eq!(state(&nodes, 1), (NodeState::Draining, 4));
-        assert_eq!(set_draining(&mut nodes, 1, false, 7), Outcome::Done);
+        assert_eq!(
+            set_draining(&mut nodes, 1, Drain::Nothing, 7),
+            Outcome::Done
+        );
         assert_eq!(state(&nodes, 1), (NodeState::Active, 7));
         assert_eq!(remove(&mut nodes, 1, 8), Outcome::Done);
-        assert_eq!(set_draining(&mut nodes, 1, false, 9), Outcome::Gone);
-        assert_eq!(set_draining(&mut nodes, 7, false, 9), Outcome::NotFound);
+        assert_eq!(
+            set_draining(&mut nodes, 1, Drain::Nothing, 9),
+            Outcome::Gone
+        );
+        assert_eq!(
+            set_draining(&mut nodes, 7, Drain::Nothing, 9),
+            Outcome::NotFound
+        );
+    }
+
+    #[test]
+    fn leaders_leave_before_replicas_and_the_time_counts_for_each() {
+        let mut nodes = Nodes::new();
+        join(&mut nodes, "a", 10, 1);
+        // Also the last one: who else should lead is not for the catalog to say.
+        assert_eq!(
+            set_draining(&mut nodes, 1, Drain::Leaders, 2),
+            Outcome::Done
+        );
+        assert_eq!(
+            set_draining(&mut nodes, 1, Drain::Replicas, 3),
+            Outcome::Invalid
+        );
+        join(&mut nodes, "b", 20, 3);
+        assert_eq!(
+            set_draining(&mut nodes, 2, Drain::Replicas, 4),
+            Outcome::Done
+        );
+        assert_eq!(
+            set_draining(&mut nodes, 2, Drain::Leaders, 5),
+            Outcome::Done
+        );
+        assert_eq!(
+            set_draining(&mut nodes, 2, Drain::Leaders, 6),
+            Outcome::Done
+        );
+        assert_eq!(state(&nodes, 2), (NodeState::Following, 5));
+        assert_eq!(
+            set_draining(&mut nodes, 1, Drain::Replicas, 7),
+            Outcome::Done
+        );
+        assert_eq!(state(&nodes, 1), (NodeState::Draining, 7));
+    }
+
+    #[test]
+    fn a_zone_that_was_given_holds_until_the_node_names_one() {
+        let mut nodes = Nodes::new();
+        join(&mut nodes, "a", 10, 1);
+        assert_eq!(set_zone(&mut nodes, 1, "z1".into()), Outcome::Done);
+        join(&mut nodes, "a", 10, 2);
+        assert_eq!(
+            (nodes[&1].info.zone.as_str(), nodes[&1].is_zone_given),
+            ("z1", true)
+        );
+        let named = NodeInfo {
+            zone: "z2".into(),
+            ..info("a", 10)
+        };
+        let put_named = PutNode {
+            info: named,
+            now_ms: 3,
+        };
+        put(&mut nodes, put_named);
+        assert_eq!(
+            (nodes[&1].info.zone.as_str(), nodes[&1].is_zone_given),
+            ("z2", false)
+        );
+        // What it named itself it may take back.
+        join(&mut nodes, "a", 10, 4);
+        assert_eq!(nodes[&1].info.zone, "");
+        assert_eq!(set_zone(&mut nodes, 9, "z".into()), Outcome::NotFound);
+    }
+
+    #[test]
+    fn given_zones_are_kept_and_a_record_without_any_is_as_before() {
+        let mut nodes = Nodes::new();
+        join(&mut nodes, "a", 10, 1);
+        join(&mut nodes, "b", 20, 1);
+        let mut out = Vec::new();
+        put_given_zones(&mut out, &nodes);
+        assert!(out.is_empty());
+        set_zone(&mut nodes, 2, "z".into());
+        put_given_zones(&mut out, &nodes);
+        let (mut input, mut read) = (&out[..], nodes.clone());
+        read.values_mut()
+            .for_each(|node| node.is_zone_given = false);
+        take_given_zones(&mut input, &mut read).unwrap();
+        assert_eq!(read, nodes);
+        assert!(input.is_empty());
     }
 }

@@ -6,7 +6,7 @@
 //! leaders that follow each other do not undo each other's work.
 
 use super::Outcome;
-use super::nodes::{NodeState, Nodes};
+use super::nodes::Nodes;
 use crate::types::{NodeId, PartitionNumber};
 use crate::varint::{Malformed, put_optional, put_u64, take_optional, take_u32, take_u64};
 
@@ -86,8 +86,7 @@ pub fn is_used(placements: &[Placement], node: NodeId) -> bool {
 fn is_valid(placement: &Placement, change: Change, nodes: &Nodes) -> bool {
     let may_come = |id: NodeId| {
         let node = nodes.get(&id);
-        node.is_some_and(|node| node.state == NodeState::Active)
-            && !placement.replicas.contains(&id)
+        node.is_some_and(|node| node.state.holds_replicas()) && !placement.replicas.contains(&id)
     };
     let may_go = |id: NodeId| placement.replicas.contains(&id);
     match (change.add, change.remove) {
@@ -137,6 +136,28 @@ pub(super) fn end(
     }
     placement.change = None;
     placement.epoch += 1;
+    Outcome::Done
+}
+
+/// The node becomes the first of a partition's replicas.
+pub(super) fn prefer(
+    placements: &mut [Placement],
+    partition: PartitionNumber,
+    node: NodeId,
+) -> Outcome {
+    let Some(placement) = placements.get_mut(partition as usize) else {
+        return Outcome::NotFound;
+    };
+    if placement.change.is_some() {
+        return Outcome::Busy;
+    }
+    let Some(at) = placement.replicas.iter().position(|it| *it == node) else {
+        return Outcome::Invalid;
+    };
+    if at > 0 {
+        placement.replicas[..=at].rotate_right(1);
+        placement.epoch += 1;
+    }
     Outcome::Done
 }
 
@@ -218,7 +239,7 @@ pub(super) fn take_all(input: &mut &[u8]) -> Result<Vec<Placement>, Malformed> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::nodes::{Node, NodeInfo};
+    use super::super::nodes::{Node, NodeInfo, NodeState};
     use super::*;
 
     const ADD: Change = Change {

@@ -1,16 +1,16 @@
 //! Which nodes decide about the catalog. All others follow it.
 
-use super::nodes::{Node, NodeState, Nodes};
+use super::nodes::{Node, Nodes};
 use crate::types::NodeId;
 use std::cmp::Reverse;
 
 /// Voters of a catalog at most: more make it slower, and it survives the loss of two as it is.
 const MOST_VOTERS: usize = 5;
 
-/// The nodes that are to vote: five, three or one of the active ones, in different zones as far as
+/// The nodes that are to vote: five, three or one of those that hold replicas, in different zones as far as
 /// there are so many, ascending.
 ///
-/// `present` voters stay as long as they are active. One that is dead (`is_dead`) gives way only to
+/// `present` voters stay as long as they hold replicas. One that is dead (`is_dead`) gives way only to
 /// a node that is not.
 #[must_use]
 pub fn catalog_voters(
@@ -19,7 +19,7 @@ pub fn catalog_voters(
     is_dead: impl Fn(NodeId) -> bool,
 ) -> Vec<NodeId> {
     let mut candidates: Vec<&Node> = (nodes.values())
-        .filter(|node| node.state == NodeState::Active)
+        .filter(|node| node.state.holds_replicas())
         .collect();
     let count = match candidates.len() {
         MOST_VOTERS.. => MOST_VOTERS,
@@ -50,7 +50,7 @@ pub fn catalog_voters(
 
 #[cfg(test)]
 mod tests {
-    use super::super::nodes::NodeInfo;
+    use super::super::nodes::{NodeInfo, NodeState};
     use super::*;
     use proptest::prelude::*;
 

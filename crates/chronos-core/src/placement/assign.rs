@@ -11,8 +11,8 @@ use super::even::{Spread, even_out};
 use super::leads::leads;
 use super::sites::Sites;
 use super::weight::weight;
+use crate::catalog::Node;
 use crate::catalog::nodes::Nodes;
-use crate::catalog::{Node, NodeState};
 use crate::types::NodeId;
 use std::cmp::Reverse;
 
@@ -43,7 +43,7 @@ pub(super) fn reassign(
     replication_factor: u32,
     is_lost: impl Fn(NodeId) -> bool,
 ) -> Vec<Vec<NodeId>> {
-    let active = |node: &&Node| node.state == NodeState::Active;
+    let active = |node: &&Node| node.state.holds_replicas();
     let sites = Sites::of(
         nodes
             .values()

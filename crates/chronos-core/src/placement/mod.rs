@@ -17,6 +17,7 @@
 //! | `transfer.rs` | who should lead |
 //! | `catalog_group.rs` | the group of the catalog itself |
 //! | `progress.rs` | what is still to be done, for people |
+//! | `standing.rs` | how nodes and partitions stand, and who can stop |
 //! | `assign.rs` | which nodes hold which partition |
 //! | `even.rs` | evening out what nodes have to carry |
 //! | `leads.rs` | which replica leads |
@@ -32,6 +33,7 @@ mod leads;
 mod plan;
 mod progress;
 mod sites;
+mod standing;
 mod step;
 mod transfer;
 mod view;
@@ -42,6 +44,7 @@ pub use drive::Waiting;
 pub use leads::leads;
 pub use plan::plan;
 pub use progress::{NodeProgress, Progress, progress};
+pub use standing::{Needed, NodeStanding, Standing, needed_of_lost, standing};
 pub use step::Step;
 pub use view::{Limits, Report, View};
 

@@ -21,6 +21,12 @@ pub struct Report {
     pub matched: BTreeMap<NodeId, u64>,
     /// The last index of the leader's log.
     pub last_index: u64,
+    /// The last index that is committed.
+    pub committed: u64,
+    /// Whether the leader can rely on nobody else leading.
+    pub is_sure: bool,
+    /// When its earliest scheduled event falls due, Unix milliseconds; for a partition.
+    pub next_due_ms: Option<i64>,
 }
 
 /// How much is done at once, and when patience ends.
@@ -85,7 +91,7 @@ impl View<'_> {
 
     /// Whether replicas belong on a node.
     pub(super) fn is_active(&self, node: NodeId) -> bool {
-        self.state(node) == NodeState::Active
+        self.state(node).holds_replicas()
     }
 
     fn is_dead_for(&self, node: NodeId, patience_ms: i64) -> bool {
@@ -110,7 +116,7 @@ impl View<'_> {
 
     /// Whether a node could lead now.
     pub(super) fn may_lead(&self, node: NodeId) -> bool {
-        self.is_alive(node) && self.is_active(node) && !self.unfit.contains(&node)
+        self.is_alive(node) && self.state(node) == NodeState::Active && !self.unfit.contains(&node)
     }
 
     /// Whether most of these voters answer.

@@ -13,7 +13,7 @@ use chronos_core::placement::Report;
 use chronos_core::types::{NodeId, PartitionNumber};
 use chronos_proto::chronos_internal::nodes_client::NodesClient;
 use chronos_proto::chronos_internal::{
-    ChangeRequest, CopyRequest, PulseAnswer, PulseRequest, ReportRequest,
+    ChangeRequest, CopyRequest, Held, PulseAnswer, PulseRequest, ReportRequest,
 };
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -30,6 +30,9 @@ const CHANGE_LIMIT: Duration = Duration::from_secs(6);
 const REPORT_LIMIT: Duration = Duration::from_secs(2);
 /// How long it may take to change a group.
 const STEER_LIMIT: Duration = Duration::from_secs(10);
+
+/// A group and how it stands.
+pub type GroupAndReport = (PartitionNumber, Report);
 
 /// Asks other nodes.
 #[derive(Clone)]
@@ -49,11 +52,12 @@ impl Calls {
         Ok(answer.into_inner())
     }
 
-    /// How the groups stand that a node leads.
-    pub async fn reports(&self, node: NodeId) -> Result<Vec<(PartitionNumber, Report)>, Status> {
+    /// How the groups stand that a node leads, and the partitions that it holds.
+    pub async fn reports(&self, node: NodeId) -> Result<(Vec<GroupAndReport>, Vec<Held>), Status> {
         let request = within(REPORT_LIMIT, ReportRequest {});
         let answer = self.to(node)?.report(request).await?.into_inner();
-        Ok(answer.groups.into_iter().map(reports::decode).collect())
+        let groups = answer.groups.into_iter().map(reports::decode).collect();
+        Ok((groups, answer.held))
     }
 
     /// Has a node take a step on a group that it leads.

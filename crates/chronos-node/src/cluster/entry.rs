@@ -148,7 +148,6 @@ impl Entered {
             ..
         } = self;
         introductions.open_catalog(Arc::new(Catalog(Arc::clone(engine))));
-        late.arrive(edge.services(Listener::Internal).await?);
         let running = running::start(
             engine,
             &peers,
@@ -158,6 +157,8 @@ impl Entered {
             membership.found_command(clock::now_ms()),
             config.cluster.clock_skew_threshold,
         );
+        let _ = edge.placer.set(Arc::clone(&running.placer));
+        late.arrive(edge.services(Listener::Internal).await?);
         let announcing = {
             let (me, membership) = (Arc::clone(&introductions), membership.clone());
             async move { Err(keep_announced(&me, &membership).await.into()) }

@@ -1,7 +1,8 @@
 //! Services that are there later than their listener.
 
+use parking_lot::RwLock;
 use std::convert::Infallible;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tonic::Status;
 use tonic::body::Body;
@@ -11,12 +12,17 @@ use tonic::service::Routes;
 /// The services for clients on the internal listener. Until they are there every call is refused as
 /// one that may be tried again.
 #[derive(Clone, Default)]
-pub struct Late(Arc<OnceLock<Routes>>);
+pub struct Late(Arc<RwLock<Option<Routes>>>);
 
 impl Late {
     /// The services are there from now on.
     pub fn arrive(&self, services: Routes) {
-        let _ = self.0.set(services.prepare());
+        *self.0.write() = Some(services.prepare());
+    }
+
+    /// The services are gone, though connections may outlive them.
+    pub fn leave(&self) {
+        *self.0.write() = None;
     }
 }
 
@@ -35,8 +41,9 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        match self.0.get() {
-            Some(services) => Box::pin(services.clone().call(request)),
+        let services = self.0.read().clone();
+        match services {
+            Some(mut services) => Box::pin(services.call(request)),
             None => Box::pin(async { Ok(Status::unavailable("the node is starting").into_http()) }),
         }
     }

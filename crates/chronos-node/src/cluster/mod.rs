@@ -18,6 +18,7 @@
 //! | `reports.rs` | how groups stand |
 //! | `steer.rs` | changing a group |
 //! | `running.rs` | what runs beside the engine |
+//! | `observing.rs` | metrics and health |
 //! | `outcome.rs` | outcomes of changes on their way |
 //! | `routes.rs` | who leads which partition, and the way there |
 //!
@@ -66,6 +67,7 @@ pub mod membership;
 mod membership_client;
 mod membership_service;
 pub mod nodes;
+pub mod observing;
 mod outcome;
 mod own_addresses;
 pub mod peers;

@@ -101,6 +101,7 @@ impl nodes_server::Nodes for Nodes {
             groups: (groups.into_iter())
                 .map(|(group, report)| reports::encode(group, report))
                 .collect(),
+            held: reports::of_held(&engine),
         }))
     }
 

@@ -43,9 +43,15 @@ pub struct Seen {
     unfit: BTreeSet<NodeId>,
     groups: BTreeMap<PartitionNumber, Report>,
     catalog: Option<Report>,
+    held: BTreeMap<PartitionNumber, BTreeMap<NodeId, u64>>,
 }
 
 impl Seen {
+    /// The next offset of each replica of a partition, by the nodes that hold one and answer.
+    pub fn held(&self, partition: PartitionNumber) -> Option<&BTreeMap<NodeId, u64>> {
+        self.held.get(&partition)
+    }
+
     /// As the plan reads it.
     pub fn view(&self) -> View<'_> {
         View {
@@ -112,10 +118,26 @@ impl Placer {
             .map(|(node, _)| node)
             .collect();
         let alive = (self.engine.other_nodes().into_iter()).filter(|node| !dead.contains_key(node));
-        let asked = join_all(alive.map(|node| self.calls.reports(node))).await;
-        let told = asked.into_iter().filter_map(Result::ok).flatten();
+        let asked = alive.map(|node| async move { (node, self.calls.reports(node).await) });
+        let mut told = vec![(
+            me,
+            reports::of_led(&self.engine),
+            reports::of_held(&self.engine),
+        )];
+        for (node, answer) in join_all(asked).await {
+            if let Ok((groups, held)) = answer {
+                told.push((node, groups, held));
+            }
+        }
+        let mut held: BTreeMap<PartitionNumber, BTreeMap<NodeId, u64>> = BTreeMap::new();
+        for (node, _, of_node) in &told {
+            for replica in of_node {
+                let of = held.entry(replica.partition).or_default();
+                of.insert(*node, replica.next_offset);
+            }
+        }
         let mut groups: BTreeMap<PartitionNumber, Report> = BTreeMap::new();
-        for (group, report) in told.chain(reports::of_led(&self.engine)) {
+        for (group, report) in told.into_iter().flat_map(|(_, groups, _)| groups) {
             let known = groups.get(&group);
             if known.is_none_or(|known| known.term < report.term) {
                 groups.insert(group, report);
@@ -128,6 +150,7 @@ impl Placer {
             unfit,
             groups,
             catalog,
+            held,
         })
     }
 

@@ -4,17 +4,39 @@ use crate::engine::Engine;
 use chronos_core::catalog;
 use chronos_core::placement::Report;
 use chronos_core::types::PartitionNumber;
-use chronos_proto::chronos_internal::GroupReport;
+use chronos_proto::chronos_internal::{GroupReport, Held};
 use chronos_raft::{Group, Machine};
 use std::collections::BTreeMap;
 
 /// The reports of all groups that this node leads, the catalog's among them.
 pub fn of_led(engine: &Engine) -> Vec<(PartitionNumber, Report)> {
     let me = engine.me();
-    let partitions = (engine.replicas().all().into_iter())
-        .filter_map(|replica| Some((replica.handle.number, of(&replica.handle.raft, me)?)));
+    let partitions = (engine.replicas().all().into_iter()).filter_map(|replica| {
+        let handle = &replica.handle;
+        let report = of(&handle.raft, me)?;
+        // Before it is served, what falls due is not known.
+        let next_due_ms = match handle.is_led() {
+            true => handle.standing.lock().next_due_ms,
+            false => None,
+        };
+        let report = Report {
+            next_due_ms,
+            ..report
+        };
+        Some((handle.number, report))
+    });
     let catalog = of(engine.catalog_group(), me).map(|report| (catalog::NUMBER, report));
     partitions.chain(catalog).collect()
+}
+
+/// The replicas that this node holds, and the next offset of each.
+pub fn of_held(engine: &Engine) -> Vec<Held> {
+    let replicas = engine.replicas().all();
+    let held = replicas.iter().map(|replica| Held {
+        partition: replica.handle.number,
+        next_offset: replica.handle.state.lock().next_offset(),
+    });
+    held.collect()
 }
 
 fn of<M: Machine>(group: &Group<M>, me: u64) -> Option<Report> {
@@ -42,6 +64,9 @@ fn of<M: Machine>(group: &Group<M>, me: u64) -> Option<Report> {
         learners: members.learners,
         matched,
         last_index,
+        committed: status.committed_index.unwrap_or(0),
+        is_sure: group.holds_lease(),
+        next_due_ms: None,
     })
 }
 
@@ -56,6 +81,9 @@ pub fn encode(group: PartitionNumber, report: Report) -> GroupReport {
         learners: report.learners.into_iter().collect(),
         matched: report.matched.into_iter().collect(),
         last_index: report.last_index,
+        committed: report.committed,
+        is_sure: report.is_sure,
+        next_due_ms: report.next_due_ms,
     }
 }
 
@@ -69,6 +97,9 @@ pub fn decode(report: GroupReport) -> (PartitionNumber, Report) {
         learners: report.learners.into_iter().collect(),
         matched: report.matched.into_iter().collect(),
         last_index: report.last_index,
+        committed: report.committed,
+        is_sure: report.is_sure,
+        next_due_ms: report.next_due_ms,
     };
     (report.group, decoded)
 }
@@ -87,6 +118,9 @@ mod tests {
             learners: [4].into(),
             matched: [(1, 8), (2, 10)].into(),
             last_index: 10,
+            committed: 9,
+            is_sure: true,
+            next_due_ms: Some(-1),
         };
         assert_eq!(decode(encode(7, report.clone())), (7, report.clone()));
         report.incoming = Some([2, 3].into());

@@ -10,7 +10,10 @@
 //! | `schedule/` | ScheduleService |
 //! | `admission.rs` | what the settings of topics allow a publish |
 //! | `topics.rs` | TopicService |
-//! | `not_built.rs` | services that are not built yet |
+//! | `cluster_service/` | ClusterService and LeadershipService |
+//! | `admin/` | AdminService |
+//! | `raft_service.rs` | RaftService |
+//! | `not_built.rs` | services that are not built |
 //! | `validate.rs` | what an event must satisfy |
 //! | `status.rs` | the table from errors to statuses |
 //! | `delivery_id.rs` | the id of a delivery |
@@ -18,8 +21,10 @@
 //! | `forward/` | calls about partitions that other nodes lead |
 
 mod ack;
+mod admin;
 mod admission;
 mod batch_id;
+mod cluster_service;
 mod dead_letters;
 mod delivery_id;
 mod event_service;
@@ -31,6 +36,7 @@ mod partition_service;
 mod past;
 mod pause_service;
 mod publish;
+mod raft_service;
 mod replay;
 mod schedule;
 pub mod status;
@@ -39,15 +45,18 @@ mod topics;
 pub mod validate;
 mod view;
 
+use crate::cluster::placer::Placer;
 use crate::cluster::routes::Routes as Leaders;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 use chronos_proto::server::admin_service_server::AdminServiceServer;
+use chronos_proto::server::cluster_service_server::ClusterServiceServer;
 use chronos_proto::server::consumer_group_service_server::ConsumerGroupServiceServer;
 use chronos_proto::server::cross_region_service_server::CrossRegionServiceServer;
 use chronos_proto::server::dead_letter_service_server::DeadLetterServiceServer;
 use chronos_proto::server::event_service_server::EventServiceServer;
+use chronos_proto::server::leadership_service_server::LeadershipServiceServer;
 use chronos_proto::server::partition_service_server::PartitionServiceServer;
 use chronos_proto::server::pause_service_server::PauseServiceServer;
 use chronos_proto::server::raft_service_server::RaftServiceServer;
@@ -60,7 +69,7 @@ use chronos_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
 use forward::{Forwarded, Forwarder};
 use not_built::NotBuilt;
 use replay::Republisher;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tonic::server::NamedService;
@@ -100,6 +109,8 @@ pub struct Edge {
     pub config: Config,
     /// The node's name.
     pub node_id: String,
+    /// What places partitions, once this node takes part in a cluster.
+    pub placer: OnceLock<Arc<Placer>>,
 }
 
 impl Edge {
@@ -137,12 +148,16 @@ impl Edge {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let groups = Forwarded::new(group_service::Groups(view.clone()), &forwarder);
-        let groups = ConsumerGroupServiceServer::new(groups);
+        let groups = Arc::new(groups);
+        let admin_groups = Arc::clone(&groups);
+        let groups = ConsumerGroupServiceServer::from_arc(groups);
         let partitions = partition_service::Partitions {
             engine: view.clone(),
             node_id: self.node_id.clone(),
         };
-        let partitions = PartitionServiceServer::new(Forwarded::new(partitions, &forwarder));
+        let partitions = Arc::new(Forwarded::new(partitions, &forwarder));
+        let admin_partitions = Arc::clone(&partitions);
+        let partitions = PartitionServiceServer::from_arc(partitions);
         let schedules = schedule::Schedules::new(&view, publisher);
         let schedules = ScheduleServiceServer::new(Forwarded::new(schedules, &forwarder));
         let letters = dead_letters::DeadLetters(view.clone());
@@ -152,6 +167,22 @@ impl Edge {
         let pauses = pause_service::PauseCalls(Arc::clone(&self.engine));
         let pauses = PauseServiceServer::new(Forwarded::new(pauses, &forwarder));
         let topics = TopicServiceServer::new(Forwarded::new(topics::Topics(view), &forwarder));
+        let placer = self.placer.get().cloned();
+        let admin = AdminServiceServer::new(admin::Admin {
+            engine: Arc::clone(&self.engine),
+            node_id: self.node_id.clone(),
+            placer: placer.clone(),
+            partitions: admin_partitions,
+            groups: admin_groups,
+        });
+        let cluster = cluster_service::ClusterCalls::new(&self.engine, &self.routes, placer);
+        let cluster = Arc::new(cluster);
+        let leadership = LeadershipServiceServer::from_arc(Arc::clone(&cluster));
+        let cluster = ClusterServiceServer::from_arc(cluster);
+        let raft = raft_service::RaftCalls {
+            engine: Arc::clone(&self.engine),
+            node_id: self.node_id.clone(),
+        };
         serving(&health, &events).await;
         serving(&health, &groups).await;
         serving(&health, &partitions).await;
@@ -160,6 +191,9 @@ impl Edge {
         serving(&health, &replays).await;
         serving(&health, &pauses).await;
         serving(&health, &topics).await;
+        serving(&health, &cluster).await;
+        serving(&health, &leadership).await;
+        serving(&health, &admin).await;
 
         let mut services = tonic::service::Routes::builder();
         services
@@ -171,11 +205,13 @@ impl Edge {
             .add_service(replays)
             .add_service(pauses)
             .add_service(topics)
+            .add_service(cluster)
+            .add_service(leadership)
             .add_service(ReplicationServiceServer::new(NotBuilt))
-            .add_service(RaftServiceServer::new(NotBuilt))
+            .add_service(RaftServiceServer::new(raft))
             .add_service(CrossRegionServiceServer::new(NotBuilt))
             .add_service(TransactionServiceServer::new(NotBuilt))
-            .add_service(AdminServiceServer::new(NotBuilt))
+            .add_service(admin)
             .add_service(health_service);
         if self.config.listen.reflection {
             let reflection = || {

@@ -1,22 +1,17 @@
-//! Services that are declared and not built yet: every call is answered UNIMPLEMENTED, saying so.
+//! Services that are declared and not built: every call is answered UNIMPLEMENTED, saying why.
 
 use chronos_proto::cronos_db::*;
-use chronos_proto::cronos_db_admin::*;
-use chronos_proto::server::admin_service_server::AdminService;
 use chronos_proto::server::cross_region_service_server::CrossRegionService;
-use chronos_proto::server::raft_service_server::RaftService;
 use chronos_proto::server::replication_service_server::ReplicationService;
 use chronos_proto::server::transaction_service_server::TransactionService;
 use futures::stream::Empty;
 use tonic::{Request, Response, Status};
 
-/// Stands for a service that is not built yet.
+/// Stands for a service that is not built.
 pub struct NotBuilt;
 
-fn refuse<T>(what: &str) -> Result<Response<T>, Status> {
-    Err(Status::unimplemented(format!(
-        "{what} is not available in this version of ChronosDB"
-    )))
+fn refuse<T>(why: &str) -> Result<Response<T>, Status> {
+    Err(Status::unimplemented(why))
 }
 
 /// Implements a service; methods that answer with a stream name its type in brackets.
@@ -39,40 +34,21 @@ macro_rules! not_built {
     };
 }
 
-not_built! { ReplicationService, "replication between nodes";
+not_built! { ReplicationService, "nodes replicate their logs through Raft, on connections of their own: events are not pushed into \
+     a replica, nor read from one, by other programs";
     append: ReplicationAppendRequest => ReplicationAppendResponse;
     [SyncStream] sync: ReplicationSyncRequest => ReplicationSyncResponse;
     [SnapshotStream] snapshot: ReplicationSnapshotRequest => ReplicationSnapshotChunk;
 }
 
-not_built! { RaftService, "clustering";
-    join: RaftJoinRequest => RaftJoinResponse;
-    leave: RaftLeaveRequest => RaftLeaveResponse;
-    status: RaftStatusRequest => RaftStatusResponse;
-}
-
-not_built! { CrossRegionService, "replication between regions";
+not_built! { CrossRegionService, "replication between regions is not available in this version of ChronosDB";
     replicate_events: RegionReplicateRequest => RegionReplicateResponse;
     [FetchEventsStream] fetch_events: RegionFetchRequest => RegionFetchResponse;
 }
 
-not_built! { TransactionService, "the transaction service";
+not_built! { TransactionService, "the transaction service is not available in this version of ChronosDB";
     begin_transaction: BeginTransactionRequest => BeginTransactionResponse;
     prepare_transaction: PrepareTransactionRequest => PrepareTransactionResponse;
     commit_transaction: CommitTransactionRequest => CommitTransactionResponse;
     abort_transaction: AbortTransactionRequest => AbortTransactionResponse;
-}
-
-not_built! { AdminService, "the admin service";
-    get_cluster_topology: GetClusterTopologyRequest => ClusterTopology;
-    get_partition_health: PartitionHealth => PartitionHealthResponse;
-    get_replication_lag: ReplicationLag => ReplicationLagResponse;
-    list_consumer_groups: AdminListConsumerGroupsRequest => AdminListConsumerGroupsResponse;
-    get_consumer_group_lag: AdminConsumerGroupLag => AdminConsumerGroupLagResponse;
-    run_retention: RunRetentionRequest => RunRetentionResponse;
-    run_compaction: RunCompactionRequest => RunCompactionResponse;
-    list_schemas: ListSchemasRequest => ListSchemasResponse;
-    get_schema: GetSchemaRequest => GetSchemaResponse;
-    get_tenant_usage: TenantUsage => TenantUsageResponse;
-    trigger_rebalance: RebalanceRequest => RebalanceResponse;
 }

@@ -40,11 +40,15 @@ impl Partitions {
     fn info(&self, handle: &Handle, topic: &str) -> PartitionInfo {
         let next_offset = handle.state.lock().next_offset() as i64;
         let log = handle.wal.status();
+        let mut replica_ids = self.engine.replica_names(handle.number);
+        if replica_ids.is_empty() {
+            replica_ids.push(self.node_id.clone());
+        }
         PartitionInfo {
             partition_id: handle.number as i32,
             topic: topic.to_owned(),
             leader_id: self.node_id.clone(),
-            replica_ids: vec![self.node_id.clone()],
+            replica_ids,
             high_watermark: next_offset,
             last_offset: next_offset - 1,
             segment_count: log.segments.len() as i32,

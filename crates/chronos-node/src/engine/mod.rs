@@ -393,6 +393,18 @@ impl Engine {
         self.catalog.lock().cluster().cloned()
     }
 
+    /// The names of the nodes that a partition is placed on; none on a node that stands alone.
+    pub fn replica_names(&self, partition: PartitionNumber) -> Vec<String> {
+        let catalog = self.catalog.lock();
+        let Some(cluster) = catalog.cluster() else {
+            return Vec::new();
+        };
+        let placement = cluster.placements.get(partition as usize);
+        let replicas = placement.into_iter().flat_map(|it| &it.replicas);
+        let nodes = replicas.filter_map(|id| cluster.nodes.get(id));
+        nodes.map(|node| node.info.name.clone()).collect()
+    }
+
     /// Stops: what was taken in is finished, what arrives later is refused, state is saved. Gives up
     /// waiting for the log after `limit`; nothing acknowledged is lost then either.
     pub async fn stop(&self, limit: Duration) -> anyhow::Result<()> {

@@ -78,6 +78,7 @@ pub async fn run(parts: Parts, served: watch::Sender<u64>) -> anyhow::Result<()>
         let Some(driver) = started.await? else {
             continue;
         };
+        metrics.partition(handle.number).leads_won.inc();
         handle.led.store(true, Ordering::Release);
         served.send_replace(term);
         leads.send_replace(());

@@ -5,6 +5,7 @@
 //! handles and adds to them once per batch. What is only known on request, such as the size of the
 //! index, is set by a hook before each scrape.
 
+mod cluster;
 pub mod definitions;
 mod partition;
 mod process;
@@ -18,6 +19,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+pub use cluster::ClusterMetrics;
 pub use partition::PartitionMetrics;
 pub use reference::reference;
 pub use rpc::{Call, Rpc, Shape};
@@ -70,6 +72,8 @@ pub struct Metrics {
     pub subscriptions: IntGauge,
     /// Cached blocks of the index.
     pub store_block_cache_bytes: IntGauge,
+    /// What is known of the cluster.
+    pub cluster: ClusterMetrics,
     partitions: partition::Families,
     store_memtable_bytes: IntGaugeVec,
     store_sst_bytes: IntGaugeVec,
@@ -121,6 +125,7 @@ impl Metrics {
             paused_groups: pauses.with_label_values(&["group"]),
             subscriptions: register.gauge(&define::SUBSCRIPTIONS),
             store_block_cache_bytes: register.gauge(&define::STORE_BLOCK_CACHE_BYTES),
+            cluster: ClusterMetrics::new(&register),
             partitions: partition::Families::new(&register),
             store_memtable_bytes: register.gauges(&define::STORE_MEMTABLE_BYTES),
             store_sst_bytes: register.gauges(&define::STORE_SST_BYTES),

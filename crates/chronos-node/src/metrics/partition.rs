@@ -71,6 +71,10 @@ partition_metrics! {
     rescheduled: IntCounter from IntCounterVec, counters(EVENTS_RESCHEDULED), "Events moved to another time.";
     fired_by_hand: IntCounter from IntCounterVec, counters(EVENTS_FIRED_BY_REQUEST), "Events fired by request.";
     dlq_events: IntGauge from IntGaugeVec, gauges(DLQ_EVENTS), "Dead letters of all groups.";
+    leads: IntGauge from IntGaugeVec, gauges(RAFT_LEADS), "Whether this node leads.";
+    term: IntGauge from IntGaugeVec, gauges(RAFT_TERM), "The Raft term.";
+    commit_lag: IntGauge from IntGaugeVec, gauges(RAFT_COMMIT_LAG), "Entries not known to be committed.";
+    leads_won: IntCounter from IntCounterVec, counters(LEADS_WON), "Leads that began.";
     credits_in_use: IntGauge from IntGaugeVec, gauges(CREDITS_IN_USE), "Deliveries not yet answered.";
 }
 

@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub(crate) mod cluster;
 pub(crate) mod completion;
 pub(crate) mod dlq;
 pub(crate) mod group;

@@ -1,7 +1,7 @@
 //! The cluster through the catalog: commands in, a restart, the same again.
 
 use super::super::cluster_command::ClusterCommand;
-use super::super::nodes::{NodeState, PutNode};
+use super::super::nodes::{Drain, NodeState, PutNode};
 use super::super::placement::{BeginChange, Change};
 use super::super::{Command, Outcome};
 use super::*;
@@ -153,7 +153,7 @@ fn a_cluster_survives_a_restart_with_a_change_under_way() {
     );
     let draining = ClusterCommand::SetDraining {
         id: 1,
-        is_draining: true,
+        drain: Drain::Replicas,
         now_ms: 12,
     };
     assert_eq!(scene.apply(draining), Outcome::Done);
@@ -203,6 +203,14 @@ fn any_info() -> impl Strategy<Value = NodeInfo> {
     })
 }
 
+fn any_drain() -> impl Strategy<Value = Drain> {
+    prop_oneof![
+        Just(Drain::Nothing),
+        Just(Drain::Leaders),
+        Just(Drain::Replicas)
+    ]
+}
+
 fn any_command() -> impl Strategy<Value = ClusterCommand> {
     let found = (
         any::<(u128, u32, u32)>(),
@@ -228,13 +236,11 @@ fn any_command() -> impl Strategy<Value = ClusterCommand> {
         ),
         (any_info(), any::<i64>())
             .prop_map(|(info, now_ms)| ClusterCommand::PutNode(PutNode { info, now_ms })),
-        any::<(u64, bool, i64)>().prop_map(|(id, is_draining, now_ms)| {
-            ClusterCommand::SetDraining {
-                id,
-                is_draining,
-                now_ms,
-            }
-        }),
+        (any::<u64>(), any_drain(), any::<i64>())
+            .prop_map(|(id, drain, now_ms)| ClusterCommand::SetDraining { id, drain, now_ms }),
+        any::<(u64, String)>().prop_map(|(id, zone)| ClusterCommand::SetZone { id, zone }),
+        any::<(u32, u64)>()
+            .prop_map(|(partition, id)| ClusterCommand::PreferLeader { partition, id }),
         any::<(u64, bool, i64)>().prop_map(|(id, force, now_ms)| ClusterCommand::RemoveNode {
             id,
             force,
@@ -265,11 +271,14 @@ fn near_command() -> impl Strategy<Value = ClusterCommand> {
             let info = named(&format!("n{name}"), disk);
             ClusterCommand::PutNode(PutNode { info, now_ms: 9 })
         }),
-        (1..7_u64, any::<bool>()).prop_map(|(id, is_draining)| ClusterCommand::SetDraining {
+        (1..7_u64, any_drain()).prop_map(|(id, drain)| ClusterCommand::SetDraining {
             id,
-            is_draining,
+            drain,
             now_ms: 10
         }),
+        (0..3_u32, 1..7_u64)
+            .prop_map(|(partition, id)| ClusterCommand::PreferLeader { partition, id }),
+        (1..7_u64, "z?").prop_map(|(id, zone)| ClusterCommand::SetZone { id, zone }),
         (1..7_u64, any::<bool>()).prop_map(|(id, force)| ClusterCommand::RemoveNode {
             id,
             force,
@@ -296,7 +305,7 @@ fn check(cluster: &Cluster) {
         .collect();
     let different: BTreeSet<_> = names.iter().collect();
     assert_eq!(names.len(), different.len(), "two nodes of one name");
-    let is_active = |node: &Node| node.state == NodeState::Active;
+    let is_active = |node: &Node| node.state.holds_replicas();
     assert!(cluster.nodes.values().any(is_active), "nobody is left");
     let disks: BTreeSet<_> = cluster.nodes.values().map(|node| node.info.disk).collect();
     assert_eq!(disks.len(), cluster.nodes.len(), "two nodes of one disk");

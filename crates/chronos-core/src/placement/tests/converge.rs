@@ -2,7 +2,7 @@
 //! late. In the end everything is where it should be, and nothing on the way took a quorum.
 
 use super::world::World;
-use crate::catalog::{NUMBER, NodeState, catalog_voters};
+use crate::catalog::{Drain, NUMBER, NodeState, catalog_voters};
 use crate::placement::{Step, leads, plan, progress};
 use crate::types::NodeId;
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ enum Event {
     Kill(Index),
     Revive(Index),
     Wipe(Index),
-    Drain(Index, bool),
+    Drain(Index, Drain),
     Remove(Index),
     Unfit(Index),
     /// Plans are made and followed; a mask says which steps are lost, and which come late.
@@ -24,13 +24,21 @@ enum Event {
     Silence(u8),
 }
 
+fn any_drain() -> impl Strategy<Value = Drain> {
+    prop_oneof![
+        Just(Drain::Nothing),
+        Just(Drain::Leaders),
+        Just(Drain::Replicas)
+    ]
+}
+
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         3 => (0..3_usize).prop_map(Event::Join),
         3 => any::<Index>().prop_map(Event::Kill),
         3 => any::<Index>().prop_map(Event::Revive),
         1 => any::<Index>().prop_map(Event::Wipe),
-        2 => (any::<Index>(), any::<bool>()).prop_map(|(at, is_draining)| Event::Drain(at, is_draining)),
+        2 => (any::<Index>(), any_drain()).prop_map(|(at, drain)| Event::Drain(at, drain)),
         1 => any::<Index>().prop_map(Event::Remove),
         1 => any::<Index>().prop_map(Event::Unfit),
         8 => (1..30_usize, any::<u64>(), any::<u64>())
@@ -81,7 +89,7 @@ impl Life {
         match event {
             Event::Kill(_) => world.kill(node),
             Event::Revive(_) => drop(world.dead.remove(&node)),
-            Event::Drain(_, is_draining) => drop(world.drain(node, *is_draining)),
+            Event::Drain(_, drain) => drop(world.drain(node, *drain)),
             Event::Unfit(_) => {
                 world.unfit = BTreeSet::from([node]);
             }
@@ -189,6 +197,14 @@ proptest! {
         let mut world = life.world;
         world.dead.clear();
         world.unfit.clear();
+        // Those that were to be restarted lead again.
+        let following: Vec<NodeId> = (world.cluster().nodes.values())
+            .filter(|node| node.state == NodeState::Following)
+            .map(|node| node.id)
+            .collect();
+        for node in following {
+            world.drain(node, Drain::Nothing);
+        }
         world.elapse();
         world.settle(2_000);
         check_settled(&world, !zoned);

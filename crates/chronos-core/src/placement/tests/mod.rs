@@ -5,6 +5,7 @@
 //! | `assign.rs` | where partitions should be |
 //! | `plan.rs` | what a plan asks for, situation by situation |
 //! | `converge.rs` | random lives of clusters |
+//! | `standing.rs` | what is said of nodes |
 //! | `world.rs` | a cluster in plain sets |
 
 use crate::catalog::nodes::Nodes;
@@ -14,6 +15,7 @@ use crate::types::NodeId;
 mod assign;
 mod converge;
 mod plan;
+mod standing;
 mod world;
 
 /// What a node in a zone and a rack says of itself.

@@ -2,7 +2,7 @@
 
 use super::world::World;
 use crate::catalog::placement::Change;
-use crate::catalog::{NUMBER, NodeState, Outcome};
+use crate::catalog::{Drain, NUMBER, NodeState, Outcome};
 use crate::placement::{Limits, Report, Step, Waiting, plan, progress};
 use crate::types::NodeId;
 use std::collections::BTreeSet;
@@ -58,7 +58,7 @@ fn a_replica_moves_as_learner_then_voter_and_the_old_one_leaves_last() {
     let mut world = settled(&["", "", ""], 1, 3);
     let leaving = world.group(0).leader.unwrap();
     world.join("");
-    assert_eq!(world.drain(leaving, true), Outcome::Done);
+    assert_eq!(world.drain(leaving, Drain::Replicas), Outcome::Done);
     let mut seen = Vec::new();
     for _ in 0..30 {
         for step in plan(&world.view())
@@ -98,7 +98,7 @@ fn a_replica_moves_as_learner_then_voter_and_the_old_one_leaves_last() {
 #[test]
 fn a_single_replica_moves_with_its_lead() {
     let mut world = settled(&["", ""], 4, 1);
-    world.drain(1, true);
+    world.drain(1, Drain::Replicas);
     world.settle(200);
     assert!(world.groups.values().all(|group| group.voters == set(&[2])));
 }
@@ -106,7 +106,7 @@ fn a_single_replica_moves_with_its_lead() {
 #[test]
 fn a_drain_takes_leaders_at_once_and_ends_with_nothing_on_the_node() {
     let mut world = settled(&["", "", "", ""], 12, 3);
-    world.drain(2, true);
+    world.drain(2, Drain::Replicas);
     let steps = plan(&world.view());
     let transfers = steps
         .iter()
@@ -124,12 +124,12 @@ fn a_drain_takes_leaders_at_once_and_ends_with_nothing_on_the_node() {
 #[test]
 fn a_drain_of_one_of_three_leaves_two_replicas_and_says_so() {
     let mut world = settled(&["", "", ""], 6, 3);
-    world.drain(3, true);
+    world.drain(3, Drain::Replicas);
     world.settle(400);
     let progress = progress(&world.view());
     assert!(progress.is_empty(3));
     assert_eq!(progress.wanting, 6);
-    world.drain(3, false);
+    world.drain(3, Drain::Nothing);
     world.settle(400);
     assert_eq!(super::super::progress(&world.view()).wanting, 0);
 }
@@ -195,7 +195,7 @@ fn a_group_without_a_live_quorum_is_left_alone() {
 fn a_change_is_given_up_when_its_new_node_dies_before_it_votes() {
     let mut world = settled(&["", "", ""], 1, 3);
     let new = world.join("");
-    world.drain(1, true);
+    world.drain(1, Drain::Replicas);
     until(&mut world, |step| matches!(step, Step::SetVoters { .. }));
     world.kill(new);
     assert!(!plan(&world.view()).iter().any(is_abort), "patience first");
@@ -208,7 +208,7 @@ fn a_change_is_given_up_when_its_new_node_dies_before_it_votes() {
 fn a_change_is_taken_back_when_its_new_node_dies_as_a_voter() {
     let mut world = settled(&["", "", ""], 1, 3);
     let new = world.join("");
-    world.drain(1, true);
+    world.drain(1, Drain::Replicas);
     let is_promotion = |step: &Step| matches!(step, Step::SetVoters { to, .. } if to.len() == 4);
     let promotion = until(&mut world, is_promotion);
     world.execute(&promotion);
@@ -223,11 +223,11 @@ fn a_change_is_taken_back_when_its_new_node_dies_as_a_voter() {
 fn a_change_comes_to_an_end_when_its_new_node_drains_and_others_are_gone() {
     let mut world = settled(&["", "", "", ""], 1, 4);
     let new = world.join("");
-    world.drain(1, true);
+    world.drain(1, Drain::Replicas);
     let is_promotion = |step: &Step| matches!(step, Step::SetVoters { to, .. } if to.len() == 5);
     let promotion = until(&mut world, is_promotion);
     world.execute(&promotion);
-    world.drain(new, true);
+    world.drain(new, Drain::Replicas);
     // The catalog is not what this is about.
     world.group(NUMBER).voters = set(&[2]);
     world.group(NUMBER).leader = Some(2);
@@ -246,7 +246,7 @@ fn a_change_comes_to_an_end_when_its_new_node_drains_and_others_are_gone() {
 fn a_change_whose_group_is_done_is_finished_even_if_the_new_node_died() {
     let mut world = settled(&["", "", ""], 1, 3);
     let new = world.join("");
-    world.drain(1, true);
+    world.drain(1, Drain::Replicas);
     until(&mut world, |step| matches!(step, Step::FinishChange { .. }));
     world.kill(new);
     world.now_ms += 2 * Limits::default().give_up_ms;
@@ -317,7 +317,7 @@ fn a_replica_whose_loss_would_stop_the_group_stays() {
     let mut world = settled(&["", "", ""], 1, 3);
     world.kill(1);
     world.elapse();
-    world.drain(2, true);
+    world.drain(2, Drain::Replicas);
     for _ in 0..30 {
         for step in plan(&world.view()) {
             world.execute(&step);
@@ -397,7 +397,7 @@ fn a_catalog_leader_hands_over_before_it_drains() {
     let mut world = settled(&["", "", ""], 1, 1);
     let leader = world.group(NUMBER).leader.unwrap();
     world.join("");
-    world.drain(leader, true);
+    world.drain(leader, Drain::Replicas);
     world.settle(200);
     let catalog = &world.groups[&NUMBER];
     assert!(!catalog.voters.contains(&leader) && catalog.leader != Some(leader));

@@ -4,7 +4,8 @@
 use super::info;
 use crate::catalog::nodes::PutNode;
 use crate::catalog::{
-    Catalog, Cluster, ClusterCommand, ClusterInfo, Command, Found, NUMBER, NodeState, Outcome,
+    Catalog, Cluster, ClusterCommand, ClusterInfo, Command, Drain, Found, NUMBER, NodeState,
+    Outcome,
 };
 use crate::partition::LogPosition;
 use crate::placement::{Limits, Report, Step, View};
@@ -144,13 +145,9 @@ impl World {
         }
     }
 
-    pub(super) fn drain(&mut self, id: NodeId, is_draining: bool) -> Outcome {
+    pub(super) fn drain(&mut self, id: NodeId, drain: Drain) -> Outcome {
         let now_ms = self.now_ms;
-        self.apply(ClusterCommand::SetDraining {
-            id,
-            is_draining,
-            now_ms,
-        })
+        self.apply(ClusterCommand::SetDraining { id, drain, now_ms })
     }
 
     pub(super) fn remove(&mut self, id: NodeId, force: bool) -> Outcome {
@@ -207,6 +204,9 @@ impl World {
                 learners: group.learners.clone(),
                 matched: group.matched.clone(),
                 last_index: group.last_index,
+                committed: group.last_index,
+                is_sure: true,
+                next_due_ms: None,
             })
         };
         View {

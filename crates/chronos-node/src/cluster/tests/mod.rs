@@ -4,6 +4,7 @@
 mod node;
 mod placing;
 mod replicas;
+mod status;
 
 use std::time::Duration;
 

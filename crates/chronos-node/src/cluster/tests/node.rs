@@ -3,22 +3,24 @@
 use super::{LIMIT, soon, until};
 use crate::cluster::calls::Calls;
 use crate::cluster::exchange::{self, Served};
+use crate::cluster::late::Late;
 use crate::cluster::nodes::{self, Door};
 use crate::cluster::peers::Peers;
 use crate::cluster::routes::Routes;
 use crate::cluster::{Running, running};
 use crate::config::Config;
-use crate::edge::Edge;
+use crate::edge::{Edge, Listener};
 use crate::engine::{self, Engine, Network};
 use crate::metrics::Metrics;
 use chronos_core::catalog::{ClusterCommand, ClusterInfo, Found, NodeInfo};
+use chronos_proto::cronos_db::cluster_service_client::ClusterServiceClient;
 use chronos_proto::cronos_db::event_service_client::EventServiceClient;
 use chronos_proto::cronos_db::{Event, PublishRequest};
 use chronos_raft::First;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -45,7 +47,9 @@ pub struct Node {
     pub running: Running,
     door: Door,
     client: EventServiceClient<tonic::transport::Channel>,
+    pub cluster: ClusterServiceClient<tonic::transport::Channel>,
     servers: Vec<AbortHandle>,
+    late: Late,
 }
 
 impl Cluster {
@@ -126,9 +130,15 @@ impl Cluster {
             }
             routes.locate(*other, &self.info(*other)).unwrap();
         }
-        let internal = Server::builder()
+        let late = Late::default();
+        let mut services = tonic::service::Routes::builder();
+        services
             .add_service(exchange::service(Arc::clone(&served)))
-            .add_service(nodes::service(door.clone()))
+            .add_service(nodes::service(door.clone()));
+        let services = services.routes().into_axum_router();
+        let services = services.fallback_service(late.clone());
+        let internal = Server::builder()
+            .add_routes(tonic::service::Routes::from(services))
             .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
         let internal = tokio::spawn(internal).abort_handle();
 
@@ -169,22 +179,26 @@ impl Cluster {
         let address = grpc.local_addr().unwrap();
         let edge = Edge {
             engine: Arc::clone(&engine),
-            // Calls are not forwarded here.
-            routes: Arc::new(Routes::alone()),
+            routes: Arc::clone(&routes),
             metrics,
             config,
             node_id: format!("n{id}"),
+            placer: OnceLock::from(Arc::clone(&running.placer)),
         };
+        late.arrive(edge.services(Listener::Internal).await.unwrap());
         let serving = async move { edge.serve(grpc, std::future::pending()).await };
         let public = tokio::spawn(serving).abort_handle();
-        let client = EventServiceClient::connect(format!("http://{address}"));
+        let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}"));
+        let channel = channel.unwrap().connect().await.unwrap();
         Node {
             id,
             engine,
             running,
             door,
-            client: client.await.unwrap(),
+            client: EventServiceClient::new(channel.clone()),
+            cluster: ClusterServiceClient::new(channel),
             servers: vec![internal, public],
+            late,
         }
     }
 }
@@ -224,11 +238,13 @@ impl Node {
     pub async fn stop(self) {
         self.servers.iter().for_each(AbortHandle::abort);
         self.door.close();
+        self.late.leave();
         self.engine.stop(Duration::from_secs(5)).await.unwrap();
         let engine = Arc::downgrade(&self.engine);
         drop(self.engine);
         drop(self.running);
         drop(self.client);
+        drop(self.cluster);
         // The directory can be opened again when everything is gone.
         until("the end of a node", || engine.strong_count() == 0).await;
     }

@@ -3,7 +3,7 @@
 use super::node::{Cluster, Node, all_led, events_of, publish, publish_due};
 use super::until;
 use crate::engine::retention::{Extent, Request};
-use chronos_core::catalog::{ClusterCommand, Outcome};
+use chronos_core::catalog::{ClusterCommand, Drain, Outcome};
 use std::time::Duration;
 
 fn total(node: &Node, partitions: u32) -> u64 {
@@ -36,7 +36,7 @@ async fn a_node_that_joins_gets_its_share_and_one_that_drains_gives_up_all() {
 
     let drain = ClusterCommand::SetDraining {
         id: 1,
-        is_draining: true,
+        drain: Drain::Replicas,
         now_ms: 1,
     };
     let drained = nodes[2].engine.change_catalog(&drain.into()).await;

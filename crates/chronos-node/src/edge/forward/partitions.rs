@@ -138,6 +138,7 @@ impl Forwarded<Local> {
             partition_id: number as i32,
             topic: topic.to_owned(),
             leader_id: leader.unwrap_or_default(),
+            replica_ids: self.forwarder.engine.replica_names(number),
             last_offset: -1,
             ..PartitionInfo::default()
         }

@@ -80,6 +80,7 @@ impl Node {
             metrics,
             config,
             node_id: format!("node{id}"),
+            placer: std::sync::OnceLock::new(),
         };
         let ((public, grpc), (internal, cluster)) = (listen().await, listen().await);
         let services = edge.services(Listener::Internal).await.unwrap();

@@ -1,0 +1,44 @@
+//! The metrics of the cluster as one node sees it.
+
+use super::define;
+use super::register::Register;
+use super::{Gauge, IntGauge, IntGaugeVec};
+
+/// The cluster as this node sees it.
+pub struct ClusterMetrics {
+    /// Nodes.
+    pub nodes: IntGauge,
+    /// Nodes that are heard from.
+    pub nodes_alive: IntGauge,
+    /// Partitions.
+    pub partitions: IntGauge,
+    /// Partitions that this node leads.
+    pub partitions_led: IntGauge,
+    /// This node's clock against the median, milliseconds.
+    pub clock_skew_ms: Gauge,
+    replication_lag: IntGaugeVec,
+}
+
+impl ClusterMetrics {
+    pub(super) fn new(register: &Register<'_>) -> Self {
+        Self {
+            nodes: register.gauge(&define::CLUSTER_NODES),
+            nodes_alive: register.gauge(&define::CLUSTER_NODES_ALIVE),
+            partitions: register.gauge(&define::CLUSTER_PARTITIONS),
+            partitions_led: register.gauge(&define::CLUSTER_PARTITIONS_LED),
+            clock_skew_ms: register.real_gauge(&define::CLOCK_SKEW),
+            replication_lag: register.gauges(&define::REPLICATION_LAG),
+        }
+    }
+
+    /// Sets how far followers are behind; what is left out is known no more.
+    pub fn set_replication_lag(&self, lags: impl IntoIterator<Item = (u32, String, u64)>) {
+        self.replication_lag.reset();
+        for (partition, follower, lag) in lags {
+            let labels = [partition.to_string(), follower];
+            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+            let gauge = self.replication_lag.with_label_values(&labels);
+            gauge.set(i64::try_from(lag).unwrap_or(i64::MAX));
+        }
+    }
+}
