@@ -69,7 +69,11 @@ impl Client {
     pub async fn remove_node(&self, request: RemoveNodeRequest) -> Result<(), Error> {
         self.call(None, |channel| {
             let request = request.clone();
-            async move { ClusterServiceClient::new(channel).remove_node(request).await }
+            async move {
+                ClusterServiceClient::new(channel)
+                    .remove_node(request)
+                    .await
+            }
         })
         .await?;
         Ok(())
