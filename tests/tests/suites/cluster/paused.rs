@@ -70,7 +70,10 @@ async fn an_old_leader_that_wakes_up_delivers_nothing_that_it_had_queued() {
     while let Some(Ok(_)) = stalled.within(SILENCE).await {
         late += 1;
     }
-    assert!(late <= TAKEN_BEFORE, "{late} of {EVENTS} came after their acks");
+    assert!(
+        late <= TAKEN_BEFORE,
+        "{late} of {EVENTS} came after their acks"
+    );
     eventually("the old leader follows", || async {
         cluster.leaders_by(old).await.filter(|by| by[0] != old)
     })
