@@ -12,9 +12,11 @@ WARNINGS_ARE_ERRORS := -D warnings
 SIMULATOR := RUSTFLAGS="--cfg tokio_unstable" CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),target)/sim \
     cargo run --quiet --locked --package chronos-sim
 SEEDS ?= 300
+# The shell counts SECONDS by itself, so a value counts only when it is given to make.
+SECONDS_OF_CHAOS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo release test verify fix bench fuzz sim sim-mutants doc deps test-deps
+.PHONY: help run demo release test verify fix bench chaos fuzz sim sim-mutants doc deps test-deps
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +56,12 @@ fix: deps ## Repair what verify complains about, as far as a program can
 
 bench: release ## Measure throughput, lateness and memory on a node of its own
 	@scripts/bench $(BINARIES)
+
+chaos: deps ## Break clusters of real processes for SECONDS=60, check what clients saw, and time failovers
+	$(CARGO) build --locked -p chronos-node --features chronos-node/mutants --bins
+	CHRONOS_CHAOS_SECONDS=$(SECONDS_OF_CHAOS) CHRONOS_TEST_FAILOVERS=10 $(CARGO) test --locked -p chronos-node -p chronos-tests \
+	    --features chronos-node/mutants --test suites -- --nocapture --test-threads=1 \
+	    cluster::chaos cluster::failover
 
 fuzz: deps ## Run each fuzz target for 20 seconds (needs a nightly toolchain)
 	@scripts/fuzz 20

@@ -1,5 +1,6 @@
 //! What went wrong with scheduled messages in other systems, by project and number of the issue: each
-//! is shown not to happen here. So are the predecessor's failures that concern several nodes. docs/testing.md has the table, with the tests of other levels.
+//! is shown not to happen here. So are the predecessor's failures that concern several nodes.
+//! docs/testing.md has the table, with the tests of other levels.
 
 mod nats;
 mod predecessor_cluster;
