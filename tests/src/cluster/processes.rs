@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{env, fs, io, process, thread};
 
-use chronos_proto::cronos_db::ListPartitionsRequest;
+use chronos_proto::cronos_db::{ListPartitionsRequest, PartitionInfo};
 use tempfile::TempDir;
 
 use crate::client::Client;
@@ -202,6 +202,13 @@ impl ClusterProcesses {
         leaders(&self.clients[node], self.count()).await
     }
 
+    /// The names of the nodes that hold each partition, as one node sees it.
+    pub async fn replicas_by(&self, node: usize) -> Option<Vec<BTreeSet<String>>> {
+        let listed = list(&self.clients[node]).await?;
+        let replicas = listed.into_iter().map(|it| it.replica_ids);
+        Some(replicas.map(BTreeSet::from_iter).collect())
+    }
+
     /// Waits until every running node is ready and all of them see the same leader of each
     /// partition, which runs; who that is.
     ///
@@ -268,13 +275,17 @@ impl Drop for ClusterProcesses {
 
 /// The leader of each partition as the node at the other end sees it.
 pub(super) async fn leaders(client: &Client, nodes: usize) -> Option<Vec<usize>> {
-    let mut partitions = client.partitions.clone();
-    let listed = partitions.list_partitions(ListPartitionsRequest::default());
-    let listed = tokio::time::timeout(ANSWER, listed).await.ok()?.ok()?;
-    let partitions = listed.into_inner().partitions;
+    let partitions = list(client).await?;
     let place = |name: &str| (0..nodes).find(|node| name == format!("node{}", node + 1));
     let leaders = partitions.iter().map(|it| place(&it.leader_id));
     leaders.collect()
+}
+
+async fn list(client: &Client) -> Option<Vec<PartitionInfo>> {
+    let mut partitions = client.partitions.clone();
+    let listed = partitions.list_partitions(ListPartitionsRequest::default());
+    let listed = tokio::time::timeout(ANSWER, listed).await.ok()?.ok()?;
+    Some(listed.into_inner().partitions)
 }
 
 pub(super) fn client(address: &str) -> Client {
