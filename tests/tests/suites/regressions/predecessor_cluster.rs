@@ -179,8 +179,8 @@ async fn publish_here(client: &Client, event: Event) -> Result<bool, Status> {
     });
     let never = "never".parse().unwrap();
     request.metadata_mut().insert("chronos-forward", never);
-    let published = tokio::time::timeout(REFUSED_WITHIN, client.events.clone().publish(request));
-    match published.await {
+    let mut events = client.events.clone();
+    match tokio::time::timeout(REFUSED_WITHIN, events.publish(request)).await {
         Ok(answer) => answer.map(|answer| answer.into_inner().success),
         Err(_) => Err(Status::deadline_exceeded("not answered")),
     }
