@@ -12,9 +12,11 @@ WARNINGS_ARE_ERRORS := -D warnings
 SIMULATOR := RUSTFLAGS="--cfg tokio_unstable" CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),target)/sim \
     cargo run --quiet --locked --package chronos-sim
 SEEDS ?= 300
+# The shell counts SECONDS by itself, so a value counts only when it is given to make.
+SECONDS_OF_CHAOS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo cluster release test test-kubernetes verify fix bench bench-cluster fuzz sim sim-mutants doc deps test-deps
+.PHONY: help run demo cluster release test test-kubernetes verify fix bench bench-cluster chaos fuzz sim sim-mutants doc deps test-deps
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +65,12 @@ bench: release ## Measure throughput, lateness and memory on a node of its own
 
 bench-cluster: release ## Measure a cluster of three nodes on this machine
 	@scripts/bench-cluster $(BINARIES)
+
+chaos: deps ## Break clusters of real processes for SECONDS=60, check what clients saw, and time failovers
+	$(CARGO) build --locked -p chronos-node --features chronos-node/mutants --bins
+	CHRONOS_CHAOS_SECONDS=$(SECONDS_OF_CHAOS) CHRONOS_TEST_FAILOVERS=10 $(CARGO) test --locked -p chronos-node -p chronos-tests \
+	    --features chronos-node/mutants --test suites -- --nocapture --test-threads=1 \
+	    cluster::chaos cluster::failover
 
 fuzz: deps ## Run each fuzz target for 20 seconds (needs a nightly toolchain)
 	@scripts/fuzz 20

@@ -7,12 +7,15 @@
 //!    └────► workload (publishers, subscribers) ──► history ──► checker ──► report
 //! ```
 //!
+//! A cluster is several such servers, with proxies between them that cut and delay (`cluster`).
+//!
 //! The history is written by the clients only. The server is a black box to the checker: nothing
 //! that it logs or counts about itself is believed, except where a rule compares it with what the
 //! clients saw.
 
 pub mod checker;
 pub mod client;
+pub mod cluster;
 pub mod history;
 pub mod http;
 pub mod patience;

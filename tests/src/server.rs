@@ -109,6 +109,7 @@ pub struct Options {
     args: Vec<OsString>,
     variables: Vec<(String, String)>,
     data_dir: Option<PathBuf>,
+    name: Option<String>,
 }
 
 impl Options {
@@ -155,17 +156,34 @@ impl Options {
         self
     }
 
+    /// Gives the node a name other than "node1".
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = Some(name.to_string());
+        self
+    }
+
     /// Starts the server and waits until it is ready.
     ///
     /// # Errors
     /// When the program is missing, ends early, or does not get ready.
     pub async fn start(self) -> Result<Server, Error> {
+        let mut server = self.prepare()?;
+        server.restart().await?;
+        Ok(server)
+    }
+
+    /// A server that is not started yet, with its ports and its directory.
+    ///
+    /// # Errors
+    /// When the program is missing.
+    pub fn prepare(self) -> Result<Server, Error> {
         let scratch = tempfile::tempdir().map_err(io_error("no temporary directory"))?;
         let data_dir = self
             .data_dir
             .clone()
             .unwrap_or_else(|| scratch.path().join("data"));
-        let mut server = Server {
+        Ok(Server {
             options: self,
             binary: binary("chronosdb")?,
             log: scratch.path().join("log"),
@@ -174,9 +192,7 @@ impl Options {
             grpc_port: free_port(),
             http_port: free_port(),
             child: None,
-        };
-        server.restart().await?;
-        Ok(server)
+        })
     }
 }
 
@@ -209,7 +225,7 @@ impl Server {
     /// See [`Options::start`].
     pub async fn restart(&mut self) -> Result<(), Error> {
         self.kill().await?;
-        self.spawn()?;
+        self.launch()?;
         self.ready().await
     }
 
@@ -222,7 +238,11 @@ impl Server {
         self.restart().await
     }
 
-    fn spawn(&mut self) -> Result<(), Error> {
+    /// Starts the process and does not wait for it.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn launch(&mut self) -> Result<(), Error> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -230,7 +250,7 @@ impl Server {
             .map_err(io_error("no log file"))?;
         let output = log.try_clone().map_err(io_error("no log file"))?;
         let child = Command::new(&self.binary)
-            .arg("-node-id=node1")
+            .arg(format!("-node-id={}", self.name()))
             .arg(format!("-grpc-addr=127.0.0.1:{}", self.grpc_port))
             .arg(format!("-http-addr=127.0.0.1:{}", self.http_port))
             .arg("-data-dir")
@@ -253,7 +273,11 @@ impl Server {
         Ok(())
     }
 
-    async fn ready(&mut self) -> Result<(), Error> {
+    /// Waits until the server says that it is ready.
+    ///
+    /// # Errors
+    /// When it ends, or does not get ready within [`PATIENCE`].
+    pub async fn ready(&mut self) -> Result<(), Error> {
         let address = self.http_address();
         let ready = within(PATIENCE, || {
             let ended = self
@@ -301,11 +325,19 @@ impl Server {
     /// # Errors
     /// When the system refuses.
     pub async fn terminate(&self) -> Result<(), Error> {
+        self.signal("TERM").await
+    }
+
+    /// Sends it a signal by name: "STOP", "CONT", "TERM".
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub async fn signal(&self, name: &str) -> Result<(), Error> {
         let Some(pid) = self.pid() else { return Ok(()) };
         // The shell's own `kill`: there is no safe call for another process's signal.
         let status = Command::new("sh")
             .arg("-c")
-            .arg(format!("kill -TERM {pid}"))
+            .arg(format!("kill -{name} {pid}"))
             .status()
             .await;
         status.map(drop).map_err(io_error("no signal can be sent"))
@@ -340,6 +372,24 @@ impl Server {
     pub async fn stop(&mut self) -> Result<ExitStatus, Error> {
         self.terminate().await?;
         self.exited().await
+    }
+
+    /// Empties the data directory of a server that does not run.
+    ///
+    /// # Errors
+    /// When it runs, or the system refuses.
+    pub fn wipe(&mut self) -> Result<(), Error> {
+        if self.child.is_some() {
+            let running = io::Error::other("the server still runs");
+            return Err(io_error("the data directory cannot be emptied")(running));
+        }
+        fs::remove_dir_all(&self.data_dir).map_err(io_error("the data directory cannot be emptied"))
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.options.name.as_deref().unwrap_or("node1")
     }
 
     /// The process id while it runs.
@@ -403,15 +453,31 @@ impl Server {
     }
 }
 
+/// A channel that finds out within some seconds that the server at its other end does nothing.
+///
+/// # Errors
+/// When the address is malformed.
+pub fn watchful_channel(address: &str) -> Result<Channel, tonic::transport::Error> {
+    let endpoint = endpoint(address)?
+        .http2_keep_alive_interval(Duration::from_secs(1))
+        .keep_alive_timeout(Duration::from_secs(3))
+        .keep_alive_while_idle(true);
+    Ok(endpoint.connect_lazy())
+}
+
 /// A channel to a server, with windows and limits that do not get in a test's way.
 ///
 /// # Errors
 /// When the address is malformed.
 pub fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
+    Ok(endpoint(address)?.connect_lazy())
+}
+
+fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?
         .connect_timeout(Duration::from_secs(5))
         .initial_stream_window_size(16 << 20)
         .initial_connection_window_size(32 << 20)
         .tcp_nodelay(true);
-    Ok(endpoint.connect_lazy())
+    Ok(endpoint)
 }

@@ -141,6 +141,13 @@ impl<M: Machine> Group<M> {
         self.0.lease.is_held(&self.0.metrics.borrow_watched())
     }
 
+    /// The same for who decided something as the leader of `term`: a lead that was lost and won again
+    /// does not count.
+    pub fn holds_lease_in(&self, term: u64) -> bool {
+        let metrics = self.0.metrics.borrow_watched();
+        metrics.current_term == term && self.0.lease.is_held(&metrics)
+    }
+
     /// Gives up the entries up to `upto`: they may be removed from the log once this returns. The
     /// machine's state up to there must be durable, or the group does not open again.
     ///

@@ -3,7 +3,8 @@
 //!
 //! The rule speaks about pairs that were both stored before either was due: what is published late
 //! falls due late. It starts afresh when a member goes or the server fails, for then deliveries
-//! that nobody received are sent again.
+//! that nobody received are sent again. It says nothing of what is received during a fault, in which
+//! a lead may pass from one node to another.
 
 use std::collections::BTreeMap;
 
@@ -50,6 +51,9 @@ pub(super) fn check(index: &Index<'_>) -> Vec<Violation> {
                 .is_some()
             {
                 greatest = None;
+            }
+            if index.fault_within(delivery.record.t_ret_us, delivery.record.t_ret_us) {
+                continue;
             }
             let event = &delivery.op.event;
             let key = (event.schedule_ts, -priority, event.offset);

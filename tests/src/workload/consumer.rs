@@ -176,8 +176,7 @@ enum End {
 
 impl Session {
     async fn connect(&mut self) -> Option<(Subscription, Acks)> {
-        self.run.reachable().await;
-        let client = self.run.client();
+        let client = self.run.reachable().await;
         let called = self.run.recorder.now();
         let request = SubscribeRequest {
             consumer_group: self.plan.group.clone(),

@@ -15,7 +15,8 @@ mod redrive;
 
 use std::io::BufWriter;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
 use std::{env, fs};
 
 pub use consumer::{Behaviour, Consumer, ConsumerPlan};
@@ -26,11 +27,14 @@ use crate::client::Client;
 use crate::history::{self, Moment, Op, Outcome, Recorder, Settings};
 use crate::server::Server;
 
-/// One run against one server: where its clients connect, and what they write down.
+/// How long a client waits for an answer before it calls the outcome unknown.
+const ANSWER_WITHIN: Duration = Duration::from_secs(12);
+
+/// One run against a server or a cluster: where its clients connect, and what they write down.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// `host:port` of gRPC.
-    pub address: String,
+    /// `host:port` of gRPC, of each node.
+    pub addresses: Arc<[String]>,
     /// The history.
     pub recorder: Arc<Recorder>,
     /// What the server was told.
@@ -38,18 +42,26 @@ pub struct Run {
     /// Where all choices of the run come from.
     pub seed: u64,
     next_process: Arc<AtomicU32>,
+    next_node: Arc<AtomicUsize>,
 }
 
 impl Run {
     /// A run that has not begun.
     #[must_use]
     pub fn new(server: &Server, settings: Settings, seed: u64) -> Self {
+        Self::over(&[server.address()], settings, seed)
+    }
+
+    /// A run whose clients go to any of these nodes, and to another one when that does not answer.
+    #[must_use]
+    pub fn over(addresses: &[String], settings: Settings, seed: u64) -> Self {
         Self {
-            address: server.address(),
+            addresses: addresses.into(),
             recorder: Arc::new(Recorder::new(settings.clone())),
             settings,
             seed,
             next_process: Arc::new(AtomicU32::new(1)),
+            next_node: Arc::default(),
         }
     }
 
@@ -58,20 +70,29 @@ impl Run {
         self.next_process.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A new connection.
+    /// A connection to the next node in turn.
     fn client(&self) -> Client {
-        match crate::server::channel(&self.address) {
+        let turn = self.next_node.fetch_add(1, Ordering::Relaxed);
+        Self::client_of(&self.addresses[turn % self.addresses.len()])
+    }
+
+    fn client_of(address: &str) -> Client {
+        match crate::server::watchful_channel(address) {
             Ok(channel) => Client::new(channel),
-            Err(error) => panic!("{} is no address: {error}", self.address),
+            Err(error) => panic!("{address} is no address: {error}"),
         }
     }
 
-    /// Waits until something listens at the server's address, for as long as a restart may take.
-    async fn reachable(&self) {
-        crate::patience::eventually("the server listens again", || async {
-            tokio::net::TcpStream::connect(&self.address).await.ok()
+    /// A connection to the next node in turn at whose address something listens; waits for one as
+    /// long as a restart may take.
+    async fn reachable(&self) -> Client {
+        crate::patience::eventually("a server listens", || async {
+            let turn = self.next_node.fetch_add(1, Ordering::Relaxed);
+            let address = &self.addresses[turn % self.addresses.len()];
+            tokio::net::TcpStream::connect(address).await.ok()?;
+            Some(Self::client_of(address))
         })
-        .await;
+        .await
     }
 
     /// Writes down a fault that began at `begin` and has just ended.

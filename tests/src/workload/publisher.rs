@@ -13,7 +13,7 @@ use crate::history::{Moment, Op, Outcome, Publish, Reply, wall_ms};
 use crate::random::Random;
 use crate::routing;
 
-use super::Run;
+use super::{ANSWER_WITHIN, Run};
 
 /// What a publisher does.
 #[derive(Clone, Debug)]
@@ -169,12 +169,13 @@ impl Publisher {
                 allow_duplicate: false,
                 ..Default::default()
             };
-            let result = self.client.events.clone().publish(request).await;
-            match single_reply(result.map(tonic::Response::into_inner)) {
+            let mut events = self.client.events.clone();
+            let result = answer(events.publish(request)).await;
+            match single_reply(result) {
                 Some(reply) => return self.write(event, None, called, Some(reply)),
                 None => self.write(event, None, called, None),
             }
-            self.run.reachable().await;
+            self.client = self.run.reachable().await;
         }
     }
 
@@ -188,13 +189,14 @@ impl Publisher {
             allow_duplicate: false,
             ..Default::default()
         };
-        let result = self.client.events.clone().publish_batch(request).await;
-        let replies = self.batch_replies(events, result.map(tonic::Response::into_inner));
+        let mut client = self.client.events.clone();
+        let result = answer(client.publish_batch(request)).await;
+        let replies = self.batch_replies(events, result);
         for (event, reply) in events.iter().zip(&replies) {
             self.write(event, batch, called, reply.clone());
         }
         if replies.iter().any(Option::is_none) {
-            self.run.reachable().await;
+            self.client = self.run.reachable().await;
             for event in events {
                 self.until_answered(event).await;
             }
@@ -248,6 +250,16 @@ impl Publisher {
         self.run
             .recorder
             .record(self.process, called, outcome, Op::Publish(publish));
+    }
+}
+
+/// What a call is answered, if it is.
+async fn answer<T>(
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, Status> {
+    match tokio::time::timeout(ANSWER_WITHIN, call).await {
+        Ok(answer) => answer.map(tonic::Response::into_inner),
+        Err(_) => Err(Status::deadline_exceeded("the client does not wait longer")),
     }
 }
 

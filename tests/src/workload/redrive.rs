@@ -16,7 +16,7 @@ impl Run {
     /// # Errors
     /// The server's status.
     pub async fn redrive(&self, group: &str) -> Result<(), Status> {
-        let channel = crate::server::channel(&self.address);
+        let channel = crate::server::channel(&self.addresses[0]);
         let channel = channel.map_err(|error| Status::internal(error.to_string()))?;
         let mut letters = DeadLetterServiceClient::new(channel);
         let request = ListDeadLettersRequest {

@@ -16,10 +16,12 @@
 //! | `predecessor` | one test for each known failure of the predecessor that concerns one node |
 //! | `regressions` | what went wrong in other systems, by project and number |
 //! | `mutants` | known failures switched on, and the checker catching each |
+//! | `cluster` | three nodes under load and faults |
 //! | `cli`, `config` | `chronosctl`; flags, environment and file of the server |
 
 mod bad_input;
 mod cli;
+mod cluster;
 mod config;
 mod dead_letters;
 mod delivery;

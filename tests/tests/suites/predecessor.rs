@@ -1,5 +1,5 @@
 //! One test for each known failure of the predecessor that concerns one node, by its number in the
-//! wire contract. Failures 8, 9 and 13 need a second node.
+//! wire contract. `regressions/predecessor_cluster.rs` has those that concern several.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -17,6 +17,7 @@
 //! | `validate.rs` | what an event must satisfy |
 //! | `status.rs` | the table from errors to statuses |
 //! | `delivery_id.rs` | the id of a delivery |
+//! | `leaving.rs` | whether a delivery may still leave this node |
 //! | `view.rs` | the partitions that a call is served by |
 //! | `forward/` | calls about partitions that other nodes lead |
 
@@ -30,6 +31,7 @@ mod delivery_id;
 mod event_service;
 mod forward;
 mod group_service;
+mod leaving;
 mod not_built;
 mod outgoing;
 mod partition_service;

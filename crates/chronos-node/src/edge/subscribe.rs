@@ -1,8 +1,10 @@
 //! Subscribe: a stream of deliveries to one member of a consumer group.
 //!
 //! The first message says what to subscribe to; nothing else is read. Deliveries are read from the
-//! log when the transport asks for them, so a client that does not read costs no memory.
+//! log when the transport asks for them, so a client that does not read costs no memory. Each leaves
+//! only while the node may still deliver (`leaving.rs`): it may have waited here for long.
 
+use super::leaving::{Leaving, May};
 use super::outgoing::{Batching, Outgoing};
 use super::status;
 use super::validate::{GROUP_BYTES, TOPIC_BYTES};
@@ -26,6 +28,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Sleep;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -142,6 +145,7 @@ impl Subscriber {
             metrics: Arc::clone(&self.metrics),
             ends_together: self.engine.is_part(),
             ended: false,
+            pause: None,
         };
         self.metrics.subscriptions.inc();
         let member = Member {
@@ -163,9 +167,12 @@ impl Subscriber {
                 .await
                 .map_err(|refused| status::of_refused(&refused))?;
             let (sender, receiver) = mpsc::unbounded_channel();
+            // Asked after the leader's answer, so it is that leader's term or a later one.
+            let term = handle.term();
             let join = Join {
                 session,
                 group,
+                term,
                 credit: Arc::clone(&credit),
                 wish,
                 dispatches: sender,
@@ -179,6 +186,7 @@ impl Subscriber {
                 handle: handle.clone(),
                 group,
                 session,
+                leaving: Leaving::new(handle.clone(), term),
                 metrics: self.metrics.partition(handle.number),
             });
             deliveries.dispatches.push(
@@ -225,6 +233,7 @@ struct Membership {
     handle: Handle,
     group: GroupNumber,
     session: SessionId,
+    leaving: Leaving,
     metrics: PartitionMetrics,
 }
 
@@ -259,6 +268,8 @@ struct Deliveries {
     /// Whether the end of one partition is the end of all: who named them finds them elsewhere.
     ends_together: bool,
     ended: bool,
+    /// Until it is asked again whether the next delivery may leave.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 /// The deliveries of a call.
@@ -276,10 +287,19 @@ impl<S: Stream + Unpin> Stream for Held<S> {
     }
 }
 
-/// Something to send: events to read from the log, or deliveries that were read.
+/// Something to send, with the index of the membership: events to read from the log, or deliveries
+/// that were read.
 enum Work {
     Unread(usize, VecDeque<Dispatch>),
-    Ready(VecDeque<raw::Delivery>),
+    Ready(usize, VecDeque<raw::Delivery>),
+}
+
+impl Work {
+    fn member(&self) -> usize {
+        match self {
+            Self::Unread(member, _) | Self::Ready(member, _) => *member,
+        }
+    }
 }
 
 impl Deliveries {
@@ -287,7 +307,7 @@ impl Deliveries {
     fn next_queued(&mut self) -> Option<raw::Delivery> {
         loop {
             match self.queue.front_mut()? {
-                Work::Ready(deliveries) => match deliveries.pop_front() {
+                Work::Ready(_, deliveries) => match deliveries.pop_front() {
                     Some(delivery) => return Some(delivery),
                     None => drop(self.queue.pop_front()),
                 },
@@ -313,13 +333,35 @@ impl Deliveries {
                         Some(batching) => outgoing.batches(dispatches, batching),
                         None => outgoing.singles(dispatches),
                     };
+                    let member = *member;
                     if dispatches.is_empty() {
                         self.queue.pop_front();
                     }
-                    self.queue.push_front(Work::Ready(ready));
+                    self.queue.push_front(Work::Ready(member, ready));
                 }
             }
         }
+    }
+
+    /// Waits until what is next may leave, and forgets what may not: who leads now delivers it.
+    fn poll_may_leave(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while let Some(member) = self.queue.front().map(Work::member) {
+            match self.members[member].leaving.may() {
+                May::Leave => break,
+                May::Never => {
+                    self.queue.retain(|work| work.member() != member);
+                    self.ended |= self.ends_together;
+                }
+                May::Wait(pause) => {
+                    let sleep = self
+                        .pause
+                        .get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
+                    ready!(sleep.as_mut().poll(context));
+                    self.pause = None;
+                }
+            }
+        }
+        Poll::Ready(())
     }
 
     /// Takes what a membership was handed out.
@@ -344,12 +386,12 @@ impl Deliveries {
 
     /// Queues what is there, so that batches are as full as can be without waiting.
     fn gather(&mut self, context: &mut Context<'_>) {
-        while let Some(Work::Ready(ready)) = self.queue.front()
+        while let Some(Work::Ready(_, ready)) = self.queue.front()
             && ready.is_empty()
         {
             self.queue.pop_front();
         }
-        if self.batching.is_some() && !matches!(self.queue.front(), Some(Work::Ready(_))) {
+        if self.batching.is_some() && !matches!(self.queue.front(), Some(Work::Ready(..))) {
             while !self.ended
                 && let Poll::Ready(Some((member, batch))) = self.dispatches.poll_next_unpin(context)
             {
@@ -423,6 +465,7 @@ impl Stream for Deliveries {
         let this = self.get_mut();
         this.gather(context);
         loop {
+            ready!(this.poll_may_leave(context));
             if this.ended {
                 return Poll::Ready(None);
             }

@@ -103,6 +103,8 @@ pub struct Join {
     pub session: SessionId,
     /// The group.
     pub group: GroupNumber,
+    /// The term whose leader is asked; the leader of another one does not take the member.
+    pub term: u64,
     /// Unanswered deliveries the subscription may hold, over all its partitions.
     pub credit: Arc<Credit>,
     /// How it wants its deliveries.
@@ -240,10 +242,15 @@ impl Handle {
         self.led.load(Ordering::Acquire)
     }
 
-    /// Whether this node may deliver the partition's events at this moment: it leads, and nobody else
-    /// can. A node that was paused or cut off finds out here.
-    pub fn may_deliver(&self) -> bool {
-        self.raft.holds_lease()
+    /// Whether this node may deliver at this moment what it handed out as the leader of `term`: it
+    /// still leads in it, and nobody else can. A node that was paused or cut off finds out here.
+    pub fn may_deliver(&self, term: u64) -> bool {
+        self.raft.holds_lease_in(term)
+    }
+
+    /// The term that the replica is in.
+    pub fn term(&self) -> u64 {
+        self.raft.leadership().get().term
     }
 
     /// Sends a message, waiting for room.

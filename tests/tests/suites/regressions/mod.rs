@@ -1,7 +1,9 @@
 //! What went wrong with scheduled messages in other systems, by project and number of the issue: each
-//! is shown not to happen here. docs/testing.md has the table, with the tests of other levels.
+//! is shown not to happen here. So are the predecessor's failures that concern several nodes.
+//! docs/testing.md has the table, with the tests of other levels.
 
 mod nats;
+mod predecessor_cluster;
 mod pulsar;
 mod rabbitmq;
 mod rocketmq;

@@ -3,7 +3,7 @@
 mod change;
 mod matching;
 mod pending;
-mod races;
+pub mod races;
 mod replace;
 
 use chronos_proto::cronos_db::{

@@ -15,6 +15,7 @@ use std::env;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tonic::Status;
 
 const TOPIC: &str = "race";
@@ -155,84 +156,117 @@ async fn consume(world: Arc<World>) {
     }
 }
 
+/// Events that race, and what came of each call.
+pub struct Races {
+    world: Arc<World>,
+    client: watch::Sender<Client>,
+    consumer: JoinHandle<()>,
+    random: Random,
+    begun: usize,
+}
+
+impl Races {
+    /// Begins, with a consumer and no event.
+    pub fn start(client: Client, seed: u64) -> Self {
+        let (sender, receiver) = watch::channel(client);
+        let world = Arc::new(World {
+            began: Instant::now(),
+            histories: Histories::default(),
+            client: receiver,
+        });
+        Self {
+            consumer: tokio::spawn(consume(Arc::clone(&world))),
+            world,
+            client: sender,
+            random: Random::new(seed),
+            begun: 0,
+        }
+    }
+
+    /// From here on everybody uses this client.
+    pub fn go_to(&self, client: Client) {
+        self.client.send_replace(client);
+    }
+
+    /// Lets so many more events race; ends when all their calls are answered, or will never be.
+    pub fn race(&mut self, count: usize) -> JoinHandle<()> {
+        let names = self.begun..self.begun + count;
+        self.begun += count;
+        let some: Vec<_> = names
+            .map(|number| (format!("e{number}"), self.random.fork()))
+            .collect();
+        let world = Arc::clone(&self.world);
+        tokio::spawn(async move {
+            use futures::stream::StreamExt;
+            futures::stream::iter(some)
+                .for_each_concurrent(EVENTS_AT_ONCE, |(id, random)| {
+                    let world = Arc::clone(&world);
+                    async move { race(&world, id, random).await }
+                })
+                .await;
+        })
+    }
+
+    /// Waits until what was not cancelled is delivered, and looks for an order of each event's calls.
+    pub async fn judge(self) {
+        let world = self.world;
+        let mut open: Vec<String> = world.histories.lock().unwrap().keys().cloned().collect();
+        let client = world.client.borrow().clone();
+        for id in std::mem::take(&mut open) {
+            if read(try_get(&client, TOPIC, &id).await) != Answer::AlreadyCancelled {
+                open.push(id);
+            }
+        }
+        eventually("everything that fired is delivered", async || {
+            let histories = world.histories.lock().unwrap();
+            let came = |operation: &Operation| operation.call == Call::Deliver;
+            let all_came = open.iter().all(|id| histories[id].1.iter().any(came));
+            all_came.then_some(())
+        })
+        .await;
+        self.consumer.abort();
+        let histories = world.histories.lock().unwrap().clone();
+        let mut answers: BTreeMap<String, usize> = BTreeMap::new();
+        for (id, (due_ms, history)) in &histories {
+            for operation in history {
+                let name = format!("{:?}", operation.answer);
+                let name = name.split('(').next().unwrap_or_default().to_owned();
+                *answers.entry(name).or_default() += 1;
+            }
+            if let Err(impossible) = check(*due_ms, history) {
+                panic!("{id}, published for {due_ms}: {impossible}");
+            }
+        }
+        println!("{} events: {answers:?}", histories.len());
+        // The races were races: both sides won some.
+        for answer in [
+            "Cancelled",
+            "Rescheduled",
+            "AlreadyFired",
+            "AlreadyCancelled",
+        ] {
+            assert!(answers.contains_key(answer), "{answers:?}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_around_the_due_time_have_an_order_through_kills() {
     let (mut server, client) = serve(&["-partition-count=2"]).await;
-    let (sender, receiver) = watch::channel(client);
-    let world = Arc::new(World {
-        began: Instant::now(),
-        histories: Histories::default(),
-        client: receiver,
-    });
-    let consumer = tokio::spawn(consume(Arc::clone(&world)));
-    let mut random = Random::new(crate::seed(11));
-    let total = events();
-    let mut next = 0;
+    let seed = crate::seed(11);
+    let mut races = Races::start(client, seed);
+    let mut random = Random::new(seed);
     // A kill for every tenth of the events, while their calls are under way.
-    while next < total {
-        let until = (next + total.div_ceil(10)).min(total);
-        let some: Vec<_> = (next..until)
-            .map(|n| (format!("e{n}"), random.fork()))
-            .collect();
-        let racing = {
-            let world = Arc::clone(&world);
-            tokio::spawn(async move {
-                use futures::stream::StreamExt;
-                futures::stream::iter(some)
-                    .for_each_concurrent(EVENTS_AT_ONCE, |(id, random)| {
-                        let world = Arc::clone(&world);
-                        async move { race(&world, id, random).await }
-                    })
-                    .await;
-            })
-        };
+    for _ in 0..10 {
+        let racing = races.race(events().div_ceil(10));
         let pause_ms = random.range(50, 300);
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         server.kill().await.unwrap();
         server.restart().await.unwrap();
-        sender.send_replace(Client::new(server.channel().unwrap()));
+        races.go_to(Client::new(server.channel().unwrap()));
         racing.await.unwrap();
-        next = until;
     }
-
-    // What is not cancelled will be delivered.
-    let mut open: Vec<String> = world.histories.lock().unwrap().keys().cloned().collect();
-    let client = world.client.borrow().clone();
-    for id in std::mem::take(&mut open) {
-        if read(try_get(&client, TOPIC, &id).await) != Answer::AlreadyCancelled {
-            open.push(id);
-        }
-    }
-    eventually("everything that fired is delivered", async || {
-        let histories = world.histories.lock().unwrap();
-        let came = |operation: &Operation| operation.call == Call::Deliver;
-        let all_came = open.iter().all(|id| histories[id].1.iter().any(came));
-        all_came.then_some(())
-    })
-    .await;
-    consumer.abort();
-    let histories = world.histories.lock().unwrap().clone();
-    let mut answers: BTreeMap<String, usize> = BTreeMap::new();
-    for (id, (due_ms, history)) in &histories {
-        for operation in history {
-            let name = format!("{:?}", operation.answer);
-            let name = name.split('(').next().unwrap_or_default().to_owned();
-            *answers.entry(name).or_default() += 1;
-        }
-        if let Err(impossible) = check(*due_ms, history) {
-            panic!("{id}, published for {due_ms}: {impossible}");
-        }
-    }
-    println!("{} events: {answers:?}", histories.len());
-    // The races were races: both sides won some.
-    for answer in [
-        "Cancelled",
-        "Rescheduled",
-        "AlreadyFired",
-        "AlreadyCancelled",
-    ] {
-        assert!(answers.contains_key(answer), "{answers:?}");
-    }
+    races.judge().await;
 }
 
 #[tokio::test]

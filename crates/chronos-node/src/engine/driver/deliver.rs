@@ -64,7 +64,7 @@ impl Driver {
             self.active.insert(number);
         }
         self.heed_pauses(now_ms);
-        self.unsure = !self.active.is_empty() && !self.handle.may_deliver();
+        self.unsure = !self.active.is_empty() && !self.handle.may_deliver(self.term);
         if self.unsure {
             return Ok(());
         }

@@ -357,6 +357,10 @@ impl Driver {
     }
 
     fn on_join(&mut self, join: Join) {
+        if join.term != self.term {
+            // Its stream ends with its sender.
+            return;
+        }
         if let Some(group) = self.groups.get_mut(&join.group) {
             join.credit.share_with(self.handle.inbox.downgrade());
             group.join_with(join.session, join.credit, join.wish);
