@@ -103,7 +103,7 @@ async fn follow(
         loop {
             let term = handle.raft.lead().await?;
             // One that is cut off still believes that it leads, and can do nothing.
-            if handle.may_deliver() {
+            if handle.may_deliver(term) {
                 return Ok::<_, anyhow::Error>(term);
             }
             tokio::time::sleep(UNSURE).await;

@@ -296,7 +296,7 @@ impl Driver {
 
     /// A leader without peers learns from nobody that another one leads.
     fn is_cut_off(&mut self) -> bool {
-        if self.handle.may_deliver() {
+        if self.handle.may_deliver(self.term) {
             self.unsure_since = None;
             return false;
         }
