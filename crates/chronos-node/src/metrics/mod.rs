@@ -197,6 +197,8 @@ mod tests {
         let metrics = Metrics::new();
         metrics.partition(0);
         metrics.store_family("due");
+        let lag = (0, "node2".to_owned(), 1);
+        metrics.cluster.set_replication_lag([lag]);
         let rpc = metrics.rpc("cronos_db.EventService", "Publish", Shape::Unary);
         rpc.start().finish(tonic::Code::Ok);
         metrics
