@@ -152,4 +152,13 @@ mod tests {
             .fault(10);
         it.deliver_and_ack("a").drained().clean();
     }
+
+    #[test]
+    fn a_lead_may_pass_on_within_a_fault() {
+        let mut it = Scenario::subscribed();
+        it.publish("a", 1_000).publish("b", 2_000).pass_ms(2_000);
+        it.fault_around(1_000).pass_ms(1);
+        it.deliver_and_ack("b").deliver_and_ack("a");
+        it.pass_ms(2_000).drained().clean();
+    }
 }

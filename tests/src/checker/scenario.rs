@@ -316,6 +316,17 @@ impl Scenario {
         self.lasting(Op::Fault { kind }, ms).pass_ms(1)
     }
 
+    /// A fault begins that lasts for `ms`, with what is recorded next in the midst of it.
+    pub(super) fn fault_around(&mut self, ms: i64) -> &mut Self {
+        let kind = "pause".into();
+        self.step(Outcome::Ok, Op::Fault { kind });
+        if let Some(record) = self.records.last_mut() {
+            record.t_ret_us += u64::try_from(ms * 1_000).unwrap();
+            record.wall_ret_ms += ms;
+        }
+        self
+    }
+
     /// Records what begins now and lasts for `ms`.
     fn lasting(&mut self, op: Op, ms: i64) -> &mut Self {
         self.step(Outcome::Ok, op).pass_ms(ms);

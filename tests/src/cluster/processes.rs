@@ -202,13 +202,6 @@ impl ClusterProcesses {
         leaders(&self.clients[node], self.count()).await
     }
 
-    /// The names of the nodes that hold each partition, as one node sees it.
-    pub async fn replicas_by(&self, node: usize) -> Option<Vec<BTreeSet<String>>> {
-        let listed = list(&self.clients[node]).await?;
-        let replicas = listed.into_iter().map(|it| it.replica_ids);
-        Some(replicas.map(BTreeSet::from_iter).collect())
-    }
-
     /// Waits until every running node is ready and all of them see the same leader of each
     /// partition, which runs; who that is.
     ///

@@ -4,24 +4,26 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chronos_tests::client::{Client, event, event_of, subscription};
-use chronos_tests::patience::eventually;
 use chronos_tests::routing;
 use tonic::transport::Endpoint;
 
 use super::load::{PARTITIONS, three_nodes};
 
-const EVENTS: usize = 200;
-const PAYLOAD_BYTES: usize = 10_000;
-/// What the transport may have taken before: a window of 64 KiB, and what is encoded ahead of it.
+const EVENTS: usize = 600;
+const PAYLOAD_BYTES: usize = 4_000;
+/// What a client takes before it reads.
+const WINDOW_BYTES: u32 = 512 << 10;
+/// What the transport may have taken and not yet sent when the process was stopped: it encodes
+/// some events ahead. A window has room for several times as many.
 const TAKEN_BEFORE: usize = 24;
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// A client that takes no more than 64 KiB before it reads.
+/// A client that takes no more than a window before it reads.
 fn slow_client(address: &str) -> Client {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     let endpoint = endpoint
-        .initial_stream_window_size(64 << 10)
-        .initial_connection_window_size(64 << 10);
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES);
     Client::new(endpoint.connect_lazy())
 }
 
@@ -54,6 +56,8 @@ async fn an_old_leader_that_wakes_up_delivers_nothing_that_it_had_queued() {
     assert_eq!(event_of(&first).partition_id, 0);
 
     cluster.pause(old).await.unwrap();
+    // What was sent before is read, so that the window is open when the process goes on.
+    while stalled.within(SILENCE).await.is_some() {}
     cluster.settled().await.unwrap();
     request.subscription_id = "quick".into();
     let mut quick = cluster.client(other).subscribe(request).await.unwrap();
@@ -74,8 +78,4 @@ async fn an_old_leader_that_wakes_up_delivers_nothing_that_it_had_queued() {
         late <= TAKEN_BEFORE,
         "{late} of {EVENTS} came after their acks"
     );
-    eventually("the old leader follows", || async {
-        cluster.leaders_by(old).await.filter(|by| by[0] != old)
-    })
-    .await;
 }

@@ -1,6 +1,7 @@
 //! One fault of each kind, under load.
 
-use std::time::Duration;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use chronos_tests::patience::within;
 use chronos_tests::random::Random;
@@ -14,6 +15,9 @@ const QUIET: Duration = Duration::from_millis(1_500);
 
 /// For how long copies are made for a node that replaces another one.
 const REPLACED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Between two copies it takes less.
+const STILL: Duration = Duration::from_secs(5);
 
 async fn survives(fault: Fault, times: usize, seed: u64) {
     let seed = crate::seed(seed);
@@ -102,9 +106,15 @@ async fn a_node_with_an_empty_disk_takes_the_place_of_a_lost_one() {
     cluster.launch(victim).unwrap();
     cluster.settled().await.unwrap();
     let other = (victim + 1) % cluster.count();
+    // Copies are made one after the other, and leads follow them: when leads stand still, all is done.
+    let seen = Mutex::new((Vec::new(), Instant::now()));
     let complete = within(REPLACED_WITHIN, || async {
-        let replicas = cluster.replicas_by(other).await?;
-        replicas.iter().all(|of| of.len() == 3).then_some(())
+        let leaders = cluster.leaders_by(other).await?;
+        let mut seen = seen.lock().unwrap();
+        if seen.0 != leaders {
+            *seen = (leaders, Instant::now());
+        }
+        (seen.0.contains(&victim) && seen.1.elapsed() > STILL).then_some(())
     });
     assert!(complete.await.is_some(), "{}", cluster.logs());
     load.run.fault("wipe", begin);
