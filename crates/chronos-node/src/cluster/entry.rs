@@ -172,7 +172,7 @@ impl Entered {
             finder::run(introductions, membership, learned).await;
             Ok(())
         });
-        Ok(running)
+        Ok(running.with(late))
     }
 }
 

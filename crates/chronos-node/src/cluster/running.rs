@@ -1,6 +1,7 @@
 //! What runs beside the engine of a node that belongs to a cluster.
 
 use super::calls::Calls;
+use super::late::Late;
 use super::nodes::{Door, Inside};
 use super::peers::Peers;
 use super::placer::Placer;
@@ -21,12 +22,19 @@ pub struct Running {
     /// What places the partitions while this node leads the catalog.
     pub placer: Arc<Placer>,
     door: Door,
+    late: Late,
 }
 
 impl Running {
-    /// Requests of other nodes are refused from now on.
+    /// Requests of other nodes are refused from now on, those of clients that they forward among them.
     pub fn close(&self) {
         self.door.close();
+        self.late.leave();
+    }
+
+    /// The services for clients on the internal listener go with the rest.
+    pub(super) fn with(self, late: Late) -> Self {
+        Self { late, ..self }
     }
 }
 
@@ -67,6 +75,7 @@ pub fn start(
         pulses,
         placer,
         door: door.clone(),
+        late: Late::default(),
     }
 }
 
