@@ -53,17 +53,17 @@ async fn services_that_are_not_built_yet_say_so() {
     let mut administration = AdminServiceClient::new(channel.clone());
     unimplemented_in_words(
         administration
-            .get_cluster_topology(admin::GetClusterTopologyRequest::default())
+            .list_schemas(admin::ListSchemasRequest::default())
             .await,
     );
     unimplemented_in_words(
         administration
-            .trigger_rebalance(admin::RebalanceRequest::default())
+            .get_schema(admin::GetSchemaRequest::default())
             .await,
     );
     unimplemented_in_words(
         administration
-            .list_consumer_groups(admin::AdminListConsumerGroupsRequest::default())
+            .get_tenant_usage(admin::TenantUsage::default())
             .await,
     );
     let mut replication = ReplicationServiceClient::new(channel.clone());
@@ -77,15 +77,38 @@ async fn services_that_are_not_built_yet_say_so() {
             .sync(wire::ReplicationSyncRequest::default())
             .await,
     );
-    let mut raft = RaftServiceClient::new(channel.clone());
-    unimplemented_in_words(raft.join(wire::RaftJoinRequest::default()).await);
-    unimplemented_in_words(raft.status(wire::RaftStatusRequest::default()).await);
     let mut regions = CrossRegionServiceClient::new(channel);
     unimplemented_in_words(
         regions
             .replicate_events(wire::RegionReplicateRequest::default())
             .await,
     );
+}
+
+#[tokio::test]
+async fn a_node_alone_tells_of_itself_as_of_a_cluster() {
+    let (server, _client) = serve(&["-partition-count=3"]).await;
+    let channel = server.channel().unwrap();
+    let mut administration = AdminServiceClient::new(channel.clone());
+    let topology = administration
+        .get_cluster_topology(admin::GetClusterTopologyRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(!topology.is_cluster_mode);
+    assert_eq!((topology.total_nodes, topology.alive_nodes), (1, 1));
+    assert_eq!(
+        (topology.total_partitions, topology.leader_partitions),
+        (3, 3)
+    );
+
+    let mut raft = RaftServiceClient::new(channel);
+    let status = raft.status(wire::RaftStatusRequest::default()).await;
+    let status = status.unwrap().into_inner();
+    assert!(status.is_leader && status.term > 0 && status.peers.is_empty());
+    let joined = raft.join(wire::RaftJoinRequest::default()).await;
+    let joined = joined.unwrap().into_inner();
+    assert!(!joined.success && joined.error.contains("-raft-join"));
 }
 
 #[tokio::test]

@@ -85,6 +85,9 @@ impl Part {
         let part = match kind {
             1 => {
                 let (term, after, floor_term) = (number(input)?, number(input)?, number(input)?);
+                if after == 0 && floor_term > 0 {
+                    return Err(Malformed);
+                }
                 let floor = after.checked_sub(1).map(|index| LogId {
                     term: floor_term,
                     index,
