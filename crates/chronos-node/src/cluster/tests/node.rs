@@ -264,6 +264,18 @@ pub async fn all_led(nodes: &[Node], partitions: u32) {
     .await;
 }
 
+/// Waits for whoever leads a partition. A lead may move at any time, by the placer or because a busy
+/// machine kept its leader from being heard.
+pub async fn led(nodes: &[Node], partition: u32) -> &Node {
+    let mut found = None;
+    until("a leader", || {
+        found = leader(nodes, partition);
+        found.is_some()
+    })
+    .await;
+    found.unwrap()
+}
+
 /// Publishes an event that is due in an hour.
 pub async fn publish(nodes: &[Node], message_id: &str, payload: usize) -> (u32, i64) {
     publish_due(nodes, message_id, payload, 3_600_000).await

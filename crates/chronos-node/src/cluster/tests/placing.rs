@@ -1,7 +1,7 @@
 //! Replicas go where the catalog places them.
 
-use super::node::{Cluster, Node, all_led, events_of, publish, publish_due};
-use super::until;
+use super::node::{Cluster, Node, all_led, events_of, leader, led, publish, publish_due};
+use super::{soon, until};
 use crate::engine::retention::{Extent, Request};
 use chronos_core::catalog::{ClusterCommand, Drain, Outcome};
 use std::time::Duration;
@@ -64,10 +64,8 @@ async fn a_replica_that_is_too_far_behind_is_copied() {
     for number in 0..60 {
         publish(&nodes, &format!("early-{number}"), 6_000).await;
     }
-    let away = nodes
-        .iter()
-        .position(|node| node.engine.partition(0).is_none())
-        .unwrap();
+    let leads = led(&nodes, 0).await.id;
+    let away = nodes.iter().position(|node| node.id != leads).unwrap();
     let away = nodes.remove(away);
     let id = away.id;
     away.stop().await;
@@ -75,17 +73,7 @@ async fn a_replica_that_is_too_far_behind_is_copied() {
     for number in 0..300 {
         publish_due(&nodes, &format!("late-{number}"), 6_000, 0).await;
     }
-    let led = nodes.iter().find(|node| node.engine.partition(0).is_some());
-    let led = &led.unwrap().engine;
-    let retention = led.retention(0).unwrap();
-    let request = Request {
-        extent: Extent::Everything,
-        kept_for: Some(Duration::ZERO),
-        ..Request::REGULAR
-    };
-    let reclaimed = retention.reclaim(request).await.unwrap();
-    assert!(reclaimed.segments > 0, "{reclaimed:?}");
-    drop(retention);
+    reclaim(&nodes).await;
 
     let back = cluster.start_one(id).await;
     nodes[0]
@@ -100,29 +88,51 @@ async fn a_replica_that_is_too_far_behind_is_copied() {
     })
     .await;
     nodes.push(back);
-    // The copy leads when it has to.
-    let others: Vec<_> = (nodes.iter())
-        .filter(|node| node.id != id)
-        .map(|node| node.id)
-        .collect();
-    let from = nodes
-        .iter()
-        .find(|node| node.engine.partition(0).is_some())
-        .unwrap();
-    if from.id != id {
-        let replica = from.engine.replicas().get(0).unwrap();
-        replica.handle.raft.transfer_lead(id).await.unwrap();
-    }
-    let copied = nodes.iter().position(|node| node.id == id).unwrap();
-    until("the copy to lead", || {
-        nodes[copied].engine.partition(0).is_some()
-    })
-    .await;
+    lead(&nodes, id).await;
     for number in 0..60 {
         let (_, offset) = publish(&nodes, &format!("early-{number}"), 10).await;
-        assert_eq!(offset, -1, "early-{number} is gone from {others:?}");
+        assert_eq!(offset, -1, "early-{number} is gone");
     }
     for node in nodes {
         node.stop().await;
     }
+}
+
+/// Lets the leader of partition 0 remove what it may, also when the lead moves meanwhile.
+async fn reclaim(nodes: &[Node]) {
+    let request = Request {
+        extent: Extent::Everything,
+        kept_for: Some(Duration::ZERO),
+        ..Request::REGULAR
+    };
+    soon("segments to be removed", async {
+        loop {
+            let leader = led(nodes, 0).await;
+            if let Some(retention) = leader.engine.retention(0)
+                && let Ok(reclaimed) = retention.reclaim(request).await
+                && reclaimed.segments > 0
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
+
+/// Makes a node lead partition 0. What the placer prefers may undo it.
+async fn lead(nodes: &[Node], id: u64) {
+    soon("the lead of one node", async {
+        while leader(nodes, 0).is_none_or(|node| node.id != id) {
+            let leader = led(nodes, 0).await;
+            if let Some(replica) = leader.engine.replicas().get(0)
+                && leader.id != id
+            {
+                // Refused by one that leads no more: then the next is asked.
+                let _ = replica.handle.raft.transfer_lead(id).await;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
 }

@@ -1,6 +1,6 @@
 //! What most nodes have survives the loss of the others.
 
-use super::node::{Cluster, all_led, events_of, leader, publish};
+use super::node::{Cluster, all_led, events_of, led, publish};
 use super::until;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -21,7 +21,7 @@ async fn every_replica_gets_what_is_published_and_others_lead_when_a_node_goes()
     })
     .await;
 
-    let gone = leader(&nodes, 0).unwrap().id;
+    let gone = led(&nodes, 0).await.id;
     let at = nodes.iter().position(|node| node.id == gone).unwrap();
     nodes.remove(at).stop().await;
     all_led(&nodes, 4).await;
