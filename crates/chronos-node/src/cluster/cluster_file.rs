@@ -5,12 +5,13 @@
 
 use super::founding::{Founding, Standing};
 use super::membership::Membership;
+use crate::data_dir::{replace_file, sync_folder};
 use chronos_core::catalog::NodeInfo;
 use chronos_core::types::NodeId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The format this version writes, and the only one it reads.
@@ -123,20 +124,16 @@ pub fn write(folder: &Path, disk: u128, standing: &Standing) -> Result<(), FileE
     };
     match Record::of(disk, standing) {
         None => match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => sync_folder(folder),
         },
         Some(record) => {
-            let unfinished = folder.join(UNFINISHED_FILE);
             let text =
                 toml::to_string(&record).map_err(|error| damaged(&path, &error.to_string()))?;
-            let mut file = File::create(&unfinished).map_err(failed)?;
-            file.write_all(text.as_bytes()).map_err(failed)?;
-            file.sync_all().map_err(failed)?;
-            fs::rename(&unfinished, &path).map_err(failed)?;
+            replace_file(folder, FILE, UNFINISHED_FILE, &text)
         }
     }
-    (File::open(folder).and_then(|folder| folder.sync_all())).map_err(failed)
+    .map_err(failed)
 }
 
 fn damaged(path: &Path, reason: &str) -> FileError {

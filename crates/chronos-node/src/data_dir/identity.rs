@@ -1,7 +1,7 @@
 //! The file that says whose data a directory holds.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -95,14 +95,9 @@ impl Identity {
     /// Writes the identity so that a crash leaves either all of it or none.
     pub(super) fn write(&self, folder: &Path) -> Result<(), Error> {
         let path = folder.join(FILE);
-        let unfinished = folder.join(UNFINISHED_FILE);
         let text = toml::to_string(self).map_err(|error| damaged(&path, &error.to_string()))?;
-        let failed = |source| Error::io("write", &path, source);
-        let mut file = File::create(&unfinished).map_err(failed)?;
-        file.write_all(text.as_bytes()).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
-        fs::rename(&unfinished, &path).map_err(failed)?;
-        super::sync_folder(folder).map_err(failed)
+        super::replace_file(folder, FILE, UNFINISHED_FILE, &text)
+            .map_err(|source| Error::io("write", &path, source))
     }
 }
 

@@ -15,7 +15,7 @@ mod identity;
 mod lock;
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 pub use error::Error;
@@ -130,7 +130,23 @@ fn make_folder(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn sync_folder(path: &Path) -> io::Result<()> {
+/// Replaces a small file in a folder, so that a crash leaves the old content or the new one. It is written
+/// as `unfinished` first, which a crash may leave behind. Durable when it returns.
+pub(crate) fn replace_file(
+    folder: &Path,
+    name: &str,
+    unfinished: &str,
+    content: &str,
+) -> io::Result<()> {
+    let new = folder.join(unfinished);
+    let mut file = fs::File::create(&new)?;
+    file.write_all(content.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, folder.join(name))?;
+    sync_folder(folder)
+}
+
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     fs::File::open(path)?.sync_all()
 }
 

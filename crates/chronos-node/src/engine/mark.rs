@@ -2,9 +2,10 @@
 //!
 //! The vote that the replica gave stays where it is in both cases: it still binds this node.
 
+use crate::data_dir::{replace_file, sync_folder};
 use anyhow::Context;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// The name of the file.
@@ -53,14 +54,10 @@ impl Mark {
     /// # Errors
     /// When the disk refuses.
     pub fn write(self, folder: &Path) -> anyhow::Result<()> {
-        let (path, new) = (folder.join(FILE), folder.join("mark.new"));
+        let path = folder.join(FILE);
         let write = || {
             fs::create_dir_all(folder)?;
-            let mut file = File::create(&new)?;
-            file.write_all(self.text().as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(folder)?.sync_all()
+            replace_file(folder, FILE, "mark.new", self.text())
         };
         write().with_context(|| format!("cannot write {path:?}"))
     }
@@ -72,7 +69,7 @@ impl Mark {
     pub fn remove(folder: &Path) -> anyhow::Result<()> {
         let path = folder.join(FILE);
         let remove = || match fs::remove_file(&path) {
-            Ok(()) => File::open(folder)?.sync_all(),
+            Ok(()) => sync_folder(folder),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         };
