@@ -17,19 +17,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Streaming;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
+use super::endpoint::endpoint;
 use super::peers::MOST_MESSAGE_BYTES;
 
 /// Bytes of requests to one peer that may wait to be sent. Beyond, requests are refused.
 const QUEUE_BYTES: usize = 64 << 20;
 /// A message is closed when its frames have this size, bytes.
 const MESSAGE_BYTES: usize = 1 << 20;
-/// How long making a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
-/// A peer is asked whether it is there this often while nothing is heard of it, and has as long again
-/// to answer: a peer that is frozen is noticed by that.
-const KEEPALIVE: Duration = Duration::from_secs(2);
 /// A connection that could not be made is not tried again for this long.
 const BACKOFF: Duration = Duration::from_millis(100);
 /// Bytes the peer may send before this side has read them.
@@ -251,16 +247,7 @@ impl Pump {
     }
 
     async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
-        Endpoint::from_shared(format!("http://{}", self.address))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE)
-            .keep_alive_while_idle(true)
-            .connect()
-            .await
+        endpoint(&self.address, WINDOW, WINDOW)?.connect().await
     }
 }
 

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `peers.rs` | the connections to the other nodes, which carry the requests of all groups |
 //! | `link.rs` | one connection: requests out, answers in |
+//! | `endpoint.rs` | how connections to other nodes are made |
 //! | `exchange.rs` | the other end: requests in, answers out |
 //! | `calls.rs`, `nodes.rs` | everything else that nodes ask of each other, and the answers |
 //! | `pulse.rs` | signs of life, and who leads what |
@@ -53,6 +54,7 @@ pub mod announcing;
 mod asking;
 pub mod calls;
 pub mod cluster_file;
+mod endpoint;
 mod entry;
 pub mod exchange;
 pub mod finder;

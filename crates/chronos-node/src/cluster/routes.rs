@@ -3,20 +3,15 @@
 //! The table is told by whoever knows: this node's own replicas, and what other nodes say. A newer term
 //! always wins, so it does not matter in which order the news arrive.
 
+use super::endpoint::endpoint;
 use chronos_core::catalog::NodeInfo;
 use chronos_core::types::{NodeId, PartitionNumber};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
-use tonic::transport::{Channel, Endpoint, Error};
+use tonic::transport::{Channel, Error};
 
-/// How long making a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
-/// A node is asked whether it is there this often while nothing is heard of it, and has as long again
-/// to answer.
-const KEEPALIVE: Duration = Duration::from_secs(2);
 /// Bytes the node may send on one stream before this side has read them. Each subscription has a
 /// stream of its own.
 const STREAM_WINDOW: u32 = 4 << 20;
@@ -39,14 +34,7 @@ pub struct Peer {
 
 impl Peer {
     fn new(node: NodeId, info: &NodeInfo) -> Result<Self, Error> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", info.cluster_addr))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE)
-            .keep_alive_while_idle(true);
+        let endpoint = endpoint(&info.cluster_addr, STREAM_WINDOW, CONNECTION_WINDOW)?;
         Ok(Self {
             node,
             name: info.name.clone(),
