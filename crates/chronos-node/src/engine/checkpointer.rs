@@ -133,6 +133,11 @@ impl Checkpointer {
     }
 
     fn begin(&self, handle: &Handle) -> anyhow::Result<Option<Checkpoint>> {
+        // Before the events of a replica that follows are counted, which reads the index.
+        let applied = handle.state.lock().applied().map(|applied| applied.index);
+        if !self.everything && applied == handle.saves.saved() {
+            return Ok(None);
+        }
         let counted = match handle.is_led() {
             true => None,
             // Nobody counts them as they are released.
@@ -142,10 +147,6 @@ impl Checkpointer {
             }
         };
         let mut state = handle.state.lock();
-        if !self.everything && state.applied().map(|applied| applied.index) == handle.saves.saved()
-        {
-            return Ok(None);
-        }
         // In this order: the leader first says how it stands after a deletion, and then that it has
         // seen it.
         let (released, upto) = match counted {
