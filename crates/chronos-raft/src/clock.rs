@@ -32,9 +32,31 @@ pub(crate) enum Act {
     Campaign,
 }
 
+/// When leaders tell the others that they are there: at the same times in all groups of a node, so that
+/// hundreds of groups wake it no more often than one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Beats {
+    every: Duration,
+    from: Instant,
+}
+
+impl Beats {
+    pub(crate) fn new(every: Duration, from: Instant) -> Self {
+        Self { every, from }
+    }
+
+    /// The first one after a time.
+    fn after(&self, time: Instant) -> Instant {
+        let since = time.saturating_duration_since(self.from);
+        let every = self.every.as_nanos().max(1);
+        let into = u64::try_from(since.as_nanos() % every).unwrap_or(0);
+        time + self.every - Duration::from_nanos(into)
+    }
+}
+
 /// The clock of one group.
 pub(crate) struct Clock {
-    heartbeat: Duration,
+    beats: Beats,
     /// How long after the end of a hold a voter campaigns: a random time in this range.
     wait_range: (Duration, Duration),
     dice: u64,
@@ -77,13 +99,13 @@ impl Clock {
     /// The first campaign after a restart does not wait: the hold has been waited for already.
     /// Only those that restarted together should not campaign together.
     pub(crate) fn new(
-        heartbeat: Duration,
+        beats: Beats,
         wait_range: (Duration, Duration),
         seed: u64,
         restarts: bool,
     ) -> Self {
         let mut clock = Self {
-            heartbeat,
+            beats,
             wait_range,
             dice: seed,
             role: Role::Idle,
@@ -104,7 +126,7 @@ impl Clock {
         }
         self.role = role;
         // The first entry of a leader says that it is there.
-        self.next_beat = Instant::now() + self.heartbeat;
+        self.next_beat = self.beats.after(Instant::now());
         silence.begin();
     }
 
@@ -125,7 +147,7 @@ impl Clock {
         }
         if self.role == Role::Leads {
             // Beats that were missed are not made up for.
-            self.next_beat = (self.next_beat + self.heartbeat).max(now);
+            self.next_beat = self.beats.after(now);
             return Some(Act::Beat);
         }
         silence.begin();
@@ -153,7 +175,8 @@ mod tests {
     const RANGE: (Duration, Duration) = (Duration::from_millis(550), HOLD);
 
     fn clock(seed: u64, restarts: bool) -> (Clock, Silence) {
-        let clock = Clock::new(HEARTBEAT, RANGE, seed, restarts);
+        let beats = Beats::new(HEARTBEAT, Instant::now());
+        let clock = Clock::new(beats, RANGE, seed, restarts);
         (clock, Silence::new(HOLD, restarts))
     }
 
@@ -213,6 +236,20 @@ mod tests {
             beats += 1;
         }
         assert!(beats <= 2, "{beats}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn leaders_of_all_groups_beat_at_the_same_times() {
+        let beats = Beats::new(HEARTBEAT, Instant::now());
+        let mut dues = std::collections::BTreeSet::new();
+        for _ in 0..10 {
+            tokio::time::advance(Duration::from_millis(17)).await;
+            let silence = Silence::new(HOLD, false);
+            let mut clock = Clock::new(beats, RANGE, 1, false);
+            clock.set_role(Role::Leads, &silence);
+            dues.insert(clock.due(&silence).unwrap());
+        }
+        assert_eq!(dues, [beats.from + HEARTBEAT].into());
     }
 
     #[tokio::test(start_paused = true)]

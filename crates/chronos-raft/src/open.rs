@@ -9,7 +9,7 @@ use openraft::errors::Fatal;
 use tokio::sync::watch;
 
 use crate::applied_mark::AppliedMark;
-use crate::clock::{Clock, Silence};
+use crate::clock::{Beats, Clock, Silence};
 use crate::error::OpenError;
 use crate::group::{Group, Inner, plain};
 use crate::leadership::{Lead, Leadership};
@@ -86,7 +86,12 @@ impl<M: Machine> Group<M> {
             .map_err(|fatal| OpenError::Stopped(plain(&fatal)))?;
         let (lead, leadership) = watch::channel(Lead::default());
         let silence = Arc::new(Silence::new(options.vote_hold(), restarts));
-        let clock = Clock::new(options.heartbeat, options.campaign_wait(), seed, restarts);
+        let clock = Clock::new(
+            Beats::new(options.heartbeat, options.beats_from),
+            options.campaign_wait(),
+            seed,
+            restarts,
+        );
         let group = Self(Arc::new(Inner {
             node_id,
             group: options.group,

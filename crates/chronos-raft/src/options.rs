@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use chronos_wal::{Files, RealFiles};
 use openraft::{Config, SnapshotPolicy};
+use tokio::time::Instant;
 
 use crate::disk::Disk;
 use crate::error::OpenError;
@@ -45,6 +46,9 @@ pub struct GroupOptions {
     /// How often a leader of several voters tells the others that it is there. Whole
     /// milliseconds.
     pub heartbeat: Duration,
+    /// Heartbeats fall on multiples of `heartbeat` after this. Groups of one node that share it tell
+    /// their peers at the same time, and what goes to one peer then travels together.
+    pub beats_from: Instant,
     /// A voter starts an election when it heard nothing of a leader for a random time in this
     /// range. Whole milliseconds. For half the upper end a voter that heard of a leader gives its
     /// vote to nobody else; the lower end has to be above that by more than `heartbeat`.
@@ -91,6 +95,7 @@ impl GroupOptions {
             max_payload_bytes: 1 << 20,
             append_deadline: Duration::from_secs(5),
             heartbeat: Duration::from_millis(250),
+            beats_from: Instant::now(),
             election_timeout: (Duration::from_millis(1400), Duration::from_millis(1700)),
             followers_may_forget: false,
             seed: None,

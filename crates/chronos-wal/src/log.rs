@@ -218,6 +218,12 @@ impl Wal {
         self.shared.remove_segments_below(index)
     }
 
+    /// The size of the log in bytes, without looking at the disk.
+    pub fn total_bytes(&self) -> u64 {
+        let all = self.shared.context.segments.all();
+        all.iter().map(|segment| segment.end()).sum()
+    }
+
     /// What the log consists of at the moment.
     pub fn status(&self) -> Status {
         let context = &self.shared.context;
@@ -227,7 +233,7 @@ impl Wal {
             (state.queued_bytes, state.poison.clone())
         };
         Status {
-            total_bytes: all.iter().map(|segment| segment.end()).sum(),
+            total_bytes: self.total_bytes(),
             index_entries: all.iter().map(|segment| segment.index.read().len()).sum(),
             segments: all
                 .iter()

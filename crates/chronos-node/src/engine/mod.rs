@@ -159,6 +159,7 @@ impl Engine {
             network,
             wanted: Arc::default(),
             leads: replicas.tell_leads(),
+            begun: tokio::time::Instant::now(),
         };
 
         let catalog = Arc::new(Mutex::new(Catalog::open(store.clone())?));

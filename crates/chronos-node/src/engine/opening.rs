@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 /// Messages that may wait for a driver; what they hold is bounded by bytes elsewhere.
 const INBOX: usize = 8 * 1024;
@@ -42,6 +43,8 @@ pub(super) struct Opening {
     pub wanted: Arc<Wanted>,
     /// Told when this node begins or ceases to serve a partition.
     pub leads: watch::Sender<()>,
+    /// What all partitions do at regular times they do together, counted from here.
+    pub begun: Instant,
 }
 
 impl Opening {
@@ -72,6 +75,7 @@ impl Opening {
         let mut options = GroupOptions::new(self.network.me, name, dir);
         options.group = group;
         options.set_heartbeat(self.config.raft.heartbeat);
+        options.beats_from = self.begun;
         options.transport = self.network.transport();
         options.followers_may_forget = self.config.wal.fsync_mode == FsyncMode::Periodic;
         let wanted = Arc::clone(&self.wanted);

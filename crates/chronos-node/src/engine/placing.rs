@@ -206,7 +206,7 @@ impl Engine {
         let (served, serving) = watch::channel(0);
         let tasks = vec![
             self.spawn(replica::run(parts, served)),
-            self.spawn(Arc::clone(&replica.retention).run()),
+            self.spawn(Arc::clone(&replica.retention).run(self.opening.begun)),
         ];
         if let Some(peers) = &self.opening.network.peers {
             let group = Arc::new(replica.handle.raft.clone());
