@@ -42,7 +42,9 @@ mod walk;
 mod writer;
 
 pub use error::Error;
-pub use files::{File, Files, RealFiles};
+#[cfg(feature = "mutants")]
+pub use files::VolatileFiles;
+pub use files::{File, Files, RealFiles, system_files};
 pub use flusher::Flusher;
 pub use inspect::{Damage, Report, SegmentReport, inspect, inspect_files};
 pub use log::{Done, Wal};

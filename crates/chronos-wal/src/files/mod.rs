@@ -1,6 +1,8 @@
 //! The file system as the log sees it, so that tests can tear, lose and corrupt writes.
 
 mod real;
+#[cfg(feature = "mutants")]
+mod volatile;
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -8,6 +10,26 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use real::RealFiles;
+#[cfg(feature = "mutants")]
+pub use volatile::VolatileFiles;
+
+/// The files of this machine. In builds with mutants the environment variable `CHRONOS_LOSE_UNSYNCED`
+/// makes them forget what was not synced when the process is killed.
+#[must_use]
+pub fn system_files() -> Arc<dyn Files> {
+    #[cfg(feature = "mutants")]
+    {
+        // One for the process, so that all who open a file see the same.
+        static VOLATILE: std::sync::LazyLock<Option<Arc<VolatileFiles>>> =
+            std::sync::LazyLock::new(|| {
+                std::env::var_os("CHRONOS_LOSE_UNSYNCED").map(|_| Arc::default())
+            });
+        if let Some(files) = &*VOLATILE {
+            return Arc::clone(files) as _;
+        }
+    }
+    Arc::new(RealFiles)
+}
 
 /// A file system. [`RealFiles`] is the operating system's; [`crate::faulty::FaultyFiles`] is one in
 /// memory that misbehaves on request.
