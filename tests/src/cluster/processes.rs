@@ -35,6 +35,18 @@ impl ClusterProcesses {
     /// # Errors
     /// When a node does not start, or the cluster does not come together.
     pub async fn start(count: usize, args: &[&str]) -> Result<Self, Error> {
+        Self::start_with(count, args, |_| vec![]).await
+    }
+
+    /// The same, with variables of the environment for some of the nodes.
+    ///
+    /// # Errors
+    /// As with [`start`](Self::start).
+    pub async fn start_with(
+        count: usize,
+        args: &[&str],
+        variables: impl Fn(usize) -> Vec<(&'static str, &'static str)>,
+    ) -> Result<Self, Error> {
         let folder = tempfile::tempdir().map_err(io_error("no temporary directory"))?;
         let ports: Vec<u16> = (0..count).map(|_| free_port()).collect();
         let targets: Vec<SocketAddr> = ports
@@ -50,7 +62,11 @@ impl ClusterProcesses {
             .collect();
         let nodes = targets.iter().enumerate().map(|(node, target)| {
             let name = format!("node{}", node + 1);
-            Options::new()
+            let options = (variables(node).into_iter())
+                .fold(Options::new(), |options, (key, value)| {
+                    options.variable(key, value)
+                });
+            options
                 .named(&name)
                 .data_dir(folder.path().join(&name))
                 .arg("-cluster")

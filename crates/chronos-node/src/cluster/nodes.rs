@@ -5,7 +5,7 @@ use super::pulse::Pulses;
 use super::steer::{Order, SteerError};
 use super::{outcome, reports};
 use crate::edge::status;
-use crate::engine::copy::{self, Part};
+use crate::engine::copy::Part;
 use crate::engine::{Engine, Refused, clock};
 use chronos_proto::chronos_internal::nodes_server::{self, NodesServer};
 use chronos_proto::chronos_internal::{
@@ -128,7 +128,7 @@ impl nodes_server::Nodes for Nodes {
             return Err(status::of_refused(&Refused::NotLeader(number)));
         };
         let (parts, sending) = mpsc::channel(PARTS);
-        let giving = tokio::spawn(copy::give(replica, engine.store().clone(), parts));
+        let giving = tokio::spawn(engine.give_copy(replica, parts));
         let end = futures::stream::once(async move {
             match giving.await {
                 Ok(Ok(())) => None,

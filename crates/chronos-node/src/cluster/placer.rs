@@ -32,8 +32,6 @@ pub struct Placer {
     pub pulses: Arc<Pulses>,
     /// The way to them.
     pub calls: Calls,
-    /// A node whose clock differs from the median by more than this does not lead.
-    pub clock_threshold: Duration,
 }
 
 /// What is known at one moment.
@@ -112,11 +110,7 @@ impl Placer {
                 Some((node.id, now_ms.saturating_sub(silent.as_millis() as i64)))
             })
             .collect();
-        let most_us = i64::try_from(self.clock_threshold.as_micros()).unwrap_or(i64::MAX);
-        let unfit = (hearing.offsets_us(me, now).into_iter())
-            .filter(|(_, offset_us)| offset_us.abs() > most_us)
-            .map(|(node, _)| node)
-            .collect();
+        let unfit = self.pulses.off();
         let alive = (self.engine.other_nodes().into_iter()).filter(|node| !dead.contains_key(node));
         let asked = alive.map(|node| async move { (node, self.calls.reports(node).await) });
         let mut told = vec![(

@@ -11,6 +11,7 @@ use chronos_core::types::{NodeId, PartitionNumber};
 use chronos_proto::chronos_internal::{PulseAnswer, PulseRequest};
 use futures::future::join_all;
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::Status;
@@ -23,6 +24,8 @@ const GATHER: Duration = Duration::from_millis(5);
 /// The signs of life of a cluster.
 pub struct Pulses {
     me: NodeId,
+    /// By how much this node's clock may be off, microseconds.
+    most_off_us: i64,
     cluster_id: u128,
     hearing: Hearing,
     routes: Arc<Routes>,
@@ -31,10 +34,11 @@ pub struct Pulses {
 
 impl Pulses {
     /// Nobody was heard of yet.
-    pub fn new(me: NodeId, cluster_id: u128, routes: Arc<Routes>) -> Self {
+    pub fn new(me: NodeId, cluster_id: u128, routes: Arc<Routes>, threshold: Duration) -> Self {
         let now = Instant::now();
         Self {
             me,
+            most_off_us: i64::try_from(threshold.as_micros()).unwrap_or(i64::MAX),
             cluster_id,
             hearing: Hearing::new(now),
             routes,
@@ -88,6 +92,13 @@ impl Pulses {
         }
     }
 
+    /// Nodes whose clocks are off by more than the threshold.
+    pub fn off(&self) -> BTreeSet<NodeId> {
+        let offsets_us = self.hearing.offsets_us(self.me, Instant::now()).into_iter();
+        let off = offsets_us.filter(|(_, offset_us)| offset_us.abs() > self.most_off_us);
+        off.map(|(node, _)| node).collect()
+    }
+
     fn heed_clock(&self) {
         if self.clock.lock().was_set(Instant::now(), clock::now_us()) {
             tracing::warn!("the clock of this machine was set");
@@ -104,11 +115,15 @@ pub async fn run(pulses: Arc<Pulses>, engine: Arc<Engine>, calls: Calls) -> anyh
         pulses.heed_clock();
         let pulse = pulses.pulse(&engine);
         let asked = join_all((engine.other_nodes().into_iter()).map(|node| {
-            let (calls, pulse, pulses) = (calls.clone(), pulse.clone(), Arc::clone(&pulses));
+            let (calls, pulse) = (calls.clone(), pulse.clone());
+            let (pulses, engine) = (Arc::clone(&pulses), Arc::clone(&engine));
             async move {
                 let (asked, asked_us) = (Instant::now(), clock::now_us());
                 match calls.pulse(node, pulse).await {
-                    Ok(answer) => pulses.take_answer(node, asked, asked_us, &answer),
+                    Ok(answer) => {
+                        pulses.take_answer(node, asked, asked_us, &answer);
+                        engine.set_on_time(!pulses.off().contains(&engine.me()));
+                    }
                     Err(status) => {
                         tracing::debug!(node, why = status.message(), "a node does not answer");
                     }
@@ -158,7 +173,7 @@ mod tests {
 
     #[test]
     fn nodes_of_another_cluster_are_refused() {
-        let pulses = Pulses::new(1, 7, Arc::new(Routes::new(1)));
+        let pulses = Pulses::new(1, 7, Arc::new(Routes::new(1)), Duration::from_secs(1));
         let of = |id: u128| PulseRequest {
             cluster_id: id.to_be_bytes().to_vec().into(),
             node: 2,

@@ -49,7 +49,9 @@ pub fn start(
     found: Option<ClusterCommand>,
     clock_threshold: Duration,
 ) -> Running {
-    let pulses = Arc::new(Pulses::new(engine.me(), cluster_id, Arc::clone(routes)));
+    let routes_told = Arc::clone(routes);
+    let pulses = Pulses::new(engine.me(), cluster_id, routes_told, clock_threshold);
+    let pulses = Arc::new(pulses);
     door.open(Inside {
         engine: Arc::clone(engine),
         pulses: Arc::clone(&pulses),
@@ -59,7 +61,6 @@ pub fn start(
         engine: Arc::clone(engine),
         pulses: Arc::clone(&pulses),
         calls: calls.clone(),
-        clock_threshold,
     });
     engine.spawn(locate(
         Arc::clone(engine),

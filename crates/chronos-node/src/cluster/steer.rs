@@ -136,14 +136,20 @@ impl Order {
     ) -> Result<(), SteerError> {
         tracing::info!(group, order = ?self, "changing a group");
         if group == catalog::NUMBER {
-            return self.on(engine.catalog_group(), engine.me()).await;
+            return self.on(engine, group, engine.catalog_group()).await;
         }
         let replica = engine.replicas().get(group);
         let replica = replica.ok_or(SteerError::NotHere(group))?;
-        self.on(&replica.handle.raft, engine.me()).await
+        self.on(engine, group, &replica.handle.raft).await
     }
 
-    async fn on<M: Machine>(self, group: &Group<M>, me: NodeId) -> Result<(), SteerError> {
+    async fn on<M: Machine>(
+        self,
+        engine: &Engine,
+        number: PartitionNumber,
+        group: &Group<M>,
+    ) -> Result<(), SteerError> {
+        let me = engine.me();
         match self {
             Order::AddLearner(node) => group.add_learner(node).await?,
             Order::Remove(node) => {
@@ -172,7 +178,7 @@ impl Order {
                 if from != me || !group.leadership().get().leads {
                     return Err(SteerError::Outdated);
                 }
-                group.transfer_lead(to).await?;
+                engine.hand_lead(number, to).await?;
             }
         }
         Ok(())

@@ -9,10 +9,23 @@ pub fn now_ms() -> i64 {
 
 /// Unix microseconds.
 pub fn now_us() -> i64 {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
+    let us = match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
         Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |us| -us),
-    }
+    };
+    #[cfg(feature = "mutants")]
+    let us = us.saturating_add(off_by_us());
+    us
+}
+
+/// By how much the clock is wrong: what `CHRONOS_CLOCK_OFF_BY_MS` says, in builds with mutants.
+#[cfg(feature = "mutants")]
+fn off_by_us() -> i64 {
+    static OFF_BY_US: std::sync::LazyLock<i64> = std::sync::LazyLock::new(|| {
+        let ms = std::env::var("CHRONOS_CLOCK_OFF_BY_MS").ok();
+        ms.and_then(|ms| ms.parse::<i64>().ok()).unwrap_or(0) * 1_000
+    });
+    *OFF_BY_US
 }
 
 /// How long it is until a Unix millisecond; zero when it has passed. Longer waits are cut to an

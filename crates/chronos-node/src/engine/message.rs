@@ -162,6 +162,8 @@ pub enum Message {
     Expired(Expired),
     /// Wake up: credit of a subscription over several partitions came free elsewhere.
     Wake,
+    /// Propose nothing for a moment, and tell when nothing is under way: another node is about to lead.
+    Rest(oneshot::Sender<()>),
     /// Finish what is queued and stop.
     Stop(oneshot::Sender<()>),
 }
@@ -180,7 +182,7 @@ impl Message {
             Message::Answers(answers) => drop(answers.reply.send(Err(refused))),
             // Whoever counts learns from the closed channel; a member's stream ends with its sender.
             Message::CountPending(_) | Message::Join(_) => {}
-            Message::Leave(_) | Message::Expired(_) | Message::Wake => {}
+            Message::Leave(_) | Message::Expired(_) | Message::Wake | Message::Rest(_) => {}
             Message::Stop(reply) => {
                 let _ = reply.send(());
             }
@@ -234,6 +236,8 @@ pub struct Handle {
     pub standing: Arc<Mutex<Standing>>,
     /// Whether this node leads the partition and serves it.
     pub led: Arc<AtomicBool>,
+    /// Whether this node's clock is right as far as the others can tell.
+    pub on_time: Arc<AtomicBool>,
 }
 
 impl Handle {
@@ -243,9 +247,10 @@ impl Handle {
     }
 
     /// Whether this node may deliver at this moment what it handed out as the leader of `term`: it
-    /// still leads in it, and nobody else can. A node that was paused or cut off finds out here.
+    /// still leads in it, and nobody else can. A node that was paused or cut off finds out here, and one
+    /// whose clock is off delivers nothing.
     pub fn may_deliver(&self, term: u64) -> bool {
-        self.raft.holds_lease_in(term)
+        self.on_time.load(Ordering::Relaxed) && self.raft.holds_lease_in(term)
     }
 
     /// The term that the replica is in.

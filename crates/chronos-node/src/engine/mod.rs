@@ -39,6 +39,7 @@ mod driver;
 mod events;
 mod expiry;
 mod forgetting;
+mod handing;
 mod lookup;
 mod machine;
 mod mark;
@@ -87,7 +88,7 @@ use retention::Retention;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -160,6 +161,7 @@ impl Engine {
             wanted: Arc::default(),
             leads: replicas.tell_leads(),
             begun: tokio::time::Instant::now(),
+            on_time: Arc::new(AtomicBool::new(true)),
         };
 
         let catalog = Arc::new(Mutex::new(Catalog::open(store.clone())?));
@@ -404,6 +406,19 @@ impl Engine {
         let replicas = placement.into_iter().flat_map(|it| &it.replicas);
         let nodes = replicas.filter_map(|id| cluster.nodes.get(id));
         nodes.map(|node| node.info.name.clone()).collect()
+    }
+
+    /// Says whether this node's clock is right. While it is not, the node delivers nothing and begins to
+    /// serve nothing; the placer gives its leads to others.
+    pub fn set_on_time(&self, on_time: bool) {
+        let was = self.opening.on_time.swap(on_time, Ordering::Relaxed);
+        match (was, on_time) {
+            (true, false) => tracing::error!(
+                "the clock of this node is off by more than -clock-skew-threshold-ms: it delivers nothing until the clock is right"
+            ),
+            (false, true) => tracing::info!("the clock of this node is right again"),
+            _ => {}
+        }
     }
 
     /// Stops: what was taken in is finished, what arrives later is refused, state is saved. Gives up

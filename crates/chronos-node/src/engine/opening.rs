@@ -18,11 +18,12 @@ use chronos_core::partition::Partition;
 use chronos_core::types::PartitionNumber;
 use chronos_raft::{First, Group, GroupOptions};
 use chronos_store::RocksStore;
-use chronos_wal::{Flusher, FsyncMode, RealFiles, Wal};
+use chronos_wal::{Flusher, FsyncMode, Wal, system_files};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -45,6 +46,8 @@ pub(super) struct Opening {
     pub leads: watch::Sender<()>,
     /// What all partitions do at regular times they do together, counted from here.
     pub begun: Instant,
+    /// Whether this node's clock is right as far as the others can tell.
+    pub on_time: Arc<AtomicBool>,
 }
 
 impl Opening {
@@ -59,7 +62,7 @@ impl Opening {
         options.fsync_observer = Some(Arc::new(move |took: Duration| {
             seconds.observe(took.as_secs_f64())
         }));
-        let (wal, recovery) = Wal::open(Arc::new(RealFiles), options, &self.flusher)?;
+        let (wal, recovery) = Wal::open(system_files(), options, &self.flusher)?;
         if recovery.truncated_bytes > 0 {
             tracing::info!(
                 log = name,
@@ -74,6 +77,7 @@ impl Opening {
         let dir = self.folder(name).join("raft");
         let mut options = GroupOptions::new(self.network.me, name, dir);
         options.group = group;
+        options.files = system_files();
         options.set_heartbeat(self.config.raft.heartbeat);
         options.beats_from = self.begun;
         options.transport = self.network.transport();
@@ -139,6 +143,7 @@ impl Opening {
             saves: Arc::new(Saves::new(saved)),
             standing: Arc::default(),
             led: Arc::default(),
+            on_time: Arc::clone(&self.on_time),
         };
         let retention = Arc::new(Retention::new(
             handle.clone(),

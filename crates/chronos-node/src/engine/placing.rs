@@ -11,20 +11,20 @@
 //!  placed elsewhere ─┘ (and stays removed)
 //! ```
 
-use super::copy::Taking;
+use super::copy::{self, GiveError, Part, Taking};
 use super::mark::Mark;
-use super::replica;
+use super::replica::{self, Replica};
 use super::{Engine, Message};
 use anyhow::Context;
 use chronos_core::types::PartitionNumber;
 use chronos_raft::{LogId, Seed, SeedWanted, prepare_seed};
-use chronos_wal::RealFiles;
+use chronos_wal::system_files;
 use futures::StreamExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 /// Copies that are taken at the same time: each keeps a disk busy.
@@ -105,13 +105,17 @@ async fn copy(
         let engine = Arc::clone(&engine);
         async move {
             engine.close(number, tasks).await;
+            let metrics = &engine.opening.metrics.cluster;
             if let Err(error) = engine.take_copy(&wanted).await {
+                metrics.copies_broken_off.inc();
                 tracing::warn!(
                     partition = number,
                     from = wanted.leader,
                     error = format!("{error:#}"),
                     "a copy of a partition broke off, it begins again"
                 );
+            } else {
+                metrics.copies_done.inc();
             }
             engine.residents.lock().by_number.remove(&number);
             freed.send_replace(());
@@ -259,6 +263,16 @@ impl Engine {
         tokio::task::spawn_blocking(removing).await?
     }
 
+    /// Sends a copy of a replica that leads to another node.
+    pub fn give_copy(
+        &self,
+        replica: Arc<Replica>,
+        parts: mpsc::Sender<Part>,
+    ) -> impl Future<Output = Result<(), GiveError>> + Send + use<> {
+        let sent = self.opening.metrics.cluster.copied_bytes_sent.clone();
+        copy::give(replica, self.store.clone(), parts, sent)
+    }
+
     /// Replaces what the disk has of a partition by a copy from its leader.
     async fn take_copy(&self, wanted: &SeedWanted) -> anyhow::Result<()> {
         let number = wanted.group;
@@ -277,8 +291,10 @@ impl Engine {
         let (store, raft, leader) = (self.store.clone(), folder.join("raft"), wanted.leader);
         let begin = move || Taking::begin(store, number, wal, raft, leader);
         let mut taking = tokio::task::spawn_blocking(begin).await??;
+        let received = &self.opening.metrics.cluster.copied_bytes_received;
         while let Some(part) = tokio::time::timeout(PART_LIMIT, parts.next()).await? {
             let part = part?;
+            received.inc_by(part.bytes());
             let add = move || taking.add(part).map(|()| taking);
             taking = tokio::task::spawn_blocking(add).await??;
         }
@@ -299,6 +315,6 @@ fn forget_positions(folder: &Path) -> anyhow::Result<()> {
         last: nothing,
         committed: None,
     };
-    prepare_seed(Arc::new(RealFiles), folder.join("raft"), &seed)?;
+    prepare_seed(system_files(), folder.join("raft"), &seed)?;
     Ok(())
 }

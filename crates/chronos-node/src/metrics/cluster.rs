@@ -2,7 +2,7 @@
 
 use super::define;
 use super::register::Register;
-use super::{Gauge, IntGauge, IntGaugeVec};
+use super::{Gauge, IntCounter, IntGauge, IntGaugeVec};
 
 /// The cluster as this node sees it.
 pub struct ClusterMetrics {
@@ -16,12 +16,29 @@ pub struct ClusterMetrics {
     pub partitions_led: IntGauge,
     /// This node's clock against the median, milliseconds.
     pub clock_skew_ms: Gauge,
+    /// Leads that this node gave away on purpose.
+    pub leads_handed_over: IntCounter,
+    /// Copies that were taken whole.
+    pub copies_done: IntCounter,
+    /// Copies that broke off.
+    pub copies_broken_off: IntCounter,
+    /// Bytes of copies that this node sent.
+    pub copied_bytes_sent: IntCounter,
+    /// Bytes of copies that this node received.
+    pub copied_bytes_received: IntCounter,
     replication_lag: IntGaugeVec,
 }
 
 impl ClusterMetrics {
     pub(super) fn new(register: &Register<'_>) -> Self {
+        let copies = register.counters(&define::COPIES);
+        let copied_bytes = register.counters(&define::COPIED_BYTES);
         Self {
+            leads_handed_over: register.counter(&define::LEADS_HANDED_OVER),
+            copies_done: copies.with_label_values(&["done"]),
+            copies_broken_off: copies.with_label_values(&["broken_off"]),
+            copied_bytes_sent: copied_bytes.with_label_values(&["sent"]),
+            copied_bytes_received: copied_bytes.with_label_values(&["received"]),
             nodes: register.gauge(&define::CLUSTER_NODES),
             nodes_alive: register.gauge(&define::CLUSTER_NODES_ALIVE),
             partitions: register.gauge(&define::CLUSTER_PARTITIONS),

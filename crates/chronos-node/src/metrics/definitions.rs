@@ -203,6 +203,12 @@ metrics! {
             "Log entries of this replica that it does not know to be committed.";
         LEADS_WON: Counter, "chronos_raft_leads_won_total", ["partition"],
             "How often this node began to lead the partition, by election or by transfer.";
+        LEADS_HANDED_OVER: Counter, "chronos_raft_leads_handed_over_total", [],
+            "Leads of partitions and of the catalog that this node gave to another node on purpose.";
+        COPIES: Counter, "chronos_copies_total", ["outcome"],
+            "Copies of partitions that this node took from leaders, by outcome: done, broken_off.";
+        COPIED_BYTES: Counter, "chronos_copied_bytes_total", ["direction"],
+            "Bytes of copies of partitions: sent as a leader, received from one.";
         REPLICATION_LAG: Gauge, "cronos_replication_lag", ["partition", "follower"],
             "Committed log entries that a follower lacks, on the leader.";
         CLUSTER_NODES: Gauge, "cronos_cluster_nodes_total", [],
@@ -263,6 +269,7 @@ mod tests {
                 "family",
                 "version",
                 "follower",
+                "direction",
             ];
             for label in definition.labels {
                 assert!(

@@ -4,7 +4,9 @@ use prometheus::core::Collector;
 use prometheus::{HistogramOpts, Opts, Registry};
 
 use super::definitions::{Definition, Kind};
-use super::{Gauge, GaugeVec, Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
+use super::{
+    Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+};
 
 /// A registry that takes definitions.
 ///
@@ -13,6 +15,10 @@ use super::{Gauge, GaugeVec, Histogram, HistogramVec, IntCounterVec, IntGauge, I
 pub(super) struct Register<'a>(pub(super) &'a Registry);
 
 impl Register<'_> {
+    pub(super) fn counter(&self, definition: &Definition) -> IntCounter {
+        self.keep(IntCounter::with_opts(opts(definition)))
+    }
+
     pub(super) fn counters(&self, definition: &Definition) -> IntCounterVec {
         self.keep(IntCounterVec::new(opts(definition), definition.labels))
     }

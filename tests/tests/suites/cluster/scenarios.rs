@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use chronos_tests::cluster::ClusterProcesses;
 use chronos_tests::patience::within;
 use chronos_tests::random::Random;
 
@@ -20,8 +21,12 @@ const REPLACED_WITHIN: Duration = Duration::from_secs(60);
 const STILL: Duration = Duration::from_secs(5);
 
 async fn survives(fault: Fault, times: usize, seed: u64) {
+    survives_on(three_nodes().await, fault, times, seed).await;
+}
+
+/// Strikes a cluster under load so many times; the history has to be clean.
+pub async fn survives_on(mut cluster: ClusterProcesses, fault: Fault, times: usize, seed: u64) {
     let seed = crate::seed(seed);
-    let mut cluster = three_nodes().await;
     let load = Load::start(&cluster, seed);
     let mut random = Random::new(seed);
     for _ in 0..times {

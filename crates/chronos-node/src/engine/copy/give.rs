@@ -4,6 +4,7 @@ use super::Part;
 use crate::engine::replica::Replica;
 use chronos_core::store::{Family, StoreError, copy};
 use chronos_store::RocksStore;
+use prometheus::IntCounter;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -31,11 +32,13 @@ pub enum GiveError {
     Gone,
 }
 
-/// Sends a copy of a replica that leads. Nothing is removed from its log meanwhile.
+/// Sends a copy of a replica that leads, and counts its bytes as `sent`. Nothing is removed from its log
+/// meanwhile.
 pub async fn give(
     replica: Arc<Replica>,
     store: RocksStore,
     parts: mpsc::Sender<Part>,
+    sent: IntCounter,
 ) -> Result<(), GiveError> {
     let number = replica.handle.number;
     let lead = replica.handle.raft.leadership().get();
@@ -44,7 +47,11 @@ pub async fn give(
     }
     let retention = Arc::clone(&replica.retention);
     let _kept = retention.hold().await;
-    let giving = Giving { replica, parts };
+    let giving = Giving {
+        replica,
+        parts,
+        sent,
+    };
     tokio::task::spawn_blocking(move || giving.run(&store, lead.term))
         .await
         .unwrap_or(Err(GiveError::Gone))
@@ -53,6 +60,7 @@ pub async fn give(
 struct Giving {
     replica: Arc<Replica>,
     parts: mpsc::Sender<Part>,
+    sent: IntCounter,
 }
 
 impl Giving {
@@ -73,7 +81,12 @@ impl Giving {
     }
 
     fn send(&self, part: Part) -> Result<(), GiveError> {
-        self.parts.blocking_send(part).map_err(|_| GiveError::Gone)
+        let bytes = part.bytes();
+        self.parts
+            .blocking_send(part)
+            .map_err(|_| GiveError::Gone)?;
+        self.sent.inc_by(bytes);
+        Ok(())
     }
 
     fn index(&self, store: &RocksStore) -> Result<(), GiveError> {

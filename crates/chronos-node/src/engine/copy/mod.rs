@@ -22,7 +22,7 @@ mod give;
 mod part;
 mod take;
 
-pub use give::give;
+pub use give::{GiveError, give};
 pub use part::Part;
 pub use take::Taking;
 

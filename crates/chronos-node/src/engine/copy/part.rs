@@ -41,6 +41,18 @@ pub enum Part {
 pub struct Malformed;
 
 impl Part {
+    /// The bytes of what it copies.
+    pub fn bytes(&self) -> u64 {
+        let bytes: usize = match self {
+            Part::Begin { .. } | Part::End { .. } => 0,
+            Part::Pairs(pairs) => (pairs.iter())
+                .map(|(_, key, value)| key.len() + value.len())
+                .sum(),
+            Part::Records(records) => records.iter().map(|record| record.body.len()).sum(),
+        };
+        bytes as u64
+    }
+
     /// The bytes that travel.
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::new();

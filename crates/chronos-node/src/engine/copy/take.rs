@@ -6,9 +6,8 @@ use chronos_core::store::copy::{Import, ImportError};
 use chronos_core::types::PartitionNumber;
 use chronos_raft::{LogId, Seed, SeedError, prepare_seed};
 use chronos_store::RocksStore;
-use chronos_wal::{RealFiles, Record, Wal};
+use chronos_wal::{Record, Wal, system_files};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// Why a copy cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +131,6 @@ impl Taking {
             last,
             committed: Some(last),
         };
-        Ok(prepare_seed(Arc::new(RealFiles), self.dir, &seed)?)
+        Ok(prepare_seed(system_files(), self.dir, &seed)?)
     }
 }

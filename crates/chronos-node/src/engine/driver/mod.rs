@@ -27,6 +27,7 @@ mod deliver;
 mod losing;
 mod pauses;
 mod propose;
+mod rest;
 mod topics;
 
 use super::clock;
@@ -46,6 +47,7 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesOrdered, StreamExt};
 use hashbrown::{HashMap, HashSet};
 use propose::{Entry, Queue, Waiter};
+use rest::Rest;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -113,6 +115,8 @@ pub struct Driver {
     pauses: Watch,
     reported: Instant,
     answered: Vec<oneshot::Sender<Result<(), Refused>>>,
+    /// Until when nothing is proposed, because another node is about to lead.
+    resting: Option<Rest>,
     stopping: Option<oneshot::Sender<()>>,
     /// Whether something may wait to be handed out until this node is sure of its lead.
     unsure: bool,
@@ -241,6 +245,7 @@ impl Driver {
             pauses,
             reported: Instant::now(),
             answered: Vec::new(),
+            resting: None,
             stopping: None,
         };
         for (number, group) in groups.iter().enumerate() {
@@ -258,7 +263,9 @@ impl Driver {
     /// served here.
     pub async fn run(mut self, inbox: &mut mpsc::Receiver<Message>) -> anyhow::Result<End> {
         loop {
-            self.propose();
+            if !self.rests() {
+                self.propose();
+            }
             if self.is_finished() {
                 break;
             }
@@ -339,6 +346,7 @@ impl Driver {
             Message::Answers(answers) => self.on_answers(answers),
             Message::Expired(expired) => self.on_expired(&expired),
             Message::Wake => self.active.extend(self.groups.keys().copied()),
+            Message::Rest(reply) => self.resting = Some(Rest::begin(reply)),
             Message::Stop(reply) => {
                 // Streams end when their sender goes; what they held is delivered after the restart.
                 self.sessions.clear();
@@ -453,6 +461,11 @@ impl Driver {
             .flatten()
             .min();
         let wake = next.map_or(Duration::from_secs(3_600), clock::until);
+        let wake = match &self.resting {
+            // What falls due meanwhile waits with the rest.
+            Some(rest) => rest.left(),
+            None => wake,
+        };
         match (self.unsure, self.in_flight.is_empty()) {
             (true, _) => wake.min(UNSURE),
             (false, false) => wake.min(LOOK),
