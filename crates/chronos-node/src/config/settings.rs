@@ -382,7 +382,7 @@ pub const SETTINGS: [Setting; 42] = [
             min: 1,
             max: 3_600_000,
         },
-        doc: "How far the clock of another node may be from this one's before the log says so.",
+        doc: "How far a node's clock may be from the median of all nodes'. One that is further away delivers nothing, and others lead in its place; the log names it.",
     },
     Setting {
         name: "raft-heartbeat",
