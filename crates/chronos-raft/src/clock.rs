@@ -54,6 +54,13 @@ impl Beats {
     }
 }
 
+/// After so many heartbeats that no majority answered a leader falls silent: it may be heard and hear
+/// nothing, and would keep the others from an election for ever.
+const UNANSWERED: u32 = 6;
+/// Of a silent leader's heartbeats one in so many is sent: perhaps nobody else can lead. In between there
+/// is time for two elections.
+const TRY_EVERY: u32 = 24;
+
 /// The clock of one group.
 pub(crate) struct Clock {
     beats: Beats,
@@ -62,6 +69,8 @@ pub(crate) struct Clock {
     dice: u64,
     role: Role,
     next_beat: Instant,
+    /// Heartbeats one after the other that no majority answered.
+    unanswered: u32,
     wait: Duration,
 }
 
@@ -110,6 +119,7 @@ impl Clock {
             dice: seed,
             role: Role::Idle,
             next_beat: Instant::now(),
+            unanswered: 0,
             wait: Duration::ZERO,
         };
         clock.wait = if restarts {
@@ -125,6 +135,7 @@ impl Clock {
             return;
         }
         self.role = role;
+        self.unanswered = 0;
         // The first entry of a leader says that it is there.
         self.next_beat = self.beats.after(Instant::now());
         silence.begin();
@@ -153,6 +164,15 @@ impl Clock {
         silence.begin();
         self.wait = self.roll(self.wait_range);
         Some(Act::Campaign)
+    }
+
+    /// Whether the heartbeat that is due is sent, if a majority has answered since the one before or not.
+    pub(crate) fn is_to_be_heard(&mut self, is_answered: bool) -> bool {
+        self.unanswered = match is_answered {
+            true => 0,
+            false => self.unanswered.saturating_add(1),
+        };
+        self.unanswered <= UNANSWERED || self.unanswered.is_multiple_of(TRY_EVERY)
     }
 
     /// A random time in a range, by SplitMix64.
@@ -236,6 +256,23 @@ mod tests {
             beats += 1;
         }
         assert!(beats <= 2, "{beats}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_nobody_answers_falls_silent_and_tries_now_and_then() {
+        let (mut clock, _) = clock(1, false);
+        let sent = |clock: &mut Clock, beats, is_answered| {
+            (0..beats)
+                .filter(|_| clock.is_to_be_heard(is_answered))
+                .count()
+        };
+        assert_eq!(sent(&mut clock, 100, true), 100);
+        assert_eq!(sent(&mut clock, TRY_EVERY - 1, false), UNANSWERED as usize);
+        assert_eq!(sent(&mut clock, TRY_EVERY * 3, false), 3);
+        assert_eq!(sent(&mut clock, 1, true), 1);
+        assert_eq!(sent(&mut clock, UNANSWERED, false), UNANSWERED as usize);
+        // Others have the time for elections in which nobody wins at first.
+        assert!(HEARTBEAT * (TRY_EVERY - UNANSWERED) > (HOLD * 2) * 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
-use openraft::type_config::alias::WatchReceiverOf;
+use openraft::type_config::alias::{InstantOf, WatchReceiverOf};
 use openraft::{RaftMetrics, ServerState};
 use tokio::sync::watch;
 
@@ -27,6 +27,8 @@ pub(crate) struct Observer<M: Machine> {
     pub(crate) server: ServerMetrics<M::Response>,
     pub(crate) lead: watch::Sender<Lead>,
     pub(crate) clock: Clock,
+    /// When the last message was sent that a majority answered.
+    pub(crate) answered: Option<InstantOf<Types<M::Response>>>,
     pub(crate) silence: Arc<Silence>,
     pub(crate) _presence: Presence,
 }
@@ -109,6 +111,9 @@ impl<M: Machine> Observer<M> {
         let Some(act) = self.clock.take_due(&self.silence) else {
             return true;
         };
+        if act == Act::Beat && !self.is_to_be_heard() {
+            return true;
+        }
         let Some(group) = self.group.upgrade() else {
             return false;
         };
@@ -118,6 +123,18 @@ impl<M: Machine> Observer<M> {
             // Asks first whether it would get votes, so that it disturbs nobody in vain.
             Act::Campaign => trigger.elect(true).await.is_ok(),
         }
+    }
+
+    fn is_to_be_heard(&mut self) -> bool {
+        let (answered, votes_alone) = {
+            let metrics = self.metrics.borrow_and_update();
+            let mut voters = metrics.membership_config.membership().voter_ids();
+            let answered = metrics.last_quorum_acked.as_ref().map(|sent| **sent);
+            (answered, voters.all(|voter| voter == self.node_id))
+        };
+        let is_answered = votes_alone || answered > self.answered;
+        self.answered = answered;
+        self.clock.is_to_be_heard(is_answered)
     }
 
     fn publish(&self, lead: Lead) {

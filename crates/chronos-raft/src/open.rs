@@ -138,6 +138,7 @@ impl<M: Machine> Group<M> {
             server: self.0.raft.server_metrics(),
             lead,
             clock,
+            answered: None,
             silence,
             _presence: presence,
         };

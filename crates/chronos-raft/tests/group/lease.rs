@@ -56,8 +56,15 @@ async fn a_leader_that_is_heard_but_hears_nothing_does_not_hold_the_lease() {
     cluster.net.cut_one_way(b, leader);
     tokio::time::sleep(cluster.options(leader).lease()).await;
     assert!(!cluster.group(leader).holds_lease());
-    assert_eq!(cluster.watch_lease(Duration::from_secs(5)).await, None);
+    // It falls silent, so that others can elect one whom all hear of.
+    let new = cluster.watch_lease(Duration::from_secs(4)).await;
+    assert!([a, b].map(Some).contains(&new), "{new:?}");
     assert!(cluster.group(leader).propose(numbered(1)).await.is_err());
+    let elected = cluster.group(new.unwrap());
+    elected.propose(numbered(2)).await.unwrap();
+    cluster.net.heal();
+    let after = cluster.watch_lease(Duration::from_secs(8)).await;
+    assert_eq!(after, new, "a return disturbs nobody");
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,4 +159,24 @@ async fn the_lease_goes_with_the_voters() {
     cluster.net.isolate(&[1], &[1, 2]);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(!group.holds_lease());
+}
+
+/// Who could be elected lacks the vote of the leader that fell silent, because its own log is shorter.
+#[tokio::test(start_paused = true)]
+async fn a_silent_leader_leads_on_when_nobody_else_can() {
+    let mut cluster = Cluster::of_voters(3, 3).await;
+    let leader = cluster.leader().await;
+    let (a, b) = others(leader);
+    cluster.net.isolate(&[a], &[1, 2, 3]);
+    cluster.group(leader).propose(numbered(1)).await.unwrap();
+    cluster.stop(b).await;
+    // Alone for long enough to fall silent.
+    assert_eq!(
+        cluster.watch_lease(Duration::from_secs(4)).await,
+        Some(leader)
+    );
+    cluster.net.heal();
+    let after = cluster.watch_lease(Duration::from_secs(12)).await;
+    assert_eq!(after, Some(leader));
+    cluster.group(leader).propose(numbered(2)).await.unwrap();
 }
