@@ -159,8 +159,10 @@ fn judge(world: &World) {
         shadow::check_cold_start(world, &process);
         offsets::dump(&world.verdict, &process, &model);
     }
+    let records = world.history.records();
+    rules::mode::check(&world.verdict, &records, &model);
     rules::judge(&Evidence {
-        records: &world.history.records(),
+        records: &rules::mode::without_lost(&records),
         model: &model,
         verdict: &world.verdict,
         ack_timeout_us: ACK_TIMEOUT.as_micros() as i64,
