@@ -224,11 +224,6 @@ pub const MUTANTS: &[Mutant] = &[
         "events are sent two milliseconds early",
     ),
     mutant(
-        "keep-unknown-index",
-        "driver",
-        "a new leader keeps what its index knows of entries that the log lost",
-    ),
-    mutant(
         "durable-before-sync",
         "driver",
         "in mode `periodic`, what is to be durable is answered before the sync",

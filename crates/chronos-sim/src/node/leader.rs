@@ -103,9 +103,7 @@ impl Leader {
         term: u64,
     ) -> Result<Self, Deposed> {
         let partition = Arc::clone(&process.partition);
-        if !mutant!("keep-unknown-index") {
-            partition.lock().discard_unknown()?;
-        }
+        partition.lock().discard_unknown()?;
         let now_ms = process.clock.now_ms();
         let first = Builder::new(0).finish(now_ms, 0, term);
         let effects = process.group.propose(first).await?;

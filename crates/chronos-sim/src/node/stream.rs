@@ -1,7 +1,6 @@
 //! The way of a leader's deliveries to one consumer: what is handed out waits until the consumer reads,
 //! and leaves only if the node still leads.
 
-use super::deliver::ACK_TIMEOUT;
 use super::message::Sent;
 use super::process::Process;
 use crate::history::Delivery;
@@ -52,8 +51,7 @@ impl Stream {
             if !self.may_leave(handed.delivery.term).await || self.is_over() {
                 return;
             }
-            // What has timed out is handed out again.
-            if handed.at.elapsed() < ACK_TIMEOUT && !self.leave(handed.delivery) {
+            if !self.leave(handed.delivery) {
                 return;
             }
         }
