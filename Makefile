@@ -16,7 +16,7 @@ SEEDS ?= 300
 SECONDS_OF_CHAOS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo cluster release test test-kubernetes verify fix bench bench-cluster chaos fuzz sim sim-mutants doc deps test-deps
+.PHONY: help run demo cluster release test test-kubernetes verify fix bench bench-cluster chaos fuzz sim sim-mutants reliability doc deps test-deps
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,8 +78,12 @@ fuzz: deps ## Run each fuzz target for 20 seconds (needs a nightly toolchain)
 sim: ## Simulate a cluster with faults from SEEDS=300 seeds, 65 s on two cores (docs/simulation.md)
 	@$(SIMULATOR) -- --seeds $(SEEDS) $(SIM)
 
-sim-mutants: ## Print how many seeds it takes to notice each known failure
+sim-mutants: ## Print how many seeds it takes to notice each known failure, 10 minutes on two cores
 	@$(SIMULATOR) --features mutants -- --mutants --seeds 1000 $(SIM)
+
+reliability: ## Write what simulations met and noticed into docs/reliability.md, 10 minutes on two cores
+	@$(SIMULATOR) --features mutants -- --seeds $(SEEDS) --write docs/reliability.md
+	@$(SIMULATOR) --features mutants -- --mutants --seeds 1000 --write docs/reliability.md
 
 doc: deps ## Build the documentation of all crates
 	$(CARGO) doc --workspace --no-deps --locked

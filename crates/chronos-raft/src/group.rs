@@ -198,7 +198,11 @@ impl<M: Machine> Group<M> {
     /// was already in the log is on disk. The log can be opened again once the caller's own
     /// handles of it are gone.
     pub async fn shutdown(&self) {
-        if let Err(error) = self.0.raft.shutdown().await {
+        let raft = self.0.raft.clone();
+        // A task of its own: openraft panics, whatever it is asked, after somebody began to wait for
+        // its end and gave up.
+        let ending = tokio::spawn(async move { raft.shutdown().await.err() });
+        if let Ok(Some(error)) = ending.await {
             tracing::warn!(group = self.0.name, %error, "the group's task did not end well");
         }
         self.0.absence.clone().wait().await;

@@ -54,6 +54,7 @@ mod open;
 mod options;
 mod presence;
 mod record;
+mod reverts;
 mod seed;
 mod serve;
 mod state_file;

@@ -341,7 +341,9 @@ impl Shared {
             }
         }
         // Only the floor: segments are removed by retention, which may go up to here.
-        self.files.save_floor(upto)?;
+        if !mutant!("floor-not-saved") {
+            self.files.save_floor(upto)?;
+        }
         let mut state = self.state.lock();
         state.floor = Some(upto);
         state.last = state.last.max(Some(upto));

@@ -20,6 +20,7 @@ use openraft::raft::{
 use openraft::storage::Snapshot;
 
 use crate::machine::LogId;
+use crate::reverts::Reverts;
 use crate::transport::{Request, RequestKind, Transport, Unreachable};
 use crate::types::{RaftLogId, TermId, Types, Vote};
 use crate::wire::{Answer, Append, Ask, Envelope, Message};
@@ -36,6 +37,7 @@ pub(crate) struct Network {
     pub(crate) node_id: u64,
     /// How long the answer to entries may take, which a peer gives when they are on its disk.
     pub(crate) append_deadline: Duration,
+    pub(crate) reverts: Reverts,
 }
 
 /// The client of one peer.
@@ -45,6 +47,12 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// Whether the peer may come back without what it acknowledged.
+    fn may_revert(&self, may: bool) {
+        // Nobody listens any more when the group is gone.
+        let _ = self.network.reverts.send((self.target, may));
+    }
+
     fn call(
         &self,
         kind: RequestKind,
@@ -260,10 +268,16 @@ impl<R: Send + Sync + 'static> RaftNetworkV2<Types<R>> for Peer {
             Either::Right((answered, _)) => answered.map_err(unreachable)?,
         };
         match answer {
-            Answer::SeedHeld => Ok(SnapshotResponse::new(vote)),
-            Answer::SeedPending => Err(not_yet(format!(
-                "node {target} needs a copy of what follows entry {floor}"
-            ))),
+            Answer::SeedHeld => {
+                self.may_revert(false);
+                Ok(SnapshotResponse::new(vote))
+            }
+            Answer::SeedPending => {
+                self.may_revert(true);
+                Err(not_yet(format!(
+                    "node {target} needs a copy of what follows entry {floor}"
+                )))
+            }
             Answer::HigherVote(higher) if higher > vote => Ok(SnapshotResponse::new(higher)),
             other => Err(unexpected(target, &other).into()),
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chronos_wal::Wal;
 use openraft::Raft;
 use openraft::errors::Fatal;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::applied_mark::AppliedMark;
 use crate::clock::{Beats, Clock, Silence};
@@ -21,6 +21,7 @@ use crate::network::Network;
 use crate::observer::Observer;
 use crate::options::{First, GroupOptions};
 use crate::presence::{Presence, presence};
+use crate::reverts;
 use crate::state_file::StateFiles;
 use crate::state_machine::Adapter;
 use crate::types::{Runtime, Types};
@@ -74,7 +75,9 @@ impl<M: Machine> Group<M> {
         // A node that never voted owes its vote to nobody.
         let restarts = store.vote().is_some();
         let log = store.view();
+        let (reverts, reverting) = mpsc::unbounded_channel();
         let network = Network {
+            reverts,
             transport: Arc::clone(&options.transport),
             group: options.group,
             node_id,
@@ -111,6 +114,7 @@ impl<M: Machine> Group<M> {
             raft,
         }));
         group.observe(lead, clock, silence, presence);
+        tokio::spawn(reverts::run(Arc::downgrade(&group.0), reverting));
         let started = match first {
             First::Voters(voters) if is_new => group.initialize(voters).await,
             First::Wait if is_new => Ok(()),

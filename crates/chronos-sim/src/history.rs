@@ -50,6 +50,8 @@ pub struct PublishCall {
     pub events: Vec<NewEvent>,
     /// When.
     pub span: Span,
+    /// Whether it was to be answered after a sync in every mode.
+    pub durable: bool,
     /// What came of it.
     pub outcome: Outcome<Published>,
 }
@@ -106,9 +108,11 @@ pub struct Delivery {
     pub attempt: u32,
     /// The event's bytes.
     pub body: Bytes,
+    /// When the node handed it out, microseconds.
+    pub handed_us: i64,
     /// When the node sent it, microseconds.
     pub sent_us: i64,
-    /// The clock of that node then, Unix milliseconds.
+    /// The clock of that node when it handed it out, Unix milliseconds.
     pub clock_ms: i64,
 }
 
@@ -142,7 +146,7 @@ pub enum Excuse {
 }
 
 /// Everything, in the order in which it ended.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Records {
     /// Publishes.
     pub publishes: Vec<PublishCall>,
@@ -158,6 +162,8 @@ pub struct Records {
     pub leaders: Vec<(i64, u64)>,
     /// Excuses, and when, microseconds.
     pub excuses: Vec<(i64, Excuse)>,
+    /// What was done in these times was lost with the power, microseconds.
+    pub losses: Vec<Span>,
 }
 
 impl Records {

@@ -30,10 +30,12 @@
 //! | [`rules`] | what must never be seen |
 //! | [`register`] | the search for an order of calls on one event |
 //! | [`mutants`] | known failures, and how many seeds it takes to notice each |
+//! | [`document`] | writing what is known of both into a document |
 //! | [`shrink`] | making a failing run smaller |
 //! | [`trace`] | what happened, in lines |
 //! | [`random`] | chance from a seed |
 
+pub mod document;
 pub mod faults;
 pub mod history;
 pub mod mutants;

@@ -1,12 +1,15 @@
 //! `chronos-sim`: runs seeds of the simulator and says what came of them.
 
+use chronos_sim::document;
 use chronos_sim::faults::Kind;
-use chronos_sim::mutants::{self, MUTANTS};
+use chronos_sim::mutants::{self, MUTANTS, Mutant, Search};
 use chronos_sim::plan::{Plan, Wish};
 use chronos_sim::run::{REPEATS, Report, count_panics, run};
 use chronos_sim::seeds::{Summary, run_seeds};
 use chronos_sim::shrink::shrink;
 use clap::Parser;
+use parking_lot::Mutex;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 /// Seeds that meet every class of faults.
@@ -58,9 +61,18 @@ struct Arguments {
     /// Prints how many seeds it takes to notice each known failure, as a table.
     #[arg(long)]
     mutants: bool,
-    /// How often each known failure is looked for.
-    #[arg(long, default_value_t = 5)]
+    /// How often each known failure is looked for, from starting points of their own.
+    #[arg(long, default_value_t = 7)]
     rounds: u64,
+    /// A known failure to look for; all without. May be repeated.
+    #[arg(long, requires = "mutants", conflicts_with = "write")]
+    only: Vec<String>,
+    /// Puts the table of known failures, or that of the faults, into this document.
+    #[arg(long)]
+    write: Option<PathBuf>,
+    /// Threads, instead of one for each processor.
+    #[arg(long)]
+    threads: Option<usize>,
 }
 
 fn kind(name: &str) -> Result<Kind, String> {
@@ -89,7 +101,8 @@ fn main() -> ExitCode {
         Some(seed) => one(seed, &wish),
         None => {
             let seeds = arguments.from..arguments.from + arguments.seeds;
-            let summary = run_seeds(seeds, &wish, arguments.until_failure);
+            let threads = arguments.threads;
+            let summary = run_seeds(seeds, &wish, arguments.until_failure, threads);
             match arguments.terse {
                 true => print!("{}", mutants::terse(&summary, arguments.from)),
                 false => print_summary(&summary),
@@ -99,7 +112,8 @@ fn main() -> ExitCode {
                 || arguments.nodes.is_some()
                 || !arguments.without.is_empty();
             let is_complete = is_partial || summary.missing().is_empty();
-            summary.failed.is_empty() && summary.unsteady.is_empty() && is_complete
+            let passed = summary.failed.is_empty() && summary.unsteady.is_empty() && is_complete;
+            passed && write(&arguments, "faults", &summary.table())
         }
     };
     match passed {
@@ -138,31 +152,51 @@ fn print_mutants(arguments: &Arguments) -> ExitCode {
         eprintln!("this build has no mutants; build it with --features mutants");
         return ExitCode::FAILURE;
     }
-    println!("| mutant | of | what it does | noticed by | seeds |");
-    println!("|---|---|---|---|---|");
-    let mut all_noticed = true;
-    for mutant in MUTANTS {
-        let notice = match mutants::notice(mutant.name, arguments.rounds, arguments.seeds) {
-            Ok(notice) => notice,
-            Err(error) => {
-                eprintln!("cannot start this program again: {error}");
-                return ExitCode::FAILURE;
-            }
-        };
-        let median = notice.median();
-        all_noticed &= median.is_some();
-        println!(
-            "| `{}` | {} | {} | {} | {} |",
-            mutant.name,
-            mutant.of,
-            mutant.does,
-            notice.rules.join(", "),
-            median.map_or("not noticed".to_owned(), |seeds| seeds.to_string()),
-        );
+    let is_wanted = |mutant: &&Mutant| {
+        arguments.only.is_empty() || arguments.only.iter().any(|name| name == mutant.name)
+    };
+    let wanted: Vec<Mutant> = MUTANTS.iter().filter(is_wanted).copied().collect();
+    let search = Search {
+        rounds: arguments.rounds.max(1),
+        most: arguments.seeds,
+    };
+    let head = format!(
+        "Each from {} starting points, {} seeds from each.\n\n{}",
+        search.rounds,
+        search.most,
+        mutants::HEAD
+    );
+    print!("{head}");
+    let table = Mutex::new((head, true));
+    let told = mutants::notice_all(&wanted, search, |mutant, notice| {
+        let row = mutants::row(mutant, notice);
+        print!("{row}");
+        let (table, all_noticed) = &mut *table.lock();
+        table.push_str(&row);
+        *all_noticed &= notice.most().is_some();
+    });
+    if let Err(error) = told {
+        eprintln!("cannot start this program again: {error}");
+        return ExitCode::FAILURE;
     }
-    match all_noticed {
+    let (table, all_noticed) = table.into_inner();
+    match all_noticed && write(arguments, "mutants", &table) {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
+    }
+}
+
+/// Puts a part into the document that was asked for, if one was.
+fn write(arguments: &Arguments, part: &str, text: &str) -> bool {
+    let Some(path) = &arguments.write else {
+        return true;
+    };
+    match document::write(path, part, text) {
+        Ok(()) => true,
+        Err(error) => {
+            eprintln!("cannot write: {error}");
+            false
+        }
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Plan {
     pub seconds: u64,
     /// When appends are synced.
     pub fsync: FsyncMode,
+    /// How long appends may wait for a sync in mode `periodic`, milliseconds.
+    pub flush_ms: u64,
     /// How long a write takes, milliseconds.
     pub disk_ms: RangeInclusive<u64>,
     /// How long a message takes, milliseconds.
@@ -46,6 +48,9 @@ pub struct Plan {
     pub ahead_ms: u32,
     /// How long ids are remembered, milliseconds.
     pub dedup_ms: u64,
+    /// Whether the log's beginning is given up when nobody needs it. Events are near then, and none is
+    /// given up by a group, which would keep it for ever.
+    pub purges: bool,
     /// Clients that publish and change events.
     pub clients: u64,
     /// Consumer groups, each with members.
@@ -67,30 +72,66 @@ impl Plan {
         let mut random = Random::new(seed).fork("plan");
         let nodes = [1, 3, 3, 3, 5][random.below(5) as usize];
         let slow = random.percent(20);
-        let faults = Kind::ALL
+        let mut faults = Kind::ALL
             .into_iter()
             .filter(|_| random.percent(60))
             .collect::<BTreeSet<_>>();
+        let fsync = [FsyncMode::Batch, FsyncMode::EveryEvent, FsyncMode::Periodic]
+            [random.weighted(&[70, 15, 15])];
+        // What a node alone may lose is promised exactly.
+        let is_alone = fsync == FsyncMode::Periodic && random.percent(70);
+        let nodes = wish.nodes.unwrap_or(if is_alone { 1 } else { nodes });
+        if fsync == FsyncMode::Periodic {
+            // How long a sync takes is a part of what may be lost, and one that fails is noticed with
+            // the next append.
+            faults.remove(&Kind::SlowDisk);
+            faults.remove(&Kind::SyncError);
+            if nodes > 1 {
+                // A replica that forgets what it acknowledged breaks what a majority is for.
+                faults.retain(|kind| !kind.takes_power());
+            }
+        }
+        let purges = faults.contains(&Kind::Copy)
+            && !wish.without.contains(&Kind::Copy)
+            && random.percent(50);
         Self {
             seed,
-            nodes: wish.nodes.unwrap_or(nodes),
+            nodes,
+            purges,
             seconds: wish.seconds.unwrap_or(30 + random.below(30)),
-            fsync: match random.percent(85) {
-                true => FsyncMode::Batch,
-                false => FsyncMode::EveryEvent,
-            },
+            fsync,
+            flush_ms: [50, 200, 1_000][random.below(3) as usize],
             disk_ms: if slow { 2..=30 } else { 1..=4 },
             network_ms: if slow { 1..=40 } else { 1..=5 },
-            checkpoint_ms: [300, 1_500, 5_000, 20_000][random.below(4) as usize],
+            checkpoint_ms: match purges {
+                true => [300, 1_000, 3_000, 6_000][random.below(4) as usize],
+                false => [300, 1_500, 5_000, 20_000][random.below(4) as usize],
+            },
             ahead_ms: [0, 5, 50][random.below(3) as usize],
             dedup_ms: [5_000, 60_000, 3_600_000][random.below(3) as usize],
             clients: wish.clients.unwrap_or(random.between(2, 6)),
             groups: random.between(1, 3),
-            most_failures: random.between(1, 4) as u32,
+            most_failures: match random.between(1, 4) as u32 {
+                _ if purges => u32::MAX,
+                most => most,
+            },
             fault_every_ms: [400, 1_000, 3_000][random.below(3) as usize],
             faults: faults.difference(&wish.without).copied().collect(),
             trace: wish.trace,
         }
+    }
+
+    /// Whether a power loss may take what was answered: in mode `periodic`.
+    #[must_use]
+    pub fn may_lose(&self) -> bool {
+        self.fsync == FsyncMode::Periodic && self.nodes == 1
+    }
+
+    /// For how long an answer may be of what is not on the disk yet, microseconds: until the next
+    /// sync begins, which may wait for a write, and for the time it takes.
+    #[must_use]
+    pub fn window_us(&self) -> i64 {
+        (self.flush_ms + 2 * self.disk_ms.end()) as i64 * 1_000
     }
 
     /// Chance for one part of the run.

@@ -117,12 +117,10 @@ async fn simulate(plan: Plan) -> Report {
             .verdict
             .add(Rule::Liveness, "the members do not change after the heal");
     }
-    if !wait(&world, RECOVERY, || liveness::laggard(&world).is_none()).await
-        && let Some(number) = liveness::laggard(&world)
-    {
-        let text = format!("node {number} does not catch up after the heal");
-        world.verdict.add(Rule::Liveness, text);
-    }
+    catch_up(&world, "after the heal").await;
+    // What they have on their disks is enough to begin again.
+    world.nodes().iter().for_each(|node| node.kill());
+    catch_up(&world, "after a restart of all").await;
     // What is under way is still answered and written down.
     wait(&world, AFTERWARDS, || false).await;
     world.enter(Phase::Over);
@@ -131,6 +129,16 @@ async fn simulate(plan: Plan) -> Report {
     }
     judge(&world);
     report(&world)
+}
+
+/// Waits until every replica has applied all that any did.
+async fn catch_up(world: &World, when: &str) {
+    if !wait(world, RECOVERY, || liveness::laggard(world).is_none()).await
+        && let Some(number) = liveness::laggard(world)
+    {
+        let text = format!("node {number} does not catch up {when}");
+        world.verdict.add(Rule::Liveness, text);
+    }
 }
 
 /// Waits until a condition holds, a rule is broken, or a time is over. Says whether it holds.
@@ -159,8 +167,10 @@ fn judge(world: &World) {
         shadow::check_cold_start(world, &process);
         offsets::dump(&world.verdict, &process, &model);
     }
+    let records = world.history.records();
+    rules::mode::check(&world.verdict, &records, &model);
     rules::judge(&Evidence {
-        records: &world.history.records(),
+        records: &rules::mode::without_lost(&records),
         model: &model,
         verdict: &world.verdict,
         ack_timeout_us: ACK_TIMEOUT.as_micros() as i64,

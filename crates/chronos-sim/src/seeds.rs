@@ -1,4 +1,4 @@
-//! Many runs, on as many threads as there are processors.
+//! Many runs, on several threads.
 
 use crate::faults::{Histogram, Kind};
 use crate::plan::{Plan, Wish};
@@ -40,15 +40,39 @@ impl Summary {
         let is_missing = |kind: &Kind| counts.get(kind).copied().unwrap_or(0) == 0;
         Kind::ALL.into_iter().filter(is_missing).collect()
     }
+
+    /// How much was done and which faults it met, in Markdown.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let counts = self.faults.counts();
+        let rows = Kind::ALL.into_iter().map(|kind| {
+            let count = counts.get(&kind).copied().unwrap_or(0);
+            format!("| `{kind}` | {count} |\n")
+        });
+        format!(
+            "{} runs: {} operations of clients, {} faults, {:.1} hours of simulated time.\n\n\
+             | fault | times |\n|---|---|\n{}",
+            self.runs,
+            self.operations,
+            counts.values().sum::<u64>(),
+            self.simulated_ms as f64 / 3_600_000.0,
+            rows.collect::<String>(),
+        )
+    }
 }
 
 /// Runs the seeds of a range, or only until one fails.
 #[must_use]
-pub fn run_seeds(seeds: Range<u64>, wish: &Wish, until_failure: bool) -> Summary {
+pub fn run_seeds(
+    seeds: Range<u64>,
+    wish: &Wish,
+    until_failure: bool,
+    threads: Option<usize>,
+) -> Summary {
     let began = Instant::now();
     let next = AtomicU64::new(seeds.start);
     let summary = Mutex::new(Summary::default());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads.unwrap_or_else(processors);
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -83,4 +107,8 @@ pub fn run_seeds(seeds: Range<u64>, wish: &Wish, until_failure: bool) -> Summary
     summary.failed.sort_by_key(|report| report.seed);
     summary.seconds = began.elapsed().as_secs_f64();
     summary
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -80,15 +80,16 @@ impl World {
     pub fn new(plan: Plan) -> Arc<Self> {
         let faults = Arc::<Histogram>::default();
         let verdict = Arc::<Verdict>::default();
+        let time = Timeline::begin();
         Arc::new(Self {
-            time: Timeline::begin(),
+            time,
             trace: Trace::new(plan.trace),
             network: Network::new(
                 plan.random("network"),
                 plan.network_ms.clone(),
                 Arc::clone(&faults),
             ),
-            ledger: Ledger::new(Arc::clone(&verdict)),
+            ledger: Ledger::new(Arc::clone(&verdict), time),
             faults,
             verdict,
             history: History::default(),

@@ -466,7 +466,7 @@ impl Job for Shared {
     fn timer_fired(self: Arc<Self>) {
         let mut state = self.state.lock();
         state.timer_armed = false;
-        state.sync_due = true;
+        state.sync_due = !mutant!("timer-forgotten");
         self.wake(state);
     }
 }

@@ -93,7 +93,7 @@ impl<'a> Walk<'a> {
             let crc = self
                 .window
                 .checksum(position + HEADER_BYTES as u64, header.body_bytes)?;
-            if crc != Some(header.body_crc) {
+            if crc != header.body_crc {
                 return Ok(Step::Bad(reason(DecodeError::BodyChecksum)));
             }
         }
@@ -126,9 +126,6 @@ pub(crate) fn find_record(
     while position + HEADER_BYTES as u64 <= end {
         let len = (end - position).min(search.capacity as u64) as usize;
         let bytes = search.bytes(position, len)?;
-        if bytes.len() < HEADER_BYTES {
-            break;
-        }
         // Starts whose header is inside of what was read; the others come with the next read.
         let starts = bytes.len() - HEADER_BYTES + 1;
         for at in 0..starts {
@@ -145,7 +142,7 @@ pub(crate) fn find_record(
             let body = place.position + HEADER_BYTES as u64;
             if wanted(&header)
                 && body + u64::from(header.body_bytes) <= end
-                && bodies.checksum(body, header.body_bytes)? == Some(header.body_crc)
+                && bodies.checksum(body, header.body_bytes)? == header.body_crc
             {
                 return Ok(Some((place.position, header)));
             }
@@ -173,7 +170,9 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// `len` bytes from `position`, fewer at the end of the file; `len` is at most the capacity.
+    /// `len` bytes from `position`, all of them inside of the file; `len` is at most the capacity.
+    ///
+    /// A read that ends before is an error: what is there may not be taken for torn.
     fn bytes(&mut self, position: u64, len: usize) -> io::Result<&[u8]> {
         let inside =
             position >= self.start && position + len as u64 <= self.start + self.bytes.len() as u64;
@@ -184,12 +183,12 @@ impl<'a> Window<'a> {
             self.start = position;
         }
         let from = (position - self.start) as usize;
-        let to = (from + len).min(self.bytes.len());
-        Ok(&self.bytes[from..to])
+        let bytes = self.bytes.get(from..from + len);
+        bytes.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
-    /// CRC32C of `len` bytes from `position`; `None` when the file ends before.
-    fn checksum(&mut self, mut position: u64, len: u32) -> io::Result<Option<u32>> {
+    /// CRC32C of `len` bytes from `position`, all of them inside of the file.
+    fn checksum(&mut self, mut position: u64, len: u32) -> io::Result<u32> {
         let mut crc = 0;
         let mut left = len as usize;
         while left > 0 {
@@ -200,13 +199,10 @@ impl<'a> Window<'a> {
                 left.min(self.capacity)
             };
             let bytes = self.bytes(position, len)?;
-            if bytes.len() < len {
-                return Ok(None);
-            }
             crc = crc32c::crc32c_append(crc, bytes);
             position += len as u64;
             left -= len;
         }
-        Ok(Some(crc))
+        Ok(crc)
     }
 }

@@ -45,6 +45,20 @@ async fn a_machine_is_given_exactly_what_it_missed() {
     }
 }
 
+#[tokio::test]
+async fn a_shutdown_that_is_given_up_does_no_harm() {
+    let disk = Disk::new();
+    let group = disk.open(Journal::new().0).await.unwrap();
+    soon(group.lead()).await.unwrap();
+    {
+        let given_up = group.shutdown();
+        tokio::pin!(given_up);
+        assert!(futures::poll!(given_up).is_pending());
+    }
+    soon(group.shutdown()).await;
+    assert!(soon(group.add_learner(9)).await.is_err());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_lost_everything_is_given_everything() {
     let disk = Disk::new();

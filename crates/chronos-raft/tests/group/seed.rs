@@ -152,6 +152,40 @@ async fn all_of_the_log_may_be_given_up() {
     follows_again(&cluster, 1, 2).await;
 }
 
+/// A copy that breaks off leaves nothing of what the node had acknowledged.
+#[tokio::test(start_paused = true)]
+async fn a_voter_whose_copy_broke_off_gets_another_one() {
+    let mut cluster = Cluster::of_voters(3, 3).await;
+    let leader = cluster.leader().await;
+    let behind = leader % 3 + 1;
+    cluster.write(&[leader, behind], 1).await;
+    cluster.stop(behind).await;
+    let last = cluster.write(&[leader], 2).await;
+    cluster.group(leader).purge(last.index).await.unwrap();
+    cluster.restart(behind).await;
+    for _ in 0..3 {
+        wanted(&cluster, behind).await;
+        cluster.stop(behind).await;
+        let files = cluster.files(behind);
+        for path in files.paths("/log".as_ref()) {
+            chronos_wal::Files::remove(&files, &path).unwrap();
+        }
+        let nothing = Seed {
+            leader: 0,
+            term: 0,
+            floor: None,
+            last: LogId { term: 0, index: 0 },
+            committed: None,
+        };
+        prepare_seed(Arc::new(files), Cluster::dir(), &nothing).unwrap();
+        cluster.restart(behind).await;
+    }
+    let wanted = wanted(&cluster, behind).await;
+    assert_eq!(wanted.leader, leader);
+    copy(&mut cluster, wanted, behind).await;
+    follows_again(&cluster, leader, behind).await;
+}
+
 const DIR: &str = "/group";
 
 fn seed() -> Seed {

@@ -2,6 +2,7 @@
 //! as others. One change of members at a time, so that a majority always has all there is.
 
 use super::{Kind, supervise};
+use crate::network::Endpoint;
 use crate::node::{Node, Process};
 use crate::random::Random;
 use crate::world::World;
@@ -72,7 +73,41 @@ fn transfer(world: &Arc<World>, random: &mut Random) {
         return;
     };
     world.faults.add(Kind::LeaderTransfer, 1);
+    // Now and then it does not hear that the other one leads.
+    if world.plan.faults.contains(&Kind::OneWay) && random.percent(40) {
+        let deafness = Deafness {
+            node: leader.node,
+            after: Duration::from_millis(random.below(30)),
+            lasts: Duration::from_millis(random.between(500, 3_000)),
+        };
+        tokio::spawn(deafness.run(Arc::clone(world)));
+        world.faults.add(Kind::OneWay, 1);
+    }
     tokio::spawn(async move { leader.group.transfer_lead(to).await });
+}
+
+/// A node that hears nothing of the others for a while.
+struct Deafness {
+    node: u64,
+    after: Duration,
+    lasts: Duration,
+}
+
+impl Deafness {
+    async fn run(self, world: Arc<World>) {
+        let here = Endpoint::Node(self.node);
+        tokio::time::sleep(self.after).await;
+        let others = world.nodes().into_iter().map(|node| node.number);
+        let others = others.filter(|number| *number != self.node);
+        let others: Vec<_> = others.map(Endpoint::Node).collect();
+        for other in &others {
+            world.network.cut(*other, here);
+        }
+        tokio::time::sleep(self.lasts).await;
+        for other in &others {
+            world.network.join(*other, here);
+        }
+    }
 }
 
 /// A change of the members.

@@ -37,11 +37,12 @@ pub enum Kind {
     LeaderTransfer,
     MembershipChange,
     ConsumerLeft,
+    Copy,
 }
 
 impl Kind {
     /// Every class.
-    pub const ALL: [Kind; 29] = [
+    pub const ALL: [Kind; 30] = [
         Kind::Kill,
         Kind::KillAll,
         Kind::PowerLoss,
@@ -71,6 +72,7 @@ impl Kind {
         Kind::LeaderTransfer,
         Kind::MembershipChange,
         Kind::ConsumerLeft,
+        Kind::Copy,
     ];
 
     /// Its name in options and reports.
@@ -106,7 +108,14 @@ impl Kind {
             Kind::LeaderTransfer => "leader-transfer",
             Kind::MembershipChange => "membership-change",
             Kind::ConsumerLeft => "consumer-left",
+            Kind::Copy => "copy",
         }
+    }
+
+    /// Whether a machine forgets what was not synced.
+    #[must_use]
+    pub const fn takes_power(self) -> bool {
+        matches!(self, Kind::PowerLoss | Kind::PowerLossAll)
     }
 
     /// The class with this name.

@@ -8,10 +8,12 @@
 //! | `network.rs` | cut networks, bad weather |
 //! | `clock.rs` | clocks that are set, drift and stop |
 //! | `cluster.rs` | leaders that hand over, members that come and go, nodes that lose their disk |
-//! | `supervisor.rs` | what starts processes again |
+//! | `copy.rs` | deaths in the middle of a copy |
+//! | `supervisor.rs` | what starts processes again, and copies what is too far behind |
 
 mod clock;
 pub mod cluster;
+mod copy;
 mod disk;
 mod kind;
 mod network;
@@ -49,7 +51,7 @@ pub async fn run(world: Arc<World>) {
 const fn is_injected(kind: Kind) -> bool {
     !matches!(
         kind,
-        Kind::LostWrite | Kind::TornWrite | Kind::LostReply | Kind::ConsumerLeft
+        Kind::LostWrite | Kind::TornWrite | Kind::LostReply | Kind::ConsumerLeft | Kind::Copy
     )
 }
 
@@ -77,7 +79,7 @@ async fn inject(world: &Arc<World>, random: &mut Random, kind: Kind) {
         Kind::Wipe | Kind::LeaderTransfer | Kind::MembershipChange => {
             cluster::inject(world, random, kind);
         }
-        Kind::LostWrite | Kind::TornWrite | Kind::LostReply | Kind::ConsumerLeft => {}
+        Kind::LostWrite | Kind::TornWrite | Kind::LostReply | Kind::ConsumerLeft | Kind::Copy => {}
     }
 }
 

@@ -26,6 +26,11 @@ pub(super) fn inject(world: &Arc<World>, random: &mut Random, kind: Kind) {
             overtake: random.between(1, 30),
             ..Weather::default()
         },
+        Kind::Partition if random.percent(30) => {
+            isolate_leader(world, random, lasts);
+            world.faults.add(kind, 1);
+            return;
+        }
         Kind::Partition | Kind::OneWay | Kind::Flapping => {
             cut(world, random, kind, lasts);
             world.faults.add(kind, 1);
@@ -38,6 +43,38 @@ pub(super) fn inject(world: &Arc<World>, random: &mut Random, kind: Kind) {
     tokio::spawn(async move {
         tokio::time::sleep(lasts).await;
         world.network.set_weather(Weather::default());
+    });
+}
+
+/// Separates the node that leads from the other nodes and from no client. Now and then the others die
+/// at once, and have to remember whom they acknowledged.
+fn isolate_leader(world: &Arc<World>, random: &mut Random, lasts: Duration) {
+    let Some(leader) = super::cluster::leader(world) else {
+        return;
+    };
+    let others: Vec<_> = (world.nodes().into_iter())
+        .filter(|node| node.number != leader.node)
+        .collect();
+    let here = Endpoint::Node(leader.node);
+    let ways: Vec<_> = (others.iter())
+        .map(|node| Endpoint::Node(node.number))
+        .flat_map(|there| [(here, there), (there, here)])
+        .collect();
+    for (from, to) in &ways {
+        world.network.cut(*from, *to);
+    }
+    if world.plan.faults.contains(&Kind::Kill) && random.percent(40) {
+        for node in &others {
+            node.kill();
+            world.faults.add(Kind::Kill, 1);
+        }
+    }
+    let world = Arc::clone(world);
+    tokio::spawn(async move {
+        tokio::time::sleep(lasts).await;
+        for (from, to) in ways {
+            world.network.join(from, to);
+        }
     });
 }
 

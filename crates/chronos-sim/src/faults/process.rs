@@ -63,7 +63,7 @@ async fn lose_power(world: &World, node: &Arc<Node>, random: &mut Random) {
     take_power(world, node, seed);
 }
 
-fn take_power(world: &World, node: &Node, seed: u64) {
+pub(super) fn take_power(world: &World, node: &Node, seed: u64) {
     let lost = node.lose_power(seed);
     world.faults.add(Kind::LostWrite, lost.sectors + lost.names);
     world.faults.add(Kind::TornWrite, lost.torn_sectors);

@@ -1,8 +1,11 @@
-//! Starts a node's process again whenever it ends, as whatever runs servers does.
+//! Starts a node's process again whenever it ends, as whatever runs servers does, and has it copied
+//! when it is too far behind.
 
-use crate::node::{Node, StartError};
+use super::{Kind, copy};
+use crate::node::{self, Node, Process, StartError};
 use crate::rules::Rule;
 use crate::world::{Phase, World};
+use chronos_raft::SeedWanted;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +15,18 @@ pub async fn supervise(world: Arc<World>, node: Arc<Node>) {
     while world.phase() < Phase::Over && world.node(node.number).is_some() {
         match node.start(&world).await {
             Ok(process) => {
-                let stopped = process.group.stopped().await;
-                if node.is_running(&process) {
+                let stopped = tokio::select! {
+                    biased;
+                    stopped = process.group.stopped() => Some(stopped),
+                    wanted = process.wants_copy() => {
+                        copy::disturb(&world, &node, wanted.leader, &mut random);
+                        take_copy(&world, &node, &process, wanted).await;
+                        None
+                    }
+                };
+                if let Some(stopped) = stopped
+                    && node.is_running(&process)
+                {
                     let reason = process.failure().unwrap_or(stopped);
                     let text = format!("node {} stops: {reason}", node.number);
                     world.say(&process, format_args!("{text}"));
@@ -33,7 +46,20 @@ pub async fn supervise(world: Arc<World>, node: Arc<Node>) {
                 }
             }
         }
-        let pause_ms = random.between(20, 2_000);
+        // Often so soon that what the last process promised still binds this one.
+        let most_ms = if random.percent(40) { 200 } else { 2_000 };
+        let pause_ms = random.between(20, most_ms);
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+    }
+}
+
+async fn take_copy(world: &Arc<World>, node: &Node, process: &Arc<Process>, wanted: SeedWanted) {
+    world.say(process, format_args!("needs a copy: {wanted:?}"));
+    match node::copy(world, node, process, wanted).await {
+        Ok(()) => {
+            world.say(process, format_args!("has a copy"));
+            world.faults.add(Kind::Copy, 1);
+        }
+        Err(error) => world.say(process, format_args!("has no copy: {error}")),
     }
 }

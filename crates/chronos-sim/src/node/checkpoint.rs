@@ -1,6 +1,8 @@
 //! A node's checkpoints, step by step, so that it can die between any two of them.
 
 use super::process::Process;
+use super::purge::purge;
+use crate::random::Random;
 use crate::rules::shadow;
 use crate::world::World;
 use chronos_core::mutant;
@@ -36,13 +38,26 @@ pub async fn run(world: Arc<World>, process: Arc<Process>) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(random.below(3))).await;
+        let covered = checkpoint.applied_index();
+        if mutant!("purge-before-checkpoint") {
+            give_up(&world, &process, covered, &mut random).await;
+            tokio::time::sleep(Duration::from_millis(random.below(3))).await;
+        }
         if process.store.flush().is_err() {
             return;
         }
         process.partition.lock().finish_checkpoint();
-        world.say(
-            &process,
-            format_args!("has a checkpoint at {}", checkpoint.applied_index()),
-        );
+        world.say(&process, format_args!("has a checkpoint at {covered}"));
+        give_up(&world, &process, covered, &mut random).await;
+    }
+}
+
+async fn give_up(world: &World, process: &Process, covered: u64, random: &mut Random) {
+    if !world.plan.purges {
+        return;
+    }
+    // Tried again after the next checkpoint; a log that cannot be written stops its group by itself.
+    if let Err(error) = purge(world, process, covered, random).await {
+        world.say(process, format_args!("gives up nothing: {error}"));
     }
 }

@@ -4,8 +4,9 @@
 //! What is due goes by the wall clock; timeouts and waits between attempts go by time that passes,
 //! so that a clock that is set has no part in them.
 
-use super::message::{Reply, Sent};
+use super::message::Reply;
 use super::read::{PARTITION, ReadError};
+use super::stream::Handed;
 use crate::time::WallClock;
 use chronos_core::command::settle::{Death, Failure, Settle};
 use chronos_core::mutant;
@@ -32,8 +33,8 @@ pub struct Member {
     pub number: u64,
     /// Deliveries it may hold unanswered.
     pub credit: usize,
-    /// Where to send.
-    pub sink: mpsc::UnboundedSender<Sent>,
+    /// Its stream.
+    pub stream: mpsc::UnboundedSender<Handed>,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -58,9 +58,9 @@ impl Disk {
         Duration::from_millis(usual * self.slowness.load(Ordering::Relaxed))
     }
 
-    /// Starts what writes for one process, on simulated time.
+    /// Starts what writes for one process, on simulated time. Flush intervals are over that often.
     #[must_use]
-    pub fn start_writing(self: &Arc<Self>) -> Writing {
+    pub fn start_writing(self: &Arc<Self>, flush_every: Duration) -> Writing {
         let work = Arc::new(Notify::new());
         let flusher = {
             let work = Arc::clone(&work);
@@ -80,7 +80,19 @@ impl Disk {
                 }
             }
         });
-        Writing { flusher, task }
+        let timer = tokio::spawn({
+            let flusher = flusher.clone();
+            async move {
+                loop {
+                    tokio::time::sleep(flush_every).await;
+                    flusher.fire_timers();
+                }
+            }
+        });
+        Writing {
+            flusher,
+            tasks: [task, timer],
+        }
     }
 }
 
@@ -89,13 +101,15 @@ impl Disk {
 pub struct Writing {
     /// Where its logs hand their work to.
     pub flusher: Flusher,
-    task: JoinHandle<()>,
+    tasks: [JoinHandle<()>; 2],
 }
 
 impl Writing {
     /// The process ends. What waits to be written meets files that are closed.
     pub fn stop(&self) {
-        self.task.abort();
+        for task in &self.tasks {
+            task.abort();
+        }
         while self.flusher.run_one() {}
     }
 }

@@ -8,8 +8,8 @@ use super::machine::SharedPartition;
 use super::message::{ChangeAnswer, Refused, Reply, Request, Sent};
 use super::process::Process;
 use super::read::{self, PARTITION, ReadError};
+use super::stream::{Handed, Stream};
 use crate::history::{Delivery, Excuse};
-use crate::network::{Endpoint, Fate};
 use crate::rules;
 use crate::world::World;
 use bytes::Bytes;
@@ -37,7 +37,7 @@ const LEASE_GLANCE: Duration = Duration::from_millis(50);
 const MOST_COMMANDS: usize = 64;
 
 enum Waiter {
-    Publish(Reply<Published>),
+    Publish(bool, Reply<Published>),
     Change(u64, Reply<ChangeAnswer>),
     CreateGroup(Reply<()>),
     Settle(Vec<Reply<bool>>),
@@ -46,7 +46,7 @@ enum Waiter {
 impl Waiter {
     fn refuse(self, refused: &Refused) {
         match self {
-            Waiter::Publish(reply) => drop(reply.send(Err(refused.clone()))),
+            Waiter::Publish(_, reply) => drop(reply.send(Err(refused.clone()))),
             Waiter::Change(_, reply) => drop(reply.send(Err(refused.clone()))),
             Waiter::CreateGroup(reply) => drop(reply.send(Err(refused.clone()))),
             Waiter::Settle(replies) => {
@@ -103,9 +103,7 @@ impl Leader {
         term: u64,
     ) -> Result<Self, Deposed> {
         let partition = Arc::clone(&process.partition);
-        if !mutant!("keep-unknown-index") {
-            partition.lock().discard_unknown()?;
-        }
+        partition.lock().discard_unknown()?;
         let now_ms = process.clock.now_ms();
         let first = Builder::new(0).finish(now_ms, 0, term);
         let effects = process.group.propose(first).await?;
@@ -222,9 +220,13 @@ impl Leader {
 
     fn on_request(&mut self, request: Request) -> Result<(), Deposed> {
         match request {
-            Request::Publish(section, reply) => {
-                self.queue
-                    .push_back((Kind::Publish, section, Waiter::Publish(reply)));
+            Request::Publish {
+                section,
+                durable,
+                reply,
+            } => {
+                let waiter = Waiter::Publish(durable, reply);
+                self.queue.push_back((Kind::Publish, section, waiter));
             }
             Request::Change(id, action, reply) => self.on_change(&id, action, reply)?,
             Request::CreateGroup(create, reply) => {
@@ -244,13 +246,14 @@ impl Leader {
                     group: group.clone(),
                     member,
                 });
+                let stream = self.stream(member, sink);
                 if let Some(deliveries) = self.group(&group, topic) {
                     // It comes back before it was missed.
                     deliveries.leave(member);
                     deliveries.members.push(Member {
                         number: member,
                         credit,
-                        sink,
+                        stream,
                     });
                     drop(reply.send(Ok(())));
                 } else {
@@ -290,7 +293,14 @@ impl Leader {
             drop(reply.send(Ok(ChangeAnswer { found: None })));
             return Ok(());
         };
-        let event = read::read(partition.store(), &self.process.wal, offset)?;
+        let event = match read::read(partition.store(), &self.process.wal, offset) {
+            // Nobody needs it any more.
+            Err(error) if error.is_gone() => {
+                drop(reply.send(Ok(ChangeAnswer { found: None })));
+                return Ok(());
+            }
+            read => read?,
+        };
         let item = Item {
             offset,
             topic: partition.topics().get(&event.topic).unwrap_or_default(),
@@ -392,8 +402,13 @@ impl Leader {
 
     fn answer(&mut self, waiter: Waiter, outcome: Outcome) {
         match (waiter, outcome) {
-            (Waiter::Publish(reply), Outcome::Published(published)) => {
-                drop(reply.send(Ok(published)));
+            (Waiter::Publish(durable, reply), Outcome::Published(published)) => {
+                let must_sync = durable && !mutant!("durable-before-sync");
+                let answer = match must_sync && self.process.wal.sync().is_err() {
+                    true => Err(Refused::Unknown),
+                    false => Ok(published),
+                };
+                drop(reply.send(answer));
             }
             (Waiter::Change(offset, reply), Outcome::Changed(changed)) => {
                 let found = changed.first().map(|changed| (offset, *changed));
@@ -427,7 +442,7 @@ impl Leader {
                 continue;
             };
             let gone: Vec<u64> = (deliveries.members.iter())
-                .filter(|member| member.sink.is_closed())
+                .filter(|member| member.stream.is_closed())
                 .map(|member| member.number)
                 .collect();
             let name = self.partition.lock().groups()[number as usize].name.clone();
@@ -443,13 +458,14 @@ impl Leader {
             let process = &self.process;
             deliveries.fetch(&store, self.horizon, &|key| process.wanted_ms(key.offset))?;
             for dispatch in deliveries.dispatch(now_ms) {
-                self.send(number, &name, dispatch, now_ms)?;
+                self.hand_out(number, &name, dispatch, now_ms)?;
             }
         }
         Ok(())
     }
 
-    fn send(
+    /// Hands an event to a member's stream.
+    fn hand_out(
         &mut self,
         number: GroupNumber,
         group: &str,
@@ -458,58 +474,48 @@ impl Leader {
     ) -> Result<(), Deposed> {
         let process = &self.process;
         let event = read::read(&process.store, &process.wal, dispatch.key.offset)?;
-        let Dispatch {
-            key,
-            attempt,
-            member,
-        } = dispatch;
-        self.world.say(
-            process,
-            format_args!("sends {key:?} attempt {attempt} to {group}/{member}"),
-        );
-        self.world.history.records().deliveries.push(Delivery {
+        let now_us = self.world.time.now_us();
+        let delivery = Delivery {
             group: group.to_owned(),
-            member,
+            member: dispatch.member,
             node: process.node,
             term: self.term,
             reign: self.reign,
-            key,
-            attempt,
+            key: dispatch.key,
+            attempt: dispatch.attempt,
             body: event.body,
-            sent_us: self.world.time.now_us(),
+            handed_us: now_us,
+            sent_us: now_us,
             clock_ms: now_ms,
-        });
-        let to = Endpoint::Client(member);
-        let fate = self
-            .world
-            .network
-            .send(Endpoint::Node(process.node), to, false);
-        let Some(deliveries) = self.groups.get_mut(&number) else {
-            return Ok(());
         };
-        let sink = deliveries
-            .members
-            .iter()
-            .find(|other| other.number == member);
-        match (fate, sink) {
-            (Fate::Arrives { after, .. }, Some(sink)) => {
-                // A consumer that went meanwhile is noticed with the next round.
-                let arrives = tokio::time::Instant::now() + after;
-                drop(sink.sink.send(Sent {
-                    key,
-                    attempt,
-                    arrives,
-                }));
-            }
-            // A connection that loses something is broken.
-            (Fate::Lost, _) | (_, None) => {
-                self.world.excuse(Excuse::MemberGone {
-                    group: group.to_owned(),
-                    member,
-                });
-                deliveries.leave(member);
-            }
+        let members = self.groups.get(&number).map(|group| &group.members);
+        let mut members = members.into_iter().flatten();
+        if let Some(member) = members.find(|member| member.number == dispatch.member) {
+            let at = tokio::time::Instant::now();
+            // A stream that has ended is noticed with the next round.
+            drop(member.stream.send(Handed { delivery, at }));
         }
         Ok(())
+    }
+
+    /// Opens the stream to a member.
+    fn stream(
+        &self,
+        member: u64,
+        sink: mpsc::UnboundedSender<Sent>,
+    ) -> mpsc::UnboundedSender<Handed> {
+        let (stream, handed) = mpsc::unbounded_channel();
+        let now_us = self.world.time.now_us();
+        let name = format!("stream of {member} in {} at {now_us}", self.reign);
+        let task = Stream {
+            world: Arc::clone(&self.world),
+            process: Arc::clone(&self.process),
+            member,
+            handed,
+            sink,
+            random: self.world.plan.random(&name),
+        };
+        self.process.spawn(task.run());
+        stream
     }
 }

@@ -42,8 +42,15 @@ pub struct Sent {
 /// A request.
 #[derive(Debug)]
 pub enum Request {
-    /// Events to accept: a publish section.
-    Publish(Bytes, Reply<Published>),
+    /// Events to accept.
+    Publish {
+        /// A publish section.
+        section: Bytes,
+        /// Whether they have to be on the disk before the answer, also in mode `periodic`.
+        durable: bool,
+        /// What came of them.
+        reply: Reply<Published>,
+    },
     /// An event to change, by its id.
     Change(String, Action, Reply<ChangeAnswer>),
     /// A group to create.
@@ -84,7 +91,7 @@ impl Request {
     /// Answers that it is not done.
     pub fn refuse(self, refused: Refused) {
         match self {
-            Request::Publish(_, reply) => drop(reply.send(Err(refused))),
+            Request::Publish { reply, .. } => drop(reply.send(Err(refused))),
             Request::Change(.., reply) => drop(reply.send(Err(refused))),
             Request::CreateGroup(_, reply) | Request::Join { reply, .. } => {
                 drop(reply.send(Err(refused)));

@@ -1,19 +1,23 @@
 //! A node's process: what a kill ends and a start begins again.
 
+use super::Ended;
 use super::disk::{Disk, Writing};
 use super::exit::Exit;
 use super::leader::{Deposed, Leader};
 use super::machine::{PartitionMachine, SharedPartition};
+use super::mark::Mark;
 use super::message::{Refused, Request};
 use super::read::{PARTITION, ReadError, read};
+use super::take::{TakeError, throw_away};
+use crate::rules;
 use crate::time::WallClock;
 use crate::world::World;
 use chronos_core::mutant;
 use chronos_core::partition::Partition;
 use chronos_core::partition::change::version_at;
 use chronos_core::store::{MemoryStore, StoreError};
-use chronos_raft::{First, Group, GroupOptions, OpenError};
-use chronos_wal::{MIN_SEGMENT_BYTES, Options, Wal};
+use chronos_raft::{First, Group, GroupOptions, OpenError, SeedWanted};
+use chronos_wal::{FsyncMode, MIN_SEGMENT_BYTES, Options, Wal};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -34,6 +38,12 @@ pub enum StartError {
     /// The group.
     #[error(transparent)]
     Group(#[from] OpenError),
+    /// What a copy that broke off has left.
+    #[error(transparent)]
+    Take(#[from] TakeError),
+    /// The mark of such a copy.
+    #[error(transparent)]
+    Mark(#[from] std::io::Error),
     /// It was killed meanwhile.
     #[error("it was killed while it started")]
     Killed,
@@ -57,6 +67,10 @@ pub struct Process {
     writing: Writing,
     exit: Arc<Exit>,
     paused: watch::Sender<bool>,
+    /// A leader says that the node needs a copy.
+    wanted: watch::Sender<Option<SeedWanted>>,
+    /// Held while the log's beginning is given up, or must not be.
+    pub purging: tokio::sync::Mutex<()>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     failure: Mutex<Option<String>>,
 }
@@ -68,11 +82,22 @@ impl Process {
         node: u64,
         disk: &Arc<Disk>,
         store: MemoryStore,
+        ended: Ended,
         clock: &Arc<WallClock>,
     ) -> Result<Arc<Self>, StartError> {
-        let writing = disk.start_writing();
+        let writing = disk.start_writing(Duration::from_millis(world.plan.flush_ms));
         let exit = Exit::new(world, node);
-        let opened = open(world, node, disk, store.clone(), &writing, &exit).await;
+        let wanted = watch::Sender::new(None);
+        let opening = Opening {
+            world,
+            node,
+            disk,
+            ended,
+            writing: &writing,
+            exit: &exit,
+            wanted: &wanted,
+        };
+        let opened = opening.open(store.clone()).await;
         let (wal, partition, group) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -93,6 +118,8 @@ impl Process {
             writing,
             exit,
             paused: watch::Sender::new(false),
+            wanted,
+            purging: tokio::sync::Mutex::default(),
             tasks: Mutex::default(),
             failure: Mutex::default(),
         });
@@ -157,6 +184,25 @@ impl Process {
         let _ = paused.wait_for(|paused| !paused).await;
     }
 
+    /// Runs a task that ends with the process.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock();
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(tokio::spawn(task));
+    }
+
+    /// Waits until a leader says that the node needs a copy.
+    pub async fn wants_copy(&self) -> SeedWanted {
+        let mut wanted = self.wanted.subscribe();
+        loop {
+            if let Some(wanted) = *wanted.borrow_and_update() {
+                return wanted;
+            }
+            // The sender lives as long as this does.
+            let _ = wanted.changed().await;
+        }
+    }
+
     /// Ends it at once, as a kill does. The disk must not take anything from it any more.
     pub fn end(self: &Arc<Self>) {
         for task in self.tasks.lock().drain(..) {
@@ -176,36 +222,75 @@ impl fmt::Display for Process {
     }
 }
 
-async fn open(
-    world: &Arc<World>,
-    node: u64,
-    disk: &Arc<Disk>,
-    store: MemoryStore,
-    writing: &Writing,
-    exit: &Arc<Exit>,
-) -> Result<(Wal, SharedPartition, Group<PartitionMachine>), StartError> {
-    let files = Arc::new(disk.files.clone());
+/// How the log is set up.
+pub(super) fn log_options(world: &World) -> Options {
     let mut options = Options::new(Disk::log_dir(), u64::from(PARTITION) + 1);
     options.fsync = world.plan.fsync;
+    options.flush_interval = Duration::from_millis(world.plan.flush_ms);
     // As small as they may be, so that there are several.
     options.segment_bytes = MIN_SEGMENT_BYTES;
     options.index_interval = 8;
     options.tail_bytes = 16 << 10;
-    let (wal, _) = Wal::open(files.clone(), options, &writing.flusher)?;
-    let partition = Arc::new(Mutex::new(Partition::open(PARTITION, store)?));
-    let machine = PartitionMachine::new(node, Arc::clone(world), Arc::clone(&partition));
-    let mut options = GroupOptions::new(node, "partition", Disk::group_dir());
-    options.files = files;
-    options.disk = chronos_raft::Disk::Inline;
-    options.transport = Arc::clone(exit) as Arc<dyn chronos_raft::Transport>;
-    options.seed = Some(world.chance());
-    let voters: BTreeSet<u64> = (1..=world.plan.nodes as u64).collect();
-    let first = match voters.contains(&node) {
-        true => First::Voters(voters),
-        false => First::Wait,
-    };
-    let group = Group::open(options, wal.clone(), machine, first).await?;
-    Ok((wal, partition, group))
+    options
+}
+
+/// What opening the log, the partition and the group needs.
+struct Opening<'a> {
+    world: &'a Arc<World>,
+    node: u64,
+    disk: &'a Arc<Disk>,
+    ended: Ended,
+    writing: &'a Writing,
+    exit: &'a Arc<Exit>,
+    wanted: &'a watch::Sender<Option<SeedWanted>>,
+}
+
+impl Opening<'_> {
+    async fn open(
+        &self,
+        store: MemoryStore,
+    ) -> Result<(Wal, SharedPartition, Group<PartitionMachine>), StartError> {
+        let (world, node) = (self.world, self.node);
+        let first = self.first(&store)?;
+        let files = Arc::new(self.disk.files.clone());
+        let (wal, _) = Wal::open(files, log_options(world), &self.writing.flusher)?;
+        if world.plan.may_lose() {
+            rules::mode::opened(world, node, wal.last_index(), self.ended);
+        }
+        let partition = Arc::new(Mutex::new(Partition::open(PARTITION, store)?));
+        let machine = PartitionMachine::new(node, Arc::clone(world), Arc::clone(&partition));
+        let group = Group::open(self.options(), wal.clone(), machine, first).await?;
+        Ok((wal, partition, group))
+    }
+
+    fn options(&self) -> GroupOptions {
+        let mut options = GroupOptions::new(self.node, "partition", Disk::group_dir());
+        options.files = Arc::new(self.disk.files.clone());
+        options.disk = chronos_raft::Disk::Inline;
+        options.transport = Arc::clone(self.exit) as Arc<dyn chronos_raft::Transport>;
+        options.seed = Some(self.world.chance());
+        options.followers_may_forget = self.world.plan.fsync == FsyncMode::Periodic;
+        let wanted = self.wanted.clone();
+        options.on_seed_wanted = Arc::new(move |seed| {
+            wanted.send_replace(Some(seed));
+        });
+        options
+    }
+
+    /// What the group is with an empty log. What a copy left that broke off goes.
+    fn first(&self, store: &MemoryStore) -> Result<First, StartError> {
+        let files = &self.disk.files;
+        let mark = Mark::read(files)?;
+        if mark == Some(Mark::Partial) {
+            throw_away(files, store)?;
+            Mark::Gone.write(files)?;
+        }
+        let voters: BTreeSet<u64> = (1..=self.world.plan.nodes as u64).collect();
+        Ok(match voters.contains(&self.node) && mark.is_none() {
+            true => First::Voters(voters),
+            false => First::Wait,
+        })
+    }
 }
 
 /// Answers requests: as a leader while the node leads, with a refusal otherwise.

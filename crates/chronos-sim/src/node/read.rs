@@ -26,6 +26,14 @@ pub enum ReadError {
     Wal(#[from] chronos_wal::Error),
 }
 
+impl ReadError {
+    /// Whether the log has given up the entry that it stood in.
+    #[must_use]
+    pub const fn is_gone(&self) -> bool {
+        matches!(self, Self::Wal(chronos_wal::Error::NotFound { .. }))
+    }
+}
+
 /// An event as it stands in the log.
 #[derive(Debug, Clone)]
 pub struct StoredEvent {

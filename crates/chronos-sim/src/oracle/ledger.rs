@@ -2,6 +2,7 @@
 
 use super::Model;
 use crate::rules::{Rule, Verdict};
+use crate::time::Timeline;
 use bytes::Bytes;
 use chronos_core::keys::change::Version;
 use chronos_core::partition::{Changed, Effects, Outcome};
@@ -26,6 +27,8 @@ struct Entry {
     term: u64,
     content: Content,
     effects: Option<Effects>,
+    /// When it was applied first, microseconds.
+    at_us: i64,
 }
 
 /// The entries that some replica applied, in order. Whoever is the first to apply an entry brings
@@ -33,6 +36,7 @@ struct Entry {
 #[derive(Debug)]
 pub struct Ledger {
     verdict: Arc<Verdict>,
+    time: Timeline,
     state: Mutex<State>,
 }
 
@@ -48,9 +52,10 @@ struct State {
 impl Ledger {
     /// An empty log.
     #[must_use]
-    pub fn new(verdict: Arc<Verdict>) -> Self {
+    pub fn new(verdict: Arc<Verdict>, time: Timeline) -> Self {
         Self {
             verdict,
+            time,
             state: Mutex::default(),
         }
     }
@@ -78,6 +83,7 @@ impl Ledger {
                 term: id.term,
                 content,
                 effects: None,
+                at_us: self.time.now_us(),
             }),
             None => self.verdict.add(
                 Rule::Replicas,
@@ -139,6 +145,16 @@ impl Ledger {
         }
     }
 
+    /// The only log of a cluster has lost all but so many entries. Says when the first of those that
+    /// are gone was applied, microseconds.
+    pub fn lose_beyond(&self, len: u64) -> Option<i64> {
+        let state = &mut *self.state.lock();
+        let since_us = state.entries.get(usize::try_from(len).ok()?)?.at_us;
+        state.entries.truncate(len as usize);
+        state.model = meaning(&state.entries);
+        Some(since_us)
+    }
+
     /// A node found itself leading a term.
     pub fn leads(&self, node: u64, term: u64) {
         let known = *self.state.lock().leaders.entry(term).or_insert(node);
@@ -162,12 +178,8 @@ impl Ledger {
         if index + 1 == state.entries.len() as u64 {
             return look(&state.model, true);
         }
-        let mut model = Model::default();
-        for (at, entry) in (0..=index).zip(&state.entries) {
-            if let Content::Commands(body) = &entry.content {
-                model.apply(at, body);
-            }
-        }
+        let upto = state.entries.len().min(index as usize + 1);
+        let model = meaning(&state.entries[..upto]);
         drop(state);
         look(&model, false)
     }
@@ -191,6 +203,17 @@ impl Ledger {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// What a log means from its beginning.
+fn meaning(entries: &[Entry]) -> Model {
+    let mut model = Model::default();
+    for (index, entry) in (0..).zip(entries) {
+        if let Content::Commands(body) = &entry.content {
+            model.apply(index, body);
+        }
+    }
+    model
 }
 
 /// An outcome without what only the index knows of it.

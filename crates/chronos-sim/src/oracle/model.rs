@@ -102,6 +102,21 @@ impl Model {
         (event.state != State::Cancelled).then_some(DueKey::new(event.due_ms, offset))
     }
 
+    /// Whether nobody needs an event any more.
+    #[must_use]
+    pub fn is_over(&self, offset: u64) -> bool {
+        let Some(event) = self.events.get(offset as usize) else {
+            return false;
+        };
+        match self.key_of(offset) {
+            None => true,
+            Some(key) => {
+                let needs = |group: &Group| group.is_for(event, offset) && !group.has_settled(key);
+                key <= self.horizon() && !self.groups.iter().any(needs)
+            }
+        }
+    }
+
     /// The due order.
     #[must_use]
     pub fn due_order(&self) -> BTreeSet<DueKey> {

@@ -9,16 +9,16 @@
 //! | `duplicate.rs` | C5: a redelivery has a reason, and nothing comes again after an answer counted |
 //! | `dedup.rs` | C6: an id is accepted once, and called a duplicate only then |
 //! | `offsets.rs` | C7: an offset names one event, for clients and on every replica |
-//! | `order.rs` | C8: first deliveries come in due order |
+//! | `order.rs` | C8: first deliveries come to each member in due order |
 //! | `progress.rs` | C9: what a group has settled stays settled |
 //! | `replay.rs` | C10: the due order holds each event once |
 //! | `register.rs` | C11: calls and deliveries of one event have an order that explains each answer |
 //! | `shadow.rs` | C12: every replica's state is what the log says, also after a cold start |
 //! | `lease.rs` | a leader sends nothing once another one leads |
+//! | `mode.rs` | C13: in mode `periodic` a power loss takes the last moments only, and nothing that was to be durable |
 //! | `liveness.rs` | C14: after the heal everything works again |
 //!
-//! C13, what weaker fsync modes promise, waits for the `periodic` mode in simulations. Two rules of
-//! the log itself are checked with every entry: see [`crate::oracle::Ledger`].
+//! Two rules of the log itself are checked with every entry: see [`crate::oracle::Ledger`].
 
 mod dedup;
 mod duplicate;
@@ -27,6 +27,7 @@ pub mod late;
 mod lease;
 pub mod liveness;
 mod lost;
+pub mod mode;
 pub mod offsets;
 mod order;
 mod phantom;
@@ -55,6 +56,7 @@ pub enum Rule {
     Replay,
     Register,
     Shadow,
+    Mode,
     Liveness,
     /// Replicas apply the same entries with the same effects, and a term has one leader.
     Replicas,
@@ -79,6 +81,7 @@ impl fmt::Display for Rule {
             Rule::Replay => "C10 replay",
             Rule::Register => "C11 cancel against fire",
             Rule::Shadow => "C12 shadow rebuild",
+            Rule::Mode => "C13 mode truth",
             Rule::Liveness => "C14 liveness",
             Rule::Replicas => "replicas",
             Rule::Lease => "lease",

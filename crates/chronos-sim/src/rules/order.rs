@@ -1,4 +1,4 @@
-//! C8: within the time of a leader, the first deliveries of a group come in due order.
+//! C8: within the time of a leader, the first deliveries to a member come in due order.
 
 use super::{Evidence, Rule};
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ pub(super) fn check(evidence: &Evidence<'_>) {
         .iter()
         .filter(|delivery| delivery.attempt == 1)
     {
-        let stream = (delivery.group.as_str(), delivery.reign);
+        let stream = (delivery.group.as_str(), delivery.member, delivery.reign);
         // Who accepts an event when another is due already may send it at once: the horizon is a
         // little ahead of the clock, and the order of those is not promised.
         if let Some(before) = last.insert(stream, delivery)
@@ -21,8 +21,8 @@ pub(super) fn check(evidence: &Evidence<'_>) {
             evidence.verdict.add(
                 Rule::Order,
                 format!(
-                    "group {} was sent {:?} before {:?}",
-                    delivery.group, before.key, delivery.key
+                    "member {} of group {} was sent {:?} before {:?}",
+                    delivery.member, delivery.group, before.key, delivery.key
                 ),
             );
         }

@@ -48,9 +48,14 @@ impl Publisher {
             None => self.new_events(),
         };
         let section = encode(&events, self.world.plan.dedup_ms);
+        let durable = self.world.plan.may_lose() && self.client.random.percent(30);
         let (span, outcome) = self
             .client
-            .call(|reply| Request::Publish(section.clone(), reply))
+            .call(|reply| Request::Publish {
+                section: section.clone(),
+                durable,
+                reply,
+            })
             .await;
         self.world.say(
             &format_args!("c{}", self.client.number),
@@ -62,6 +67,7 @@ impl Publisher {
         self.world.history.records().publishes.push(PublishCall {
             events,
             span,
+            durable,
             outcome,
         });
     }
@@ -85,7 +91,11 @@ impl Publisher {
         let random = &mut self.client.random;
         let topic = TOPICS[random.below(TOPICS.len() as u64) as usize];
         let now_ms = self.world.time.now_ms();
-        let schedule_ms = match random.weighted(&[10, 10, 50, 20, 9, 1]) {
+        let weights = match self.world.plan.purges {
+            true => [10, 10, 78, 2, 0, 0],
+            false => [10, 10, 50, 20, 9, 1],
+        };
+        let schedule_ms = match random.weighted(&weights) {
             0 => now_ms - random.signed(0, 5_000),
             1 => now_ms,
             2 => now_ms + random.signed(0, 3_000),

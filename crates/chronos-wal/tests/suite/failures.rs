@@ -93,6 +93,26 @@ fn short_writes_and_reads_are_continued() {
     assert_eq!(Rig::open(&files).records(), all);
 }
 
+/// What a read leaves out is there all the same: damage in the middle of a log does not count as its
+/// torn end because the records that follow were not read.
+#[test]
+fn a_read_that_ends_early_cuts_nothing_off() {
+    let files = FaultyFiles::new(1);
+    let rig = Rig::open(&files);
+    for record in records(1..=6, 50) {
+        rig.append(vec![record]).unwrap();
+    }
+    drop(rig);
+    let path = last_segment(&files);
+    let third = SEGMENT_HEADER_BYTES + 2 * (HEADER_BYTES + 50);
+    files.flip_bit(&path, third as u64 * 8);
+    for nth in 1..20 {
+        let files = files.fork();
+        files.fail(Operation::Read, nth, Fault::Short(0));
+        assert!(Rig::try_open(&files).is_err(), "read {nth}");
+    }
+}
+
 #[test]
 fn space_need_not_be_reserved() {
     for fault in [Fault::Unsupported, Fault::Enospc] {

@@ -1,26 +1,6 @@
-//! Known failures, and how many seeds it takes to notice each.
-//!
-//! A check that never fails proves nothing. A build with the feature `mutants` can re-create each of
-//! these; one process has at most one of them.
+//! The known failures that a build can have, by where they are.
 
-use crate::seeds::Summary;
-use std::io;
-use std::process::{Command, Stdio};
-
-/// A failure that can be re-created.
-#[derive(Debug, Clone, Copy)]
-pub struct Mutant {
-    /// Its name, as `CHRONOS_MUTANT` has it.
-    pub name: &'static str,
-    /// What it is in: the core, the log, the replication, or the driver of simulations.
-    pub of: &'static str,
-    /// What it does.
-    pub does: &'static str,
-}
-
-const fn mutant(name: &'static str, of: &'static str, does: &'static str) -> Mutant {
-    Mutant { name, of, does }
-}
+use super::{Mutant, mutant};
 
 /// All of them.
 pub const MUTANTS: &[Mutant] = &[
@@ -50,7 +30,11 @@ pub const MUTANTS: &[Mutant] = &[
         "wal",
         "what a failed sync left in memory counts as stored after a restart",
     ),
-    mutant("cut-not-synced", "wal", "a cut is not synced"),
+    mutant(
+        "timer-forgotten",
+        "wal",
+        "in mode `periodic`, nothing is synced when the time comes",
+    ),
     mutant("body-not-checked", "wal", "a damaged body is returned"),
     mutant(
         "vote-not-synced",
@@ -62,6 +46,11 @@ pub const MUTANTS: &[Mutant] = &[
         "ack-before-write",
         "raft",
         "entries are acknowledged before they are on disk",
+    ),
+    mutant(
+        "floor-not-saved",
+        "raft",
+        "how far the log was given up is forgotten in a restart",
     ),
     mutant(
         "lease-too-long",
@@ -225,9 +214,39 @@ pub const MUTANTS: &[Mutant] = &[
         "a leader sends without a lease",
     ),
     mutant(
+        "leave-without-lease",
+        "driver",
+        "what was handed out under a lease is sent when it is over",
+    ),
+    mutant(
         "fire-early",
         "driver",
         "events are sent two milliseconds early",
+    ),
+    mutant(
+        "durable-before-sync",
+        "driver",
+        "in mode `periodic`, what is to be durable is answered before the sync",
+    ),
+    mutant(
+        "purge-before-checkpoint",
+        "driver",
+        "the log's beginning is given up before the checkpoint is durable",
+    ),
+    mutant(
+        "purge-by-age",
+        "driver",
+        "the log's beginning is removed whether somebody needs it or not",
+    ),
+    mutant(
+        "copy-without-places",
+        "driver",
+        "a copy lacks a part of the index",
+    ),
+    mutant(
+        "copy-not-marked",
+        "driver",
+        "half of a copy counts as whole after a restart",
     ),
     mutant("commit-on-nack", "driver", "a nack settles the event"),
     mutant(
@@ -246,75 +265,3 @@ pub const MUTANTS: &[Mutant] = &[
         "what a member held when it left is dropped",
     ),
 ];
-
-/// How a mutant was noticed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    /// The rule that noticed it, from the first rounds that one did.
-    pub rules: Vec<String>,
-    /// Seeds until it was noticed, for each round; `None` where no seed noticed it.
-    pub seeds: Vec<Option<u64>>,
-}
-
-impl Notice {
-    /// The seeds that half of the rounds needed, at most.
-    #[must_use]
-    pub fn median(&self) -> Option<u64> {
-        let mut seeds = self.seeds.clone();
-        seeds.sort_unstable_by_key(|seeds| seeds.unwrap_or(u64::MAX));
-        seeds.get(seeds.len() / 2).copied().flatten()
-    }
-}
-
-/// Runs a mutant in processes of its own, `rounds` times, each with up to `most` seeds.
-///
-/// # Errors
-/// When this program cannot be started once more.
-pub fn notice(name: &str, rounds: u64, most: u64) -> io::Result<Notice> {
-    let mut notice = Notice {
-        rules: Vec::new(),
-        seeds: Vec::new(),
-    };
-    for round in 0..rounds {
-        let from = (round * most).to_string();
-        let most = most.to_string();
-        let output = Command::new(std::env::current_exe()?)
-            .args([
-                "--from",
-                &from,
-                "--seeds",
-                &most,
-                "--until-failure",
-                "--terse",
-            ])
-            .env("CHRONOS_MUTANT", name)
-            .stderr(Stdio::null())
-            .output()?;
-        let answer = String::from_utf8_lossy(&output.stdout);
-        let found = answer.trim().split_once(' ');
-        notice
-            .seeds
-            .push(found.and_then(|(seeds, _)| seeds.parse().ok()));
-        if let Some((_, rule)) = found
-            && !notice.rules.iter().any(|known| known == rule)
-        {
-            notice.rules.push(rule.to_owned());
-        }
-    }
-    Ok(notice)
-}
-
-/// What a process that looks for one mutant says of its seeds: how many it took, and the rule.
-#[must_use]
-pub fn terse(summary: &Summary, from: u64) -> String {
-    match summary.failed.first() {
-        Some(report) => {
-            let rule = report
-                .violations
-                .first()
-                .map(|violation| violation.rule.to_string());
-            format!("{} {}", report.seed - from + 1, rule.unwrap_or_default())
-        }
-        None => String::new(),
-    }
-}
