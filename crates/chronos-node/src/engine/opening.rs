@@ -134,7 +134,7 @@ impl Opening {
             raft,
             saves: Arc::new(Saves::new(saved)),
             standing: Arc::default(),
-            led: Arc::default(),
+            led_in: Arc::default(),
         };
         let retention = Arc::new(Retention::new(
             handle.clone(),
