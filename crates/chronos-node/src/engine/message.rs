@@ -16,7 +16,7 @@ use chronos_wal::Wal;
 use parking_lot::Mutex;
 use roaring::RoaringTreemap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Why a partition did not do what it was asked.
@@ -234,8 +234,8 @@ pub struct Handle {
     pub saves: Arc<Saves>,
     /// Updated by the driver.
     pub standing: Arc<Mutex<Standing>>,
-    /// Whether this node leads the partition and serves it.
-    pub led: Arc<AtomicBool>,
+    /// The term in which this node leads the partition and serves it; 0 while it does not.
+    pub led_in: Arc<AtomicU64>,
     /// Whether this node's clock is right as far as the others can tell.
     pub on_time: Arc<AtomicBool>,
 }
@@ -243,7 +243,13 @@ pub struct Handle {
 impl Handle {
     /// Whether this node leads the partition and serves it.
     pub fn is_led(&self) -> bool {
-        self.led.load(Ordering::Acquire)
+        self.led_in().is_some()
+    }
+
+    /// The term in which it does. The replica itself may be in a later one already, which is
+    /// somebody else's.
+    pub fn led_in(&self) -> Option<u64> {
+        Some(self.led_in.load(Ordering::Acquire)).filter(|term| *term != 0)
     }
 
     /// Whether this node may deliver at this moment what it handed out as the leader of `term`: it

@@ -142,7 +142,7 @@ impl Opening {
             raft,
             saves: Arc::new(Saves::new(saved)),
             standing: Arc::default(),
-            led: Arc::default(),
+            led_in: Arc::default(),
             on_time: Arc::clone(&self.on_time),
         };
         let retention = Arc::new(Retention::new(

@@ -79,11 +79,11 @@ pub async fn run(parts: Parts, served: watch::Sender<u64>) -> anyhow::Result<()>
             continue;
         };
         metrics.partition(handle.number).leads_won.inc();
-        handle.led.store(true, Ordering::Release);
+        handle.led_in.store(term, Ordering::Release);
         served.send_replace(term);
         leads.send_replace(());
         let end = driver.run(&mut inbox).await;
-        handle.led.store(false, Ordering::Release);
+        handle.led_in.store(0, Ordering::Release);
         served.send_replace(0);
         leads.send_replace(());
         match end? {
@@ -154,9 +154,9 @@ impl Replicas {
 
     /// The partitions that this node leads and serves, in order, and the terms in which it does.
     pub fn leads(&self) -> Vec<(PartitionNumber, u64)> {
-        let led = self.led().into_iter();
-        led.map(|handle| (handle.number, handle.raft.leadership().get().term))
-            .collect()
+        let replicas = self.by_number.read();
+        let led = |replica: &Arc<Replica>| Some((replica.handle.number, replica.handle.led_in()?));
+        replicas.values().filter_map(led).collect()
     }
 
     /// Tells when that changes.

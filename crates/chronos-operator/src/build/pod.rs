@@ -23,10 +23,10 @@ const PROGRAM: &str = "/usr/local/bin/chronosdb";
 const DATA_DIR: &str = "/data";
 /// The user of the image; a disk is made readable for it by its group.
 const USER: i64 = 65532;
-/// How long draining may take when nobody said.
-pub(super) const DRAIN_TIMEOUT_MS: i64 = 120_000;
-/// What a node needs after it was drained, to finish open calls and save its state.
-const STOP_SECONDS: i64 = 30;
+/// How long a stopping node waits for open calls and streams when nobody said.
+const SHUTDOWN_TIMEOUT_MS: i64 = 10_000;
+/// What a stopping node needs besides, to hand over what it still leads and to save its state.
+const STOP_MS: i64 = 20_000;
 /// The label of a Kubernetes node's zone. Newer versions put it on pods as well.
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
@@ -60,7 +60,7 @@ fn pod(cluster: &ChronosCluster, record: &Record, overrides: PodOverrides) -> Po
         automount_service_account_token: Some(false),
         // Variables that Kubernetes adds for Services could look like settings.
         enable_service_links: Some(false),
-        termination_grace_period_seconds: Some(drain_timeout_ms(cluster) / 1000 + STOP_SECONDS),
+        termination_grace_period_seconds: Some(grace_seconds(cluster)),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
             run_as_user: Some(USER),
@@ -261,12 +261,15 @@ fn runtime_default() -> SeccompProfile {
     }
 }
 
-/// How long draining may take, ms.
-pub(super) fn drain_timeout_ms(cluster: &ChronosCluster) -> i64 {
-    let strategy = cluster.spec.update_strategy.as_ref();
-    strategy
-        .and_then(|strategy| duration::milliseconds(strategy.drain_timeout.as_deref()?))
-        .unwrap_or(DRAIN_TIMEOUT_MS)
+/// How long a node may take to stop. The time to drain is not in it: the operator drains before it
+/// stops a node, and whoever else stops one does not wait for long. A namespace that is deleted looks
+/// again only after half of this time.
+fn grace_seconds(cluster: &ChronosCluster) -> i64 {
+    let config = cluster.spec.config.as_ref();
+    let timeout_ms = config
+        .and_then(|config| duration::milliseconds(config.shutdown_timeout.as_deref()?))
+        .unwrap_or(SHUTDOWN_TIMEOUT_MS);
+    timeout_ms.saturating_add(STOP_MS).div_euclid(1000)
 }
 
 fn not_empty(map: BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {

@@ -7,9 +7,7 @@ use chronos_client::fnv1a_64;
 use serde::Serialize;
 
 use super::Record;
-use crate::api::{
-    ChronosCluster, PodOverrides, RESTART_ANNOTATION, Settings, UpdateStrategy, ZoneSpread,
-};
+use crate::api::{ChronosCluster, PodOverrides, RESTART_ANNOTATION, Settings, ZoneSpread};
 
 /// Whatever changes the pods. A field that is added must be left out while it is unset, or every
 /// cluster restarts.
@@ -25,16 +23,12 @@ struct Inputs<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     zone_spread: Option<ZoneSpread>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    drain_timeout: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     restart_at: Option<&'a str>,
 }
 
 /// The hash, 16 hexadecimal digits.
 pub fn template_hash(cluster: &ChronosCluster, record: &Record) -> String {
     let spec = &cluster.spec;
-    let drain_timeout = |strategy: &'_ UpdateStrategy| strategy.drain_timeout.clone();
-    let drain_timeout = spec.update_strategy.as_ref().and_then(drain_timeout);
     let annotations = cluster.metadata.annotations.as_ref();
     let inputs = Inputs {
         image: record.image(cluster),
@@ -42,7 +36,6 @@ pub fn template_hash(cluster: &ChronosCluster, record: &Record) -> String {
         config: spec.config.as_ref(),
         pod: spec.pod.as_ref(),
         zone_spread: spec.zone_spread,
-        drain_timeout: drain_timeout.as_deref(),
         restart_at: annotations
             .and_then(|all| all.get(RESTART_ANNOTATION))
             .map(String::as_str),

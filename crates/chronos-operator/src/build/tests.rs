@@ -146,9 +146,16 @@ fn probes_ask_different_questions() {
 }
 
 #[test]
-fn a_stop_has_time_to_drain() {
-    let pod = pod_of(&set(json!({ "updateStrategy": { "drainTimeout": "5m" } })));
-    assert_eq!(pod.termination_grace_period_seconds, Some(330));
+fn a_stop_has_time_for_open_calls_and_no_more() {
+    let grace = |spec| pod_of(&set(spec)).termination_grace_period_seconds;
+    // Half of it is how late a namespace notices that it is empty, and that is to be gone soon.
+    assert_eq!(grace(json!({})), Some(30));
+    let patient = json!({ "config": { "shutdownTimeout": "1m" } });
+    assert_eq!(grace(patient), Some(80));
+    // The operator drains before it stops a node.
+    let draining = json!({ "updateStrategy": { "drainTimeout": "5m" } });
+    assert_eq!(grace(draining.clone()), Some(30));
+    let pod = pod_of(&set(draining));
     // The node does it when it is asked to stop; a hook would do it twice.
     assert_eq!(pod.containers[0].lifecycle, None);
 }

@@ -1,6 +1,7 @@
 //! Several engines in one process, over real sockets on loopback: who leads, what is placed where, and
 //! what is copied to whom.
 
+mod leads;
 mod node;
 mod placing;
 mod replicas;
