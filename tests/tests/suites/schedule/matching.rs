@@ -9,6 +9,7 @@ use chronos_proto::cronos_db::{
 };
 use chronos_tests::client::{Client, event_at, subscription};
 use chronos_tests::history::wall_ms;
+use chronos_tests::server::Options;
 use std::collections::BTreeSet;
 use tonic::Code;
 
@@ -84,6 +85,25 @@ async fn a_dry_run_counts_and_the_real_one_cancels() {
         (count(&client, "t").await, count(&client, "u").await),
         (3_889, 100)
     );
+}
+
+/// An entry that moved events is applied before readers are told of it; here they never are.
+#[tokio::test]
+async fn nothing_is_moved_twice_before_its_move_is_told() {
+    let options = Options::new().arg("-partition-count=2");
+    let options = options.mutant(Some("moves-not-told"));
+    let server = options.start().await.unwrap();
+    let client = Client::new(server.channel().unwrap());
+    publish(&client, "t", 6_000, wall_ms() + HOUR_MS).await;
+    let shift = RescheduleMatchingRequest {
+        filter: Some(of_topic("t")),
+        shift_ms: 30_000,
+        ..RescheduleMatchingRequest::default()
+    };
+    let mut schedules = client.schedules.clone();
+    let moved = schedules.reschedule_matching(shift).await.unwrap();
+    let moved = moved.into_inner();
+    assert_eq!((moved.matched, moved.changed), (6_000, 6_000));
 }
 
 #[tokio::test]

@@ -183,7 +183,7 @@ impl Scan {
             .peekable();
         let mut items = Vec::with_capacity(due.len());
         let mut refused = 0;
-        for due in due {
+        for (due, is_changed) in due.iter().zip(self.changed(due)) {
             if items.len() as u64 + refused as u64 == self.left {
                 break;
             }
@@ -191,7 +191,7 @@ impl Scan {
                 continue;
             }
             let (mut published_ms, mut schedule_ms) = (due.due_ms, due.due_ms);
-            if self.handle.events.is_changed(due.offset)
+            if is_changed
                 && let Some((version, index)) =
                     version_at(&self.store, self.handle.number, due.offset, u64::MAX)?
             {
@@ -217,6 +217,14 @@ impl Scan {
             self.fill_ids(&mut items)?;
         }
         Ok(Section { items, refused })
+    }
+
+    /// Which of the events were changed. That is asked of the state, not of what readers are told: an entry
+    /// of this call may be applied, and its keys read, before the driver tells them.
+    fn changed(&self, due: &[DueKey]) -> Vec<bool> {
+        let state = self.handle.state.lock();
+        let changed = state.changed();
+        due.iter().map(|due| changed.contains(due.offset)).collect()
     }
 
     fn fill_ids(&self, items: &mut Vec<Item>) -> Result<(), ReadError> {

@@ -298,7 +298,9 @@ impl Driver {
             self.handle.events.carried(effects.carried_upto);
         }
         self.forget_deleted(&effects);
-        self.handle.events.moved(&effects.moves);
+        if !mutant!("moves-not-told") {
+            self.handle.events.moved(&effects.moves);
+        }
         self.handle
             .events
             .prioritize(effects.prioritized.iter().copied());
