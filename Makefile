@@ -44,8 +44,10 @@ test: deps ## Run every test
 	$(CARGO) build $(TESTED) --bins
 	$(CARGO) test $(TESTED) --no-fail-fast
 
-test-kubernetes: ## Test the operator against a real API server, brought up from nothing (needs root and Go)
+test-kubernetes: deps ## Test the operator against a real API server and with real nodes, from nothing (needs root and Go)
+	$(CARGO) build $(TESTED) --bins
 	scripts/test-kubernetes
+	CARGO_TEST="$(CARGO) test $(TESTED) --test nodes" scripts/test-kubernetes-nodes $(dir $(BINARIES))debug
 
 verify: deps ## Check format, lints, docs, dependencies and structure; writes nothing
 	cargo fmt --all --check
