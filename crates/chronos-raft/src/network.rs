@@ -262,6 +262,8 @@ impl<R: Send + Sync + 'static> RaftNetworkV2<Types<R>> for Peer {
             term: vote.leader_id.term,
             floor,
         };
+        // Before it is asked, because its answer may get lost.
+        self.may_revert(true);
         let call = self.call(RequestKind::Seed, self.network.append_deadline, message);
         let answer = match future::select(std::pin::pin!(cancel), std::pin::pin!(call)).await {
             Either::Left((closed, _)) => return Err(StreamingError::Closed(closed)),
@@ -272,12 +274,9 @@ impl<R: Send + Sync + 'static> RaftNetworkV2<Types<R>> for Peer {
                 self.may_revert(false);
                 Ok(SnapshotResponse::new(vote))
             }
-            Answer::SeedPending => {
-                self.may_revert(true);
-                Err(not_yet(format!(
-                    "node {target} needs a copy of what follows entry {floor}"
-                )))
-            }
+            Answer::SeedPending => Err(not_yet(format!(
+                "node {target} needs a copy of what follows entry {floor}"
+            ))),
             Answer::HigherVote(higher) if higher > vote => Ok(SnapshotResponse::new(higher)),
             other => Err(unexpected(target, &other).into()),
         }

@@ -65,9 +65,12 @@ struct Kind<const N: usize> {
 }
 
 impl StateFiles {
-    /// Uses `dir`, and makes it if it is missing.
+    /// Uses `dir`, and makes it if it is missing. What is read from it is on disk.
     pub(crate) fn open(files: Arc<dyn Files>, dir: PathBuf) -> Result<Self, StateFileError> {
         files.create_dir_all(&dir).map_err(at(&dir))?;
+        // The process before may have died when this failed. Then the system has the new name of a file
+        // in memory, and a power loss would bring the old one back.
+        files.sync_dir(&dir).map_err(at(&dir))?;
         Ok(Self { files, dir })
     }
 
@@ -266,6 +269,7 @@ mod tests {
     use std::fs;
 
     use chronos_wal::RealFiles;
+    use chronos_wal::faulty::{Fault, FaultyFiles, Operation};
 
     use super::*;
 
@@ -290,6 +294,26 @@ mod tests {
         files.save_committed(ID).unwrap();
         assert_eq!(files.floor().unwrap(), Some(ID));
         assert_eq!(files.committed().unwrap(), Some(ID));
+    }
+
+    #[test]
+    fn a_vote_that_was_read_is_not_lost() {
+        let disk = FaultyFiles::new(1);
+        let open = |disk: &FaultyFiles| {
+            let files: Arc<dyn Files> = Arc::new(disk.clone());
+            StateFiles::open(files, "/group".into()).unwrap()
+        };
+        let files = open(&disk);
+        files.save_vote(&Vote::new(5, 2)).unwrap();
+        disk.fail(Operation::SyncDir, 1, Fault::Eio);
+        assert!(files.save_vote(&Vote::new(6, 3)).is_err());
+        // The next process finds it, and relies on it.
+        let found = open(&disk).vote().unwrap();
+        for seed in 0..20 {
+            let disk = disk.fork();
+            disk.power_loss(seed);
+            assert_eq!(open(&disk).vote().unwrap(), found, "{seed}");
+        }
     }
 
     #[test]

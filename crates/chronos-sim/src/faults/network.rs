@@ -3,7 +3,7 @@
 use super::Kind;
 use crate::network::{Endpoint, Weather};
 use crate::random::Random;
-use crate::world::World;
+use crate::world::{Phase, World};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,15 +46,29 @@ pub(super) fn inject(world: &Arc<World>, random: &mut Random, kind: Kind) {
     });
 }
 
-/// Separates the node that leads from the other nodes and from no client. Now and then the others die
-/// at once, and have to remember whom they acknowledged.
+/// Separates the node that leads from the other nodes, or from as many as it can do without, and from
+/// no client. Those that still hear of it may die, and then have to remember whom they acknowledged.
 fn isolate_leader(world: &Arc<World>, random: &mut Random, lasts: Duration) {
     let Some(leader) = super::cluster::leader(world) else {
         return;
     };
-    let others: Vec<_> = (world.nodes().into_iter())
+    let mut others: Vec<_> = (world.nodes().into_iter())
         .filter(|node| node.number != leader.node)
         .collect();
+    if random.percent(60) {
+        let hearing = others.split_off(others.len() / 2);
+        if world.plan.faults.contains(&Kind::Kill) {
+            let after = Duration::from_millis(random.between(1_500, 3_000));
+            let world = Arc::clone(world);
+            tokio::spawn(async move {
+                tokio::time::sleep(after).await;
+                for node in hearing.iter().filter(|_| world.phase() == Phase::Safety) {
+                    node.kill();
+                    world.faults.add(Kind::Kill, 1);
+                }
+            });
+        }
+    }
     let here = Endpoint::Node(leader.node);
     let ways: Vec<_> = (others.iter())
         .map(|node| Endpoint::Node(node.number))
@@ -63,12 +77,7 @@ fn isolate_leader(world: &Arc<World>, random: &mut Random, lasts: Duration) {
     for (from, to) in &ways {
         world.network.cut(*from, *to);
     }
-    if world.plan.faults.contains(&Kind::Kill) && random.percent(40) {
-        for node in &others {
-            node.kill();
-            world.faults.add(Kind::Kill, 1);
-        }
-    }
+    let lasts = lasts.max(Duration::from_secs(4));
     let world = Arc::clone(world);
     tokio::spawn(async move {
         tokio::time::sleep(lasts).await;

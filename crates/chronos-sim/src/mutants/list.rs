@@ -63,11 +63,6 @@ pub const MUTANTS: &[Mutant] = &[
         "a leader that hands over keeps its lease",
     ),
     mutant(
-        "votes-right-after-restart",
-        "raft",
-        "a voter forgets in a restart that it acknowledged a leader",
-    ),
-    mutant(
         "forget-far-on-publish",
         "core",
         "scheduled events are not written to the index",
@@ -156,11 +151,6 @@ pub const MUTANTS: &[Mutant] = &[
         "range-swallowed-from-afar",
         "core",
         "a cursor that moves swallows the next settled range",
-    ),
-    mutant(
-        "buried-twice",
-        "core",
-        "an event becomes a dead letter twice",
     ),
     mutant(
         "new-group-reads-all",

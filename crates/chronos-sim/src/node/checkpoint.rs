@@ -37,7 +37,9 @@ pub async fn run(world: Arc<World>, process: Arc<Process>) {
         if checkpoint.write(&process.store).is_err() {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(random.below(3))).await;
+        // Ids are on the disk already, and the rest now and then much later.
+        let most_ms = if random.percent(20) { 500 } else { 3 };
+        tokio::time::sleep(Duration::from_millis(random.below(most_ms))).await;
         let covered = checkpoint.applied_index();
         if mutant!("purge-before-checkpoint") {
             give_up(&world, &process, covered, &mut random).await;
