@@ -29,7 +29,7 @@ async fn every_node_tells_of_the_whole_cluster() {
     let mut cluster = three_nodes().await;
     let load = Load::start(&cluster, crate::seed(140));
     tokio::time::sleep(WHILE).await;
-    let leaders = cluster.settled().await.unwrap();
+    cluster.settled().await.unwrap();
     for node in 0..cluster.count() {
         let seen = topology(&cluster, node).await;
         assert!(seen.is_cluster_mode);
@@ -37,19 +37,32 @@ async fn every_node_tells_of_the_whole_cluster() {
         assert_eq!(seen.total_partitions, PARTITIONS as i32);
         let names: Vec<&str> = seen.nodes.iter().map(|it| it.node_id.as_str()).collect();
         assert_eq!(names, ["node1", "node2", "node3"]);
-        for (partition, leader) in seen.partitions.iter().zip(&leaders) {
-            assert_eq!(partition.leader_id, format!("node{}", leader + 1));
-            assert_eq!(partition.replicas.len(), 3);
-        }
+        assert!(seen.partitions.iter().all(|it| it.replicas.len() == 3));
+        // Leads may still move.
+        eventually("the topology has the leaders", || async {
+            let leaders = cluster.leaders_by(node).await?;
+            let leaders = leaders.iter().map(|leader| format!("node{}", leader + 1));
+            let seen = topology(&cluster, node).await;
+            let told = seen.partitions.iter().map(|it| it.leader_id.clone());
+            leaders.eq(told).then_some(())
+        })
+        .await;
 
         let mut client = AdminServiceClient::new(cluster.node(node).channel().unwrap());
-        let groups = client.list_consumer_groups(admin::AdminListConsumerGroupsRequest::default());
-        let groups = groups.await.unwrap().into_inner().groups;
-        let members = |group: &str| {
-            let found = groups.iter().find(|it| it.group_id == group);
-            found.map(|it| it.member_count)
-        };
-        assert_eq!((members("shared"), members("alone")), (Some(2), Some(1)));
+        eventually("the groups have their members", || {
+            let mut client = client.clone();
+            async move {
+                let request = admin::AdminListConsumerGroupsRequest::default();
+                let groups = client.list_consumer_groups(request).await.ok()?;
+                let groups = groups.into_inner().groups;
+                let members = |group: &str| {
+                    let found = groups.iter().find(|it| it.group_id == group);
+                    found.map(|it| it.member_count)
+                };
+                (members("shared") == Some(2) && members("alone") == Some(1)).then_some(())
+            }
+        })
+        .await;
         for partition_id in 0..PARTITIONS as i32 {
             let health = client.get_partition_health(admin::PartitionHealth { partition_id });
             let health = health.await.unwrap().into_inner();
@@ -59,9 +72,12 @@ async fn every_node_tells_of_the_whole_cluster() {
             );
             let lag = client.get_replication_lag(admin::ReplicationLag { partition_id });
             let lag = lag.await.unwrap().into_inner();
-            // Partition 0 asks for all of them, and every node follows in one.
-            let followers = if partition_id == 0 { 3 } else { 2 };
-            assert_eq!(lag.followers.len(), followers, "{lag:?}");
+            // Partition 0 asks for all of them: who leads one may follow in another.
+            let followers = lag.followers.len();
+            assert!(
+                followers == 2 || followers == 3 && partition_id == 0,
+                "{lag:?}"
+            );
         }
 
         let mut raft = RaftServiceClient::new(cluster.node(node).channel().unwrap());
