@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chronos_proto::MAX_MESSAGE_BYTES;
+use chronos_proto::cronos_db::cluster_service_client::ClusterServiceClient;
 use chronos_proto::cronos_db::consumer_group_service_client::ConsumerGroupServiceClient;
 use chronos_proto::cronos_db::event_service_client::EventServiceClient;
 use chronos_proto::cronos_db::partition_service_client::PartitionServiceClient;
@@ -25,6 +26,8 @@ use crate::patience::soon;
 pub struct Client {
     /// Publish, subscribe, ack, replay.
     pub events: EventServiceClient<Channel>,
+    /// The nodes of a cluster.
+    pub cluster: ClusterServiceClient<Channel>,
     /// Consumer groups.
     pub groups: ConsumerGroupServiceClient<Channel>,
     /// Partitions.
@@ -41,6 +44,7 @@ impl Client {
             events: EventServiceClient::new(channel.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES * 2),
+            cluster: ClusterServiceClient::new(channel.clone()),
             groups: ConsumerGroupServiceClient::new(channel.clone()),
             partitions: PartitionServiceClient::new(channel.clone()),
             schedules: ScheduleServiceClient::new(channel),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{env, fs, io, process, thread};
 
-use chronos_proto::cronos_db::{ListPartitionsRequest, PartitionInfo};
+use chronos_proto::cronos_db::{ClusterStatusRequest, ListPartitionsRequest, PartitionInfo};
 use tempfile::TempDir;
 
 use crate::client::Client;
@@ -216,6 +216,17 @@ impl ClusterProcesses {
     /// does not answer.
     pub async fn leaders_by(&self, node: usize) -> Option<Vec<usize>> {
         leaders(&self.clients[node], self.count()).await
+    }
+
+    /// Whether each partition has a leader and all the copies that it is to have, and nothing is moved,
+    /// as one node tells; `None` while it does not answer.
+    pub async fn is_complete_by(&self, node: usize) -> Option<bool> {
+        let mut cluster = self.clients[node].cluster.clone();
+        let asked = cluster.cluster_status(ClusterStatusRequest::default());
+        let status = tokio::time::timeout(ANSWER, asked).await.ok()?.ok()?;
+        let status = status.into_inner();
+        let missing = status.under_replicated + status.leaderless + status.moves;
+        Some(missing == 0 && status.nodes.len() == self.count())
     }
 
     /// Waits until every running node is ready and all of them see the same leader of each

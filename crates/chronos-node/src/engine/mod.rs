@@ -5,6 +5,7 @@
 //! | `replica.rs` | a partition's replica, following or leading |
 //! | `opening.rs` | opening a replica |
 //! | `placing.rs` | which replicas are on this node |
+//! | `heeded.rs` | which of its placements this node has heeded |
 //! | `copy/` | copying a partition to a node that is far behind |
 //! | `mark.rs` | what happened to a replica that is not whole |
 //! | `wanted.rs` | which partitions are to be copied to this node |
@@ -40,6 +41,7 @@ mod events;
 mod expiry;
 mod forgetting;
 mod handing;
+mod heeded;
 mod lookup;
 mod machine;
 mod mark;
@@ -123,6 +125,8 @@ pub struct Engine {
     next_session: AtomicU64,
     members: Mutex<BTreeMap<SessionId, Member>>,
     tasks: Mutex<JoinSet<anyhow::Result<()>>>,
+    /// What was last found of this node's clock.
+    clock_verdict: Mutex<Option<bool>>,
     failed: watch::Sender<Option<String>>,
     inflight_limit: usize,
     opening: Opening,
@@ -149,6 +153,8 @@ impl Engine {
         let topics = Arc::new(Topics::new(config));
         let replicas: Arc<Replicas> = Arc::default();
         let (telling, pauses) = watch::channel(Arc::default());
+        // In a cluster the others have to say so first.
+        let is_alone = network.is_alone();
         let opening = Opening {
             config: config.clone(),
             dir: dir.to_owned(),
@@ -161,7 +167,7 @@ impl Engine {
             wanted: Arc::default(),
             leads: replicas.tell_leads(),
             begun: tokio::time::Instant::now(),
-            on_time: Arc::new(AtomicBool::new(true)),
+            on_time: Arc::new(AtomicBool::new(is_alone)),
         };
 
         let catalog = Arc::new(Mutex::new(Catalog::open(store.clone())?));
@@ -195,6 +201,7 @@ impl Engine {
             next_session: AtomicU64::new(clock::now_us() as u64),
             members: Mutex::default(),
             tasks: Mutex::default(),
+            clock_verdict: Mutex::default(),
             failed,
             inflight_limit,
             opening,
@@ -409,16 +416,23 @@ impl Engine {
     }
 
     /// Says whether this node's clock is right. While it is not, the node delivers nothing and begins to
-    /// serve nothing; the placer gives its leads to others.
+    /// serve nothing; the placer gives its leads to others. In a cluster that holds until it is said for
+    /// the first time, or a wrong clock would move the horizon of what the node leads.
     pub fn set_on_time(&self, on_time: bool) {
-        let was = self.opening.on_time.swap(on_time, Ordering::Relaxed);
+        self.opening.on_time.store(on_time, Ordering::Relaxed);
+        let was = self.clock_verdict.lock().replace(on_time);
         match (was, on_time) {
-            (true, false) => tracing::error!(
+            (None | Some(true), false) => tracing::error!(
                 "the clock of this node is off by more than -clock-skew-threshold-ms: it delivers nothing until the clock is right"
             ),
-            (false, true) => tracing::info!("the clock of this node is right again"),
+            (Some(false), true) => tracing::info!("the clock of this node is right again"),
             _ => {}
         }
+    }
+
+    /// Whether this node's clock was compared with others.
+    pub fn knows_clock(&self) -> bool {
+        self.clock_verdict.lock().is_some()
     }
 
     /// Stops: what was taken in is finished, what arrives later is refused, state is saved. Gives up

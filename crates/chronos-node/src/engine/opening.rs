@@ -89,7 +89,12 @@ impl Opening {
 
     /// Where a group keeps its files.
     pub fn folder(&self, name: &str) -> PathBuf {
-        self.dir.join("partitions").join(name)
+        self.partitions().join(name)
+    }
+
+    /// The folder of all replicas.
+    pub fn partitions(&self) -> PathBuf {
+        self.dir.join("partitions")
     }
 
     /// What a partition is if nothing of it is on the disk, when its catalog says that it was placed

@@ -12,6 +12,7 @@
 //! ```
 
 use super::copy::{self, GiveError, Part, Taking};
+use super::heeded::Heeded;
 use super::mark::Mark;
 use super::replica::{self, Replica};
 use super::{Engine, Message};
@@ -49,6 +50,7 @@ enum Resident {
 /// A partition that is to be on this node.
 struct Placed {
     number: PartitionNumber,
+    epoch: u64,
     /// The nodes it began on, if it never moved.
     founders: Option<BTreeSet<u64>>,
 }
@@ -58,9 +60,10 @@ pub(super) async fn run(engine: Arc<Engine>) -> anyhow::Result<()> {
     let mut changed = engine.catalog_applied();
     let copies = Arc::new(Semaphore::new(MOST_COPIES));
     let (freed, mut copied) = watch::channel(());
+    let mut heeded = Heeded::open(&engine.opening.partitions())?;
     loop {
         changed.mark_unchanged();
-        engine.place().await?;
+        engine.place(&mut heeded).await?;
         tokio::select! {
             // The sender lives as long as the catalog.
             Ok(()) = changed.changed() => {}
@@ -129,11 +132,15 @@ async fn copy(
 
 impl Engine {
     /// Opens what is placed here and closes what is placed elsewhere.
-    async fn place(&self) -> anyhow::Result<()> {
+    async fn place(&self, heeded: &mut Heeded) -> anyhow::Result<()> {
         let Some((placed, others)) = self.placed() else {
             return Ok(());
         };
-        for number in others {
+        heeded.note(placed.iter().map(|it| (it.number, it.epoch)))?;
+        for (number, epoch) in others {
+            if !heeded.is_later(number, epoch) {
+                continue;
+            }
             let open = {
                 let mut residents = self.residents.lock();
                 match residents.by_number.get(&number) {
@@ -158,7 +165,10 @@ impl Engine {
             Mark::Gone.write(&folder)?;
             tracing::info!(partition = number, "the replica went to another node");
         }
-        for Placed { number, founders } in placed {
+        for placed in placed {
+            let Placed {
+                number, founders, ..
+            } = placed;
             if self.residents.lock().by_number.contains_key(&number) {
                 continue;
             }
@@ -177,7 +187,7 @@ impl Engine {
     }
 
     /// What the catalog places here, and what elsewhere; `None` before it places anything.
-    fn placed(&self) -> Option<(Vec<Placed>, Vec<PartitionNumber>)> {
+    fn placed(&self) -> Option<(Vec<Placed>, Vec<(PartitionNumber, u64)>)> {
         let me = self.opening.network.me;
         let catalog = self.catalog.lock();
         let cluster = catalog.cluster()?;
@@ -186,10 +196,11 @@ impl Engine {
             match placement.involves(me) {
                 true => placed.push(Placed {
                     number,
+                    epoch: placement.epoch,
                     founders: (placement.epoch == 1 && placement.replicas.contains(&me))
                         .then(|| placement.replicas.iter().copied().collect()),
                 }),
-                false => others.push(number),
+                false => others.push((number, placement.epoch)),
             }
         }
         Some((placed, others))

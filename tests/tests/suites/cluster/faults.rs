@@ -118,7 +118,7 @@ impl Fault {
 }
 
 /// The others go on without it; then it comes back.
-async fn kill(cluster: &mut ClusterProcesses, node: usize, random: &mut Random) {
+pub async fn kill(cluster: &mut ClusterProcesses, node: usize, random: &mut Random) {
     cluster.kill(node).await.unwrap();
     cluster.settled().await.unwrap();
     let alone_ms = random.range(0, 1_500);

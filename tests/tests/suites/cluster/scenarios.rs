@@ -1,13 +1,12 @@
 //! One fault of each kind, under load.
 
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chronos_tests::cluster::ClusterProcesses;
 use chronos_tests::patience::within;
 use chronos_tests::random::Random;
 
-use super::faults::Fault;
+use super::faults::{Fault, kill};
 use super::load::{Load, three_nodes};
 use crate::schedule::races::Races;
 
@@ -16,9 +15,6 @@ const QUIET: Duration = Duration::from_millis(1_500);
 
 /// For how long copies are made for a node that replaces another one.
 const REPLACED_WITHIN: Duration = Duration::from_secs(60);
-
-/// Between two copies it takes less.
-const STILL: Duration = Duration::from_secs(5);
 
 async fn survives(fault: Fault, times: usize, seed: u64) {
     survives_on(three_nodes().await, fault, times, seed).await;
@@ -111,18 +107,19 @@ async fn a_node_with_an_empty_disk_takes_the_place_of_a_lost_one() {
     cluster.launch(victim).unwrap();
     cluster.settled().await.unwrap();
     let other = (victim + 1) % cluster.count();
-    // Copies are made one after the other, and leads follow them: when leads stand still, all is done.
-    let seen = Mutex::new((Vec::new(), Instant::now()));
     let complete = within(REPLACED_WITHIN, || async {
         let leaders = cluster.leaders_by(other).await?;
-        let mut seen = seen.lock().unwrap();
-        if seen.0 != leaders {
-            *seen = (leaders, Instant::now());
-        }
-        (seen.0.contains(&victim) && seen.1.elapsed() > STILL).then_some(())
+        let is_complete = cluster.is_complete_by(other).await?;
+        (is_complete && leaders.contains(&victim)).then_some(())
     });
     assert!(complete.await.is_some(), "{}", cluster.logs());
     load.run.fault("wipe", begin);
+    // It applies its catalog anew, which has its replicas elsewhere at first, and keeps them.
+    kill(&mut cluster, victim, &mut Random::new(seed)).await;
+    cluster.settled().await.unwrap();
+    let log = cluster.node(victim).log();
+    assert!(!log.contains("the replica went to another node"), "{log}");
+    load.run.fault("kill", begin);
     // Every event is on the new disk as well, or another node could not be missing now.
     Fault::KillLeader
         .strike(&mut cluster, &load, &mut Random::new(seed))
