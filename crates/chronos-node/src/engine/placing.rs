@@ -55,6 +55,12 @@ struct Placed {
     founders: Option<BTreeSet<u64>>,
 }
 
+/// A partition that is to be on other nodes.
+struct Elsewhere {
+    number: PartitionNumber,
+    epoch: u64,
+}
+
 /// Opens, closes and copies for ever.
 pub(super) async fn run(engine: Arc<Engine>) -> anyhow::Result<()> {
     let mut changed = engine.catalog_applied();
@@ -137,7 +143,7 @@ impl Engine {
             return Ok(());
         };
         heeded.note(placed.iter().map(|it| (it.number, it.epoch)))?;
-        for (number, epoch) in others {
+        for Elsewhere { number, epoch } in others {
             if !heeded.is_later(number, epoch) {
                 continue;
             }
@@ -187,7 +193,7 @@ impl Engine {
     }
 
     /// What the catalog places here, and what elsewhere; `None` before it places anything.
-    fn placed(&self) -> Option<(Vec<Placed>, Vec<(PartitionNumber, u64)>)> {
+    fn placed(&self) -> Option<(Vec<Placed>, Vec<Elsewhere>)> {
         let me = self.opening.network.me;
         let catalog = self.catalog.lock();
         let cluster = catalog.cluster()?;
@@ -200,7 +206,10 @@ impl Engine {
                     founders: (placement.epoch == 1 && placement.replicas.contains(&me))
                         .then(|| placement.replicas.iter().copied().collect()),
                 }),
-                false => others.push((number, placement.epoch)),
+                false => others.push(Elsewhere {
+                    number,
+                    epoch: placement.epoch,
+                }),
             }
         }
         Some((placed, others))
