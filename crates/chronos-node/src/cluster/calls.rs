@@ -2,6 +2,7 @@
 
 use super::outcome;
 use super::peers::MOST_MESSAGE_BYTES;
+use super::recipient::To;
 use super::reports;
 use super::routes::Routes;
 use super::steer::Order;
@@ -19,6 +20,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use std::sync::Arc;
 use std::time::Duration;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
@@ -31,6 +33,8 @@ const REPORT_LIMIT: Duration = Duration::from_secs(2);
 /// How long it may take to change a group.
 const STEER_LIMIT: Duration = Duration::from_secs(10);
 
+type Client = NodesClient<InterceptedService<Channel, To>>;
+
 /// A group and how it stands.
 pub type GroupAndReport = (PartitionNumber, Report);
 
@@ -39,11 +43,12 @@ pub type GroupAndReport = (PartitionNumber, Report);
 pub struct Calls(pub Arc<Routes>);
 
 impl Calls {
-    fn to(&self, node: NodeId) -> Result<NodesClient<Channel>, Status> {
+    fn to(&self, node: NodeId) -> Result<Client, Status> {
         let peer = self.0.node(node);
         let peer = peer
             .ok_or_else(|| Status::unavailable(format!("it is not known where node {node} is")))?;
-        Ok(NodesClient::new(peer.channel()).max_decoding_message_size(MOST_MESSAGE_BYTES))
+        let client = NodesClient::with_interceptor(peer.channel(), To(node));
+        Ok(client.max_decoding_message_size(MOST_MESSAGE_BYTES))
     }
 
     /// Gives a sign of life, and gets one.

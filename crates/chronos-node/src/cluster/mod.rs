@@ -75,6 +75,7 @@ mod own_addresses;
 pub mod peers;
 pub mod placer;
 pub mod pulse;
+mod recipient;
 mod reports;
 pub mod routes;
 mod running;

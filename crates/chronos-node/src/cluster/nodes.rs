@@ -2,6 +2,7 @@
 
 use super::peers::MOST_MESSAGE_BYTES;
 use super::pulse::Pulses;
+use super::recipient;
 use super::steer::{Order, SteerError};
 use super::{outcome, reports};
 use crate::edge::status;
@@ -17,6 +18,8 @@ use parking_lot::RwLock;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 
 /// Parts of a copy that wait to be sent.
@@ -54,10 +57,16 @@ impl Door {
 }
 
 /// The service of the internal listener.
-pub fn service(door: Door) -> NodesServer<impl nodes_server::Nodes> {
-    NodesServer::new(Nodes(door))
+pub fn service(
+    door: Door,
+) -> InterceptedService<NodesServer<impl nodes_server::Nodes>, impl Interceptor + Clone> {
+    let service = NodesServer::new(Nodes(door.clone()))
         .max_decoding_message_size(MOST_MESSAGE_BYTES)
-        .max_encoding_message_size(MOST_MESSAGE_BYTES)
+        .max_encoding_message_size(MOST_MESSAGE_BYTES);
+    InterceptedService::new(service, move |request: Request<()>| {
+        recipient::check(door.inside()?.engine.me(), request.metadata())?;
+        Ok(request)
+    })
 }
 
 struct Nodes(Door);

@@ -4,6 +4,7 @@
 mod leads;
 mod node;
 mod placing;
+mod replaced;
 mod replicas;
 mod status;
 

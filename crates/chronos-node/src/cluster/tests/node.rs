@@ -64,7 +64,8 @@ impl Cluster {
         }
     }
 
-    fn info(&self, id: u64) -> NodeInfo {
+    /// What a node says of itself.
+    pub fn info(&self, id: u64) -> NodeInfo {
         NodeInfo {
             name: format!("n{id}"),
             disk: id.into(),
