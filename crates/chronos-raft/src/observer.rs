@@ -127,7 +127,8 @@ impl<M: Machine> Observer<M> {
 
     fn is_to_be_heard(&mut self) -> bool {
         let (answered, votes_alone) = {
-            let metrics = self.metrics.borrow_and_update();
+            // Not marked as seen: they may say what a leader that catches up waits for.
+            let metrics = self.metrics.borrow_watched();
             let mut voters = metrics.membership_config.membership().voter_ids();
             let answered = metrics.last_quorum_acked.as_ref().map(|sent| **sent);
             (answered, voters.all(|voter| voter == self.node_id))

@@ -42,19 +42,13 @@ impl<M: Machine> Group<M> {
             term = lead.term,
             "hands the lead over"
         );
-        inner.lease.give_up();
-        let trigger = inner.raft.trigger();
-        let triggered = trigger.transfer_leader(to).await;
-        // Asked after the transfer, so it is of the term that was given up, or a later one.
-        let term = inner
-            .raft
-            .with_raft_state(|state| state.vote_ref().leader_id.term)
-            .await;
-        if let Ok(term) = term {
-            inner.lease.give_up_to(term);
-        }
-        triggered.map_err(stopped)?;
-        let term = term.map_err(stopped)?;
+        // A task of its own: who asked may not wait for the end, and the lease would stay given up in
+        // every later term.
+        let giving_up = tokio::spawn(self.clone().give_up(to));
+        let term = match giving_up.await {
+            Ok(term) => term.map_err(stopped)?,
+            Err(error) => return Err(TransferError::Stopped(error.to_string())),
+        };
 
         let mut leadership = self.leadership();
         let taken = leadership.reach(|lead| lead.leader == Some(to) && lead.term >= term);
@@ -65,6 +59,22 @@ impl<M: Machine> Group<M> {
             ))),
             Err(_) => Err(TransferError::TimedOut(to)),
         }
+    }
+
+    /// Gives the lease up and has the other one told. The term that was given up, or a later one.
+    async fn give_up(self, to: u64) -> Result<u64, Fatal<Types<M::Response>>> {
+        let inner = &*self.0;
+        inner.lease.give_up();
+        let triggered = inner.raft.trigger().transfer_leader(to).await;
+        let term = inner
+            .raft
+            .with_raft_state(|state| state.vote_ref().leader_id.term)
+            .await;
+        if let Ok(term) = term {
+            inner.lease.give_up_to(term);
+        }
+        triggered?;
+        term
     }
 
     fn check_target(&self, to: u64) -> Result<(), TransferError> {

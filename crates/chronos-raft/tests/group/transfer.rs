@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chronos_raft::{ProposeError, TransferError};
+use futures::FutureExt;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
@@ -91,4 +92,23 @@ async fn if_the_other_does_not_take_over_someone_else_does() {
     cluster.net.heal();
     cluster.write(&[1, 2, 3], 1).await;
     cluster.converge(&[1, 2, 3]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_it_and_does_not_wait_costs_nobody_the_lease() {
+    let cluster = Cluster::of_voters(3, 3).await;
+    let old = cluster.leader().await;
+    let to = old % 3 + 1;
+    let group = cluster.group(old);
+    let unfinished = group.transfer_lead(to).now_or_never();
+    assert_eq!(unfinished, None, "it has begun, and is dropped");
+    cluster.leader_among(&[to]).await;
+    cluster.group(to).transfer_lead(old).await.unwrap();
+    let holds = async {
+        while !group.holds_lease() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let held = tokio::time::timeout(Duration::from_secs(5), holds).await;
+    assert!(held.is_ok(), "it leads and may do nothing");
 }
