@@ -415,12 +415,22 @@ impl Session {
         let Some((acks, called)) = self.waiting.pop_front() else {
             panic!("an answer to no request: {response:?}");
         };
-        let outcome = if response.success {
-            Outcome::Ok
-        } else {
-            Outcome::Fail
-        };
-        self.write(acks, called, outcome);
+        self.write(acks, called, outcome(response));
+    }
+}
+
+/// What an answer says. A leader may have taken it before it went, and nobody else came in time to tell.
+fn outcome(response: &AckResponse) -> Outcome {
+    let is_unknown = |why: &&str| response.error.contains(why);
+    if response.success {
+        Outcome::Ok
+    } else if ["there is no leader", "it is not known"]
+        .iter()
+        .any(is_unknown)
+    {
+        Outcome::Info
+    } else {
+        Outcome::Fail
     }
 }
 
@@ -428,4 +438,27 @@ enum Fate {
     Ack,
     Nack,
     Ignore,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_knows_is_no_refusal() {
+        let of = |success, error: &str| {
+            outcome(&AckResponse {
+                success,
+                error: error.into(),
+                committed_offset: 0,
+            })
+        };
+        assert_eq!(of(true, ""), Outcome::Ok);
+        assert_eq!(of(false, "delivery_id is malformed"), Outcome::Fail);
+        let gone = "there is no leader of partition 3 that answers (broken pipe): try again";
+        assert_eq!(of(false, gone), Outcome::Info);
+        let lost =
+            "it is not known whether partition 3 took the request: retry with the same message id";
+        assert_eq!(of(false, lost), Outcome::Info);
+    }
 }
