@@ -38,14 +38,16 @@ cluster: release ## Run three local nodes that are one database, and print how t
 release: deps
 	@$(CARGO) build --release --locked --package chronos-node --package chronosctl
 
+# Programs and tests are built together: apart, cargo unites other features for each and compiles most of
+# what they depend on twice.
 test: deps ## Run every test
 	@if command -v go >/dev/null; then scripts/tools grpcurl; \
 	    else echo "Go is missing, so is grpcurl: tests that run it are skipped"; fi
-	$(CARGO) build $(TESTED) --bins
+	$(CARGO) build $(TESTED) --bins --tests
 	$(CARGO) test $(TESTED) --no-fail-fast
 
 test-kubernetes: deps ## Test the operator against a real API server and with real nodes, from nothing (needs root and Go)
-	$(CARGO) build $(TESTED) --bins
+	$(CARGO) build $(TESTED) --bins --tests
 	scripts/test-kubernetes
 	CARGO_TEST="$(CARGO) test $(TESTED) --test nodes" scripts/test-kubernetes-nodes $(dir $(BINARIES))debug
 
