@@ -28,6 +28,7 @@ struct Shared {
     nodes: Nodes,
     retry: RetryPolicy,
     request_timeout: Duration,
+    direct: bool,
     topology: RwLock<Arc<Topology>>,
 }
 
@@ -49,6 +50,7 @@ impl Client {
                 nodes: Nodes::new(&options)?,
                 retry: options.retry,
                 request_timeout: options.request_timeout,
+                direct: options.direct,
                 topology: RwLock::new(Arc::new(Topology::one_partition())),
             }),
         };
@@ -98,9 +100,11 @@ impl Client {
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// The channel for a partition: its leader's if that has an address, else any node's.
+    /// The channel for a partition: its leader's if that has an address and may be called, else any
+    /// node's.
     pub(crate) fn channel(&self, partition_id: Option<u32>) -> Channel {
         let topology = self.topology();
+        let partition_id = partition_id.filter(|_| self.shared.direct);
         match partition_id.and_then(|id| topology.leader(id)) {
             Some(leader) => self.shared.nodes.channel(leader),
             None => self.shared.nodes.any(),

@@ -73,6 +73,8 @@ struct State {
     acks: Vec<AckRequest>,
     swallow_acks: usize,
     refuse_acks: bool,
+    /// Where the leader of every partition is said to be.
+    leader: Option<String>,
 }
 
 impl Fake {
@@ -103,13 +105,17 @@ impl Fake {
 
     /// A client whose longest pause is this one.
     pub(crate) async fn client_with(&self, max_backoff: Duration) -> Client {
+        Client::connect(self.options(max_backoff)).await.unwrap()
+    }
+
+    pub(crate) fn options(&self, max_backoff: Duration) -> Options {
         let mut options = Options::new([self.address.clone()]);
         options.retry = RetryPolicy {
             attempts: 5,
             initial_backoff: Duration::from_millis(1),
             max_backoff,
         };
-        Client::connect(options).await.unwrap()
+        options
     }
 
     /// Stops listening and closes idle connections.
@@ -134,6 +140,11 @@ impl Fake {
     /// Breaks the Ack stream instead of answering, so many times.
     pub(crate) fn swallow_acks(&self, count: usize) {
         self.service.state().swallow_acks = count;
+    }
+
+    /// Says that every partition's leader is at this address.
+    pub(crate) fn name_leader(&self, address: &str) {
+        self.service.state().leader = Some(address.to_owned());
     }
 
     pub(crate) fn refuse_acks(&self) {
@@ -424,10 +435,12 @@ impl PartitionService for Service {
         &self,
         _: Request<ListPartitionsRequest>,
     ) -> Result<Response<ListPartitionsResponse>, Status> {
-        let partitions = (0..self.state().partitions.len() as i32)
+        let state = self.state();
+        let leader = state.leader.as_deref().unwrap_or("fake");
+        let partitions = (0..state.partitions.len() as i32)
             .map(|partition_id| PartitionInfo {
                 partition_id,
-                leader_id: "fake".into(),
+                leader_id: leader.into(),
                 ..PartitionInfo::default()
             })
             .collect();

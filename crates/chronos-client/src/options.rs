@@ -17,11 +17,15 @@ pub struct Options {
     pub request_timeout: Duration,
     /// How often to try again.
     pub retry: RetryPolicy,
+    /// Whether calls go straight to the leaders that the nodes name. Without, only `addresses` are
+    /// called, and the nodes pass calls on: for a port-forward, behind which no other node can be
+    /// reached.
+    pub direct: bool,
 }
 
 impl Options {
     /// Options for these addresses (`host:port`, `:port`, `http://host:port`), with one
-    /// connection per node, 5 s to connect and 10 s per request.
+    /// connection per node, 5 s to connect and 10 s per request, and calls that go to leaders.
     pub fn new<A: Into<String>>(addresses: impl IntoIterator<Item = A>) -> Self {
         Self {
             addresses: addresses.into_iter().map(Into::into).collect(),
@@ -29,6 +33,7 @@ impl Options {
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(10),
             retry: RetryPolicy::default(),
+            direct: true,
         }
     }
 }

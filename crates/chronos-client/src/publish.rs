@@ -240,6 +240,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn leaders_are_called_unless_only_the_addresses_can_be() {
+        let fake = Fake::start(1).await;
+        // A port that nothing listens on.
+        fake.name_leader("127.0.0.1:1");
+        for direct in [true, false] {
+            let mut options = fake.options(Duration::from_millis(5));
+            options.retry.attempts = 1;
+            options.direct = direct;
+            let client = Client::connect(options).await.unwrap();
+            assert_eq!(client.publish(event()).await.is_err(), direct);
+        }
+    }
+
+    #[tokio::test]
     async fn a_dead_node_is_unavailable() {
         let fake = Fake::start(1).await;
         let client = fake.client().await;

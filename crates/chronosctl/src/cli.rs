@@ -11,15 +11,16 @@ use crate::commands::{
 use crate::load;
 use crate::printer::Format;
 
-const EXIT_CODES: &str = "\
+pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  failed for a reason that has no code of its own
   2  the command line is wrong
   3  what was asked for does not exist
   4  a conflict: a duplicate message id, a known group, an event already fired or cancelled
-  5  no node answers
+  5  no node answers";
 
+const EXAMPLES: &str = "\
 Examples:
   chronosctl publish reminders --payload 'call back' --in 10s
   chronosctl subscribe reminders --group office
@@ -28,7 +29,7 @@ Examples:
 
 /// Publish, receive and look at ChronosDB.
 #[derive(Debug, Parser)]
-#[command(name = "chronosctl", version, after_help = EXIT_CODES, max_term_width = 110)]
+#[command(name = "chronosctl", version, after_help = format!("{EXIT_CODES}\n\n{EXAMPLES}"), max_term_width = 110)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) connect: Connect,
@@ -55,6 +56,9 @@ pub(crate) struct Connect {
         help_heading = "Global options"
     )]
     pub(crate) addr: String,
+    /// Whether leaders are called directly, or only these addresses.
+    #[arg(skip = true)]
+    pub(crate) direct: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -18,6 +18,8 @@ pub(crate) enum Failure {
     Partly(Error),
     /// Reading or writing failed.
     Io(io::Error),
+    /// Somebody asked it to end, by this signal.
+    Ended { signal: u8 },
     /// Anything else.
     Other(anyhow::Error),
 }
@@ -54,7 +56,7 @@ pub(crate) fn report(failure: &Failure) -> ExitCode {
         Failure::Client(error) => eprintln!("error: {error}"),
         Failure::Io(error) => eprintln!("error: {error}"),
         Failure::Other(error) => eprintln!("error: {error:#}"),
-        Failure::Unhealthy | Failure::Partly(_) => {}
+        Failure::Unhealthy | Failure::Partly(_) | Failure::Ended { .. } => {}
     }
     ExitCode::from(code(failure))
 }
@@ -65,6 +67,8 @@ fn code(failure: &Failure) -> u8 {
         Failure::Client(error) | Failure::Partly(error) => client_code(error),
         Failure::Unhealthy => 5,
         Failure::Io(_) => 1,
+        // As shells count.
+        Failure::Ended { signal } => 128 + signal,
         Failure::Other(error) => error.downcast_ref::<Error>().map_or(1, client_code),
     }
 }
@@ -107,6 +111,7 @@ mod tests {
             (Error::Rejected(String::new()).into(), 1),
             (Error::Closed.into(), 1),
             (Failure::Partly(Error::Duplicate), 4),
+            (Failure::Ended { signal: 2 }, 130),
             (Failure::Other(anyhow::anyhow!("x")), 1),
             (
                 Failure::Other(anyhow::Error::new(unavailable()).context("c")),

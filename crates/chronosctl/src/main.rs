@@ -7,12 +7,15 @@
 //!                           └─► exit      a stable exit code, the reason on stderr
 //! ```
 //!
+//! Called by the name `kubectl-chronos` it is a plugin of kubectl: [`kubectl`].
+//!
 //! One file per command under `commands`; [`load`] is the load generator.
 
 mod cli;
 mod commands;
 mod event_view;
 mod exit;
+mod kubectl;
 mod load;
 mod payload;
 mod printer;
@@ -23,26 +26,41 @@ use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
-use clap::{ColorChoice, CommandFactory, FromArgMatches};
+use clap::{ArgMatches, ColorChoice, CommandFactory, FromArgMatches};
 use cli::{Cli, Command};
 use exit::Failure;
 use printer::Printer;
 
 fn main() -> ExitCode {
-    let cli = read(std::env::args_os().collect());
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let is_plugin = arguments
+        .first()
+        .is_some_and(|name| kubectl::is_plugin(name));
+    let command = if is_plugin {
+        kubectl::command()
+    } else {
+        Cli::command()
+    };
+    let matches = read(command, arguments);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     warn_on_stderr(&cli);
-    finish(run(cli))
+    if is_plugin {
+        finish(kubectl::run_plugin(cli, &matches))
+    } else {
+        finish(run(cli))
+    }
 }
 
 /// Reads the command line; ends the process with help, or with what is wrong.
-fn read(arguments: Vec<OsString>) -> Cli {
-    let mut command = Cli::command();
-    if arguments.iter().any(|argument| argument == "--no-color") {
-        command = command.color(ColorChoice::Never);
-    }
+fn read(command: clap::Command, arguments: Vec<OsString>) -> ArgMatches {
+    let color = if arguments.iter().any(|argument| argument == "--no-color") {
+        ColorChoice::Never
+    } else {
+        ColorChoice::Auto
+    };
     command
+        .color(color)
         .try_get_matches_from(arguments)
-        .and_then(|matches| Cli::from_arg_matches(&matches))
         .unwrap_or_else(|error| error.exit())
 }
 

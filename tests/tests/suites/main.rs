@@ -17,7 +17,7 @@
 //! | `regressions` | what went wrong in other systems, by project and number |
 //! | `mutants` | known failures switched on, and the checker catching each |
 //! | `cluster` | three nodes under load and faults |
-//! | `cli`, `config` | `chronosctl`; flags, environment and file of the server |
+//! | `cli`, `kubectl`, `config` | `chronosctl`; as a plugin of kubectl; flags, environment and file of the server |
 
 mod bad_input;
 mod cli;
@@ -26,6 +26,7 @@ mod config;
 mod dead_letters;
 mod delivery;
 mod grpcurl;
+mod kubectl;
 mod mutants;
 mod pause;
 mod predecessor;

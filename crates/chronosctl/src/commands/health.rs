@@ -37,7 +37,7 @@ pub(crate) struct Args {
         default_value = "127.0.0.1:8080",
         value_name = "ADDRESS"
     )]
-    http: String,
+    pub(crate) http: String,
 }
 
 /// One question and its answer.

@@ -23,13 +23,13 @@ async fn connect(to: &Connect) -> Result<Client, Error> {
         .addr
         .split(',')
         .filter(|address| !address.trim().is_empty());
-    Client::connect(Options::new(addresses))
-        .await
-        .map_err(|error| match error {
-            Error::Unavailable { tries, message } => Error::Unavailable {
-                tries,
-                message: format!("{}: {message}", to.addr),
-            },
-            error => error,
-        })
+    let mut options = Options::new(addresses);
+    options.direct = to.direct;
+    Client::connect(options).await.map_err(|error| match error {
+        Error::Unavailable { tries, message } => Error::Unavailable {
+            tries,
+            message: format!("{}: {message}", to.addr),
+        },
+        error => error,
+    })
 }

@@ -319,6 +319,7 @@ mod tests {
         let printer = Printer::new(crate::printer::Format::Json, false);
         let to = Connect {
             addr: "127.0.0.1:1".into(),
+            direct: true,
         };
         let failure = run(args("t --count 2 --id same --payload x"), &to, &printer).await;
         assert!(matches!(failure, Err(Failure::Usage(_))));
