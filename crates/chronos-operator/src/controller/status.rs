@@ -139,6 +139,7 @@ fn phase(seen: &Seen<'_>) -> Phase {
         Step::Wait(Wait::Stopping) => Phase::Hibernating,
         Step::Act(Action::Resize(_, Resize::Hibernate)) => Phase::Hibernating,
         _ if !founded => Phase::Creating,
+        Step::Wait(Wait::Leaving(_)) => Phase::ScalingDown,
         _ if size > seen.desired.replicas => Phase::ScalingDown,
         Step::Act(Action::DeletePod {
             why: Disruption::RollingUpdate,

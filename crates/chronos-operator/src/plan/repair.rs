@@ -73,24 +73,23 @@ pub(super) fn lost_disks(observed: &Observed, desired: &Desired) -> Option<Step>
 }
 
 /// What becomes of marked disks of nodes that are to be there.
+///
+/// A member's disk loses its mark before anything else, whether the member is up or not: it is to stay,
+/// and a disk that holds something again must count as one that serves.
 fn retired_within(observed: &Observed, desired: &Desired) -> Option<Step> {
+    observed.database.as_ref()?;
     let within = observed.size().min(desired.replicas);
-    for (&ordinal, claim) in observed.claims.range(..within) {
-        if !claim.retired {
-            continue;
-        }
-        if observed.is_alive(ordinal) {
-            return Some(Step::Act(Action::KeepClaim {
-                ordinal,
-                uid: claim.uid.clone(),
-            }));
-        }
-        if !observed.is_no_member(ordinal) {
-            continue;
-        }
+    let (&ordinal, claim) = observed
+        .claims
+        .range(..within)
+        .find(|(_, claim)| claim.retired)?;
+    if observed.is_no_member(ordinal) {
         return Some(fresh_disk(observed, ordinal, claim));
     }
-    None
+    Some(Step::Act(Action::KeepClaim {
+        ordinal,
+        uid: claim.uid.clone(),
+    }))
 }
 
 /// The next step to a fresh disk for a pod whose member was removed.

@@ -1,4 +1,5 @@
-//! Whether all is done: every node ready and a member, every copy in its place.
+//! Whether all is done: every node ready and a member, every copy in its place, and no pod left that
+//! is not wanted any more.
 
 use super::{Desired, Observed, Step, Wait};
 
@@ -16,6 +17,9 @@ pub(super) fn settled(observed: &Observed, _: &Desired) -> Option<Step> {
             }
             Some(_) => {}
         }
+    }
+    if let Some((ordinal, _)) = observed.pods.range(observed.size()..).next() {
+        return Some(Step::Wait(Wait::Leaving(*ordinal)));
     }
     if database.leaderless > 0 {
         return Some(Step::Wait(Wait::Leaderless(database.leaderless)));

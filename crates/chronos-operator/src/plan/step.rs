@@ -53,6 +53,8 @@ pub enum Wait {
     CannotStop(u32, String),
     /// A member whose pod is gone has not been given up by the others.
     LastBreath(u32),
+    /// A pod that is not wanted any more stops.
+    Leaving(u32),
     /// A claim disappears.
     ClaimGoing(u32),
     /// Partitions lack a copy.
@@ -220,6 +222,7 @@ impl Wait {
             Self::CatchingUp(_) => "NodeCatchingUp",
             Self::CannotStop(..) => "NodeCannotStop",
             Self::LastBreath(_) => "NodeStopping",
+            Self::Leaving(_) => "PodLeaving",
             Self::ClaimGoing(_) => "ClaimTerminating",
             Self::UnderReplicated(_) => "UnderReplicated",
             Self::Leaderless(_) => "Leaderless",
@@ -262,6 +265,7 @@ impl fmt::Display for Wait {
             Self::CatchingUp(n) => write!(f, "Node {n} catches up with the others."),
             Self::CannotStop(n, why) => write!(f, "Node {n} must not stop now: {why}"),
             Self::LastBreath(n) => write!(f, "Node {n} is stopping."),
+            Self::Leaving(n) => write!(f, "Pod {n}, which is not wanted any more, is stopping."),
             Self::ClaimGoing(n) => write!(f, "The old disk of node {n} is being deleted."),
             Self::UnderReplicated(n) => write!(f, "{n} partitions lack a copy."),
             Self::Leaderless(n) => write!(f, "{n} partitions lack a leader."),

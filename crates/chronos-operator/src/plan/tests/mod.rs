@@ -10,6 +10,12 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::api::UpdateType;
 
+/// How many cases a property is tried with: so many, or what `PROPTEST_CASES` says.
+fn cases(usual: u32) -> u32 {
+    let said = std::env::var("PROPTEST_CASES").ok();
+    said.and_then(|said| said.parse().ok()).unwrap_or(usual)
+}
+
 /// What a user of three nodes wants.
 fn desired() -> Desired {
     Desired {

@@ -206,7 +206,15 @@ fn judge(observed: &Observed, desired: &Desired, action: &Action) -> Result<(), 
         Action::GrowClaim { ordinal, bytes } => {
             prop_assert!(observed.claims[ordinal].requested_bytes < *bytes);
         }
-        Action::Drain(..) | Action::Undrain(_) | Action::KeepClaim { .. } | Action::SetZone(..) => {
+        Action::Undrain(ordinal) => {
+            prop_assert!(observed.database.is_some());
+            let marked = observed
+                .claims
+                .get(ordinal)
+                .is_some_and(|claim| claim.retired);
+            prop_assert!(!marked, "a marked disk is given work");
+        }
+        Action::Drain(..) | Action::KeepClaim { .. } | Action::SetZone(..) => {
             prop_assert!(observed.database.is_some());
         }
     }
@@ -214,7 +222,7 @@ fn judge(observed: &Observed, desired: &Desired, action: &Action) -> Result<(), 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(20_000), ..ProptestConfig::default() })]
 
     #[test]
     fn no_step_breaks_a_promise(observed in any_observed(), desired in any_desired()) {

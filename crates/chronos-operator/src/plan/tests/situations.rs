@@ -486,6 +486,39 @@ fn a_wiped_disk_that_joins_again_is_kept() {
     );
 }
 
+/// It was to be removed, and is to stay now. Whether it is up does not matter: with the mark, a cluster
+/// that sleeps would wake without it.
+#[test]
+fn a_mark_is_taken_back_before_a_drained_member_has_work_again() {
+    let mut observed = healthy(3);
+    observed.claim_mut(2).retired = true;
+    observed.node_mut(2).drain = Drain::Replicas;
+    observed.node_mut(2).alive = false;
+    observed.pod_mut(2).condition = PodCondition::Starting;
+    let uid = "claim-2".to_owned();
+    assert_eq!(
+        act(&observed, &desired()),
+        Action::KeepClaim { ordinal: 2, uid }
+    );
+    observed.claim_mut(2).retired = false;
+    assert_eq!(act(&observed, &desired()), Action::Undrain(2));
+}
+
+/// What is not wanted any more is gone before all is said to be done.
+#[test]
+fn a_pod_that_leaves_is_waited_for() {
+    let mut observed = healthy(3);
+    let leaving = Pod {
+        condition: PodCondition::Terminating,
+        template: "old".to_owned(),
+        ..pod(3)
+    };
+    observed.pods.insert(3, leaving);
+    assert_eq!(plan(&observed, &desired()), Step::Wait(Wait::Leaving(3)));
+    observed.pods.remove(&3);
+    assert_eq!(plan(&observed, &desired()), Step::Calm(Calm::Settled));
+}
+
 #[test]
 fn a_mark_is_taken_back_when_the_member_lives() {
     let mut observed = healthy(3);
