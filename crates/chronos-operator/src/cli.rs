@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use clap::{Parser, Subcommand};
 
+use crate::log;
+
 /// The Kubernetes operator of ChronosDB.
 #[derive(Debug, Parser)]
 #[command(name = "chronos-operator", version, about)]
@@ -50,7 +52,7 @@ pub struct Run {
     /// Where probes and metrics answer.
     #[arg(long, env = "CHRONOS_OPERATOR_HTTP", default_value = "0.0.0.0:8080")]
     pub http: SocketAddr,
-    /// Log lines for people instead of JSON.
-    #[arg(long, env = "CHRONOS_OPERATOR_TEXT_LOGS")]
-    pub text_logs: bool,
+    /// How log lines look. RUST_LOG says which there are.
+    #[arg(long, env = "CHRONOS_OPERATOR_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: log::Format,
 }

@@ -23,5 +23,6 @@ pub mod controller;
 pub mod crds;
 pub mod database;
 pub mod http;
+pub mod log;
 pub mod metrics;
 pub mod plan;

@@ -8,12 +8,13 @@ use chronos_operator::cli::{Cli, Command, Run};
 use chronos_operator::controller::{self, Context, Leadership, Settings};
 use chronos_operator::database::grpc::Pool;
 use chronos_operator::metrics::Metrics;
-use chronos_operator::{crds, http};
+use chronos_operator::{crds, http, log};
 use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -32,7 +33,8 @@ fn print_crds() -> anyhow::Result<()> {
 }
 
 async fn run(arguments: Run) -> anyhow::Result<()> {
-    log(arguments.text_logs);
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    log::lines(arguments.log_format, filter, io::stderr).init();
     let client = kube::Client::try_default()
         .await
         .context("Kubernetes cannot be reached: no service account, and no usable kubeconfig")?;
@@ -86,16 +88,4 @@ async fn asked_to_stop() -> io::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
-}
-
-fn log(text: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    if text {
-        lines.init();
-    } else {
-        lines.json().init();
-    }
 }

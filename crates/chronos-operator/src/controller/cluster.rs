@@ -100,7 +100,7 @@ async fn turn(
         database: database.as_ref(),
     };
     let (step, not_grown) = take_a_step(&scene, &desired).await?;
-    tell_blocker(context, cluster, &step).await;
+    tell(context, cluster, &step).await;
     let growing = claims
         .values()
         .filter(|claim| is_growing(claim))
@@ -207,22 +207,25 @@ async fn take_a_step(
 
 async fn perform(scene: &Scene<'_>, action: &Action) -> Result<(), Error> {
     let reason = events::reason(action);
-    tracing::info!(
-        cluster = %scene.cluster.name_any(),
-        namespace = scene.namespace,
-        reason,
-        "{action}"
-    );
+    tracing::info!(reason, "{action}");
     scene.carry_out(action).await?;
     scene.context.metrics.acted(action, reason);
     events::about_action(scene.context, scene.cluster, action).await;
     Ok(())
 }
 
-async fn tell_blocker(context: &Context, cluster: &ChronosCluster, step: &Step) {
-    if let Step::Blocked(blocker) = step {
-        let note = blocker.to_string();
-        events::about_cluster(context, cluster, EventType::Warning, blocker.reason(), note).await;
+/// Says what the plan is. Actions were told of when they were carried out.
+async fn tell(context: &Context, cluster: &ChronosCluster, step: &Step) {
+    match step {
+        Step::Act(_) => {}
+        Step::Wait(wait) => tracing::debug!(reason = wait.reason(), "{wait}"),
+        Step::Calm(calm) => tracing::debug!(reason = ?calm, "There is nothing to do."),
+        Step::Blocked(blocker) => {
+            tracing::debug!(reason = blocker.reason(), "{blocker}");
+            let note = blocker.to_string();
+            let reason = blocker.reason();
+            events::about_cluster(context, cluster, EventType::Warning, reason, note).await;
+        }
     }
 }
 
@@ -258,6 +261,10 @@ async fn write_status(
 ) -> Result<(), Error> {
     if cluster.status.as_ref() == Some(&new) {
         return Ok(());
+    }
+    let old = cluster.status.as_ref();
+    if old.is_none_or(|old| (old.phase, &old.phase_reason) != (new.phase, &new.phase_reason)) {
+        tracing::info!(phase = ?new.phase, "{}", new.phase_reason);
     }
     let clusters: Api<ChronosCluster> = Api::namespaced(context.client.clone(), namespace);
     let patch = json!({

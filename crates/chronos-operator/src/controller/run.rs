@@ -19,9 +19,11 @@ use kube::runtime::watcher;
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use tracing::Instrument;
 
 use super::{Context, Error, cluster, topic};
 use crate::api::{ChronosCluster, ScheduledTopic};
+use crate::log;
 
 /// Reconciliations at the same time, of each kind.
 const CONCURRENCY: u16 = 16;
@@ -113,7 +115,7 @@ fn clusters(
     }
     let stream = controller.run(
         |cluster, context| measured("ChronosCluster", cluster, context, cluster::reconcile),
-        |cluster, error, context| failed(&cluster::key(&cluster), error, &context),
+        |cluster, _, context| failed(&cluster::key(&cluster), &context),
         context,
     );
     drain(stream)
@@ -142,7 +144,7 @@ fn topics(
         )
         .run(
             |topic, context| measured("ScheduledTopic", topic, context, topic::reconcile),
-            |topic, error, context| failed(&topic::key(&topic), error, &context),
+            |topic, _, context| failed(&topic::key(&topic), &context),
             context,
         );
     drain(stream)
@@ -168,24 +170,30 @@ async fn measured<K, F>(
     reconcile: impl FnOnce(Arc<K>, Arc<Context>) -> F + Send,
 ) -> Result<Next, Error>
 where
-    K: Send + Sync,
+    K: Resource<DynamicType = ()> + Send + Sync,
     F: Future<Output = Result<Next, Error>> + Send,
 {
     let metrics = Arc::clone(&context.metrics);
+    let span = log::reconciliation(object.as_ref());
     let began = Instant::now();
-    let outcome = reconcile(object, context).await;
+    let outcome = reconcile(object, context).instrument(span.clone()).await;
+    let seconds = began.elapsed().as_secs_f64();
     let word = outcome.as_ref().map_or_else(Error::reason, |_| "ok");
-    metrics.reconciled(kind, word, began.elapsed().as_secs_f64());
+    metrics.reconciled(kind, word, seconds);
+    span.in_scope(|| match &outcome {
+        Ok(_) => tracing::debug!(seconds, "reconciled"),
+        Err(error) => tracing::warn!(reason = word, %error, seconds, "the reconciliation failed"),
+    });
     outcome
 }
 
-fn failed(key: &str, error: &Error, context: &Context) -> Next {
+/// When to try again. Why it failed was logged where it did.
+fn failed(key: &str, context: &Context) -> Next {
     let pause = context.backoff.failed(key);
-    tracing::warn!(
-        %error,
+    tracing::debug!(
         resource = key,
-        retry_seconds = pause.as_secs_f32(),
-        "a reconciliation failed"
+        seconds = pause.as_secs_f32(),
+        "trying again"
     );
     Next::requeue(pause)
 }

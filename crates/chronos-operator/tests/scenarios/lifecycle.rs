@@ -250,7 +250,6 @@ async fn a_disk_that_cannot_grow_holds_nothing_else_up() {
     let larger = json!({ "spec": {
         "storage": { "size": "20Gi" },
         "config": { "logLevel": "debug" },
-        "monitoring": { "serviceMonitor": true },
     } });
     stage.change(larger).await;
     let cluster = stage.running().await;
@@ -262,9 +261,5 @@ async fn a_disk_that_cannot_grow_holds_nothing_else_up() {
     };
     let refused = ConditionStatus::False;
     assert_eq!(reason("StorageReady"), (refused, "GrowthRefused"));
-    assert_eq!(
-        reason("MonitoringReady"),
-        (refused, "MonitoringUnavailable")
-    );
     stage.delete_namespace().await;
 }

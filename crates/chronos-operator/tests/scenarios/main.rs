@@ -6,8 +6,11 @@
 //! test that silently did nothing would be worse.
 
 mod admission;
+mod captured;
 mod fake;
 mod leases;
 mod lifecycle;
+mod monitoring;
+mod narrowed;
 mod stage;
 mod topics;

@@ -45,8 +45,13 @@ pub async fn client() -> Client {
 async fn as_operator() -> Client {
     let account = std::env::var("CHRONOS_TEST_OPERATOR")
         .expect("no CHRONOS_TEST_OPERATOR: run scripts/test-kubernetes");
+    as_account(&account).await
+}
+
+/// A client with the rights of an account.
+pub async fn as_account(account: &str) -> Client {
     let mut config = Config::infer().await.unwrap();
-    config.auth_info.impersonate = Some(account);
+    config.auth_info.impersonate = Some(account.to_owned());
     Client::try_from(config).unwrap()
 }
 
@@ -206,7 +211,7 @@ impl Stage {
     }
 
     /// Makes every pod ready, unless its disk was removed; nodes of pods that are gone are not alive.
-    async fn kubelet(&self) {
+    pub async fn kubelet(&self) {
         let pods: Api<Pod> = self.api();
         let all = pods.list(&ListParams::default()).await.unwrap();
         let mut there = BTreeSet::new();

@@ -126,6 +126,11 @@ async fn try_bring(
     match found.filter(|found| !found.automatic) {
         None => {
             database.create_topic(name, &wanted).await?;
+            tracing::info!(
+                topic = name,
+                reason = "TopicCreated",
+                "The topic was created."
+            );
             let note = format!("The topic {name} was created.");
             events::about_topic(context, topic, EventType::Normal, "TopicCreated", note).await;
         }
@@ -140,6 +145,11 @@ async fn try_bring(
                 database
                     .alter_topic(name, &difference.changed, &difference.cleared)
                     .await?;
+                tracing::info!(
+                    topic = name,
+                    reason = "TopicAltered",
+                    "The topic was changed."
+                );
                 // The spec is as it was when the topic last agreed with it: so somebody else did it.
                 let status = topic.status.as_ref();
                 corrected = status.is_some_and(|status| {

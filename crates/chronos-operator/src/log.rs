@@ -1,0 +1,115 @@
+//! The operator's log. It is its trace as well: every line about a reconciliation stands in a span
+//! that says of what, and has an id that no other reconciliation has.
+
+use clap::ValueEnum;
+use tracing::{Span, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use kube::{Resource, ResourceExt};
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// An object a line, for what collects logs.
+    #[default]
+    Json,
+}
+
+/// What writes the lines that a filter lets through.
+pub fn lines<W>(format: Format, filter: EnvFilter, writer: W) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer);
+    match format {
+        Format::Text => Box::new(lines.finish()),
+        Format::Json => Box::new(lines.json().finish()),
+    }
+}
+
+/// The span of one reconciliation. Its level is that of errors, so that a filter that lets a line
+/// through does not take away what the line is about.
+pub(crate) fn reconciliation<K: Resource<DynamicType = ()>>(object: &K) -> Span {
+    tracing::error_span!(
+        "reconciliation",
+        id = chronos_client::unique_id(),
+        kind = %K::kind(&()),
+        namespace = object.namespace(),
+        name = object.name_any(),
+        generation = object.meta().generation,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::Value;
+    use tracing::subscriber::with_default;
+
+    use super::*;
+    use crate::api::{ChronosCluster, ChronosClusterSpec};
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged in the reconciliation of a cluster.
+    fn logged(format: Format, filter: &str) -> String {
+        let buffer = Buffer::default();
+        let written = buffer.clone();
+        let lines = lines(format, EnvFilter::new(filter), move || buffer.clone());
+        let mut cluster = ChronosCluster::new("db", ChronosClusterSpec::default());
+        cluster.metadata.namespace = Some("shop".to_owned());
+        cluster.metadata.generation = Some(7);
+        with_default(lines, || {
+            for _ in 0..2 {
+                let _in = reconciliation(&cluster).entered();
+                tracing::warn!(reason = "NodeJoining", "waiting");
+            }
+        });
+        let bytes = written.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn every_line_says_what_it_is_about_whatever_the_filter() {
+        for filter in ["info", "warn"] {
+            let text = logged(Format::Json, filter);
+            let lines: Vec<Value> = text
+                .lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect();
+            assert_eq!(lines.len(), 2, "{text}");
+            let span = &lines[0]["span"];
+            assert_eq!(span["name"], "db");
+            assert_eq!(span["namespace"], "shop");
+            assert_eq!(span["kind"], "ChronosCluster");
+            assert_eq!(span["generation"], 7);
+            assert_eq!(lines[0]["fields"]["reason"], "NodeJoining");
+            assert_ne!(span["id"], lines[1]["span"]["id"], "two reconciliations");
+        }
+    }
+
+    #[test]
+    fn text_is_for_people() {
+        let text = logged(Format::Text, "info");
+        assert!(text.contains("waiting") && text.contains("shop"), "{text}");
+        assert!(!text.starts_with('{'), "{text}");
+    }
+}

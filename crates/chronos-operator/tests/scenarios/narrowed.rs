@@ -1,0 +1,155 @@
+//! An operator that may look at one namespace, with the rights that the chart gives it then.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chronos_operator::api::{ChronosCluster, Phase};
+use chronos_operator::controller::{self, Context, Leadership, Settings};
+use chronos_operator::metrics::Metrics;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::sync::watch;
+
+use crate::captured::Captured;
+use crate::stage::{Stage, as_account};
+
+const PATIENCE: Duration = Duration::from_secs(90);
+const CHART: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../charts/chronosdb-operator"
+);
+/// The name of the release, of the ServiceAccount and of the Lease.
+const NAME: &str = "chronosdb-operator";
+
+#[tokio::test]
+#[ignore = "needs an API server: scripts/test-kubernetes"]
+async fn an_operator_of_one_namespace_leaves_others_alone() {
+    let home = Stage::set("operator").await;
+    let watched = Stage::set("watched").await;
+    let other = Stage::set("other").await;
+    install(&home.namespace, &watched.namespace).await;
+    let account = format!("system:serviceaccount:{}:{NAME}", home.namespace);
+    let client = as_account(&account).await;
+    rights_hold(&client, &home.namespace, &watched.namespace).await;
+    let beyond: Api<ChronosCluster> = Api::namespaced(client.clone(), &other.namespace);
+    assert!(is_forbidden(beyond.list(&ListParams::default()).await));
+
+    let log = Captured::new();
+    watched.create(json!({})).await;
+    other.create(json!({})).await;
+    let operator = Operator::start(client, &home, &watched);
+    let began = Instant::now();
+    loop {
+        watched.kubelet().await;
+        let status = watched.cluster().await.status.unwrap_or_default();
+        if status.phase == Some(Phase::Running) {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "{}", log.text());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    operator.stop().await;
+
+    assert!(other.cluster().await.status.is_none(), "it was looked at");
+    assert!(other.names::<StatefulSet>().await.is_empty());
+    let text = log.text();
+    assert!(!text.to_lowercase().contains("forbidden"), "{text}");
+    // Whoever reads the log can follow each reconciliation.
+    let lines = log.lines();
+    let acted = lines
+        .iter()
+        .find(|line| line["fields"]["reason"] == "Created");
+    let span = &acted.expect("the set was made")["span"];
+    assert_eq!(span["kind"], "ChronosCluster");
+    assert_eq!(span["namespace"], watched.namespace.as_str());
+    assert_eq!(span["generation"], 1);
+    let same = |line: &&serde_json::Value| line["span"]["id"] == span["id"];
+    assert!(lines.iter().filter(same).count() > 1, "{text}");
+
+    for stage in [home, watched, other] {
+        stage.delete_namespace().await;
+    }
+}
+
+/// Applies what the chart makes for an operator of one namespace, except the operator.
+async fn install(home: &str, watched: &str) {
+    let rendered = Command::new("helm")
+        .args(["template", NAME, CHART, "--namespace", home])
+        .args(["--kube-version", "1.34.0", "--set", "replicas=0"])
+        .args(["--set", "crds.enabled=false", "--set", "watchNodes=false"])
+        .args(["--set", &format!("watchNamespaces={{{watched}}}")])
+        .stderr(Stdio::inherit())
+        .output()
+        .await
+        .expect("helm is missing");
+    assert!(rendered.status.success());
+    let mut apply = Command::new("kubectl")
+        .args(["apply", "--namespace", home, "-f", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("kubectl is missing");
+    let mut input = apply.stdin.take().unwrap();
+    input.write_all(&rendered.stdout).await.unwrap();
+    drop(input);
+    assert!(apply.wait().await.unwrap().success());
+}
+
+/// The API server takes up new rights a moment after they were made.
+async fn rights_hold(client: &Client, home: &str, watched: &str) {
+    let clusters: Api<ChronosCluster> = Api::namespaced(client.clone(), watched);
+    let leases: Api<Lease> = Api::namespaced(client.clone(), home);
+    let began = Instant::now();
+    while is_forbidden(clusters.list(&ListParams::default()).await)
+        || is_forbidden(leases.get_opt(NAME).await)
+    {
+        assert!(began.elapsed() < PATIENCE, "the rights never came");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn is_forbidden<T>(answer: kube::Result<T>) -> bool {
+    matches!(answer, Err(kube::Error::Api(status)) if status.code == 403)
+}
+
+struct Operator {
+    stop: watch::Sender<bool>,
+    tasks: [tokio::task::JoinHandle<()>; 2],
+}
+
+impl Operator {
+    fn start(client: Client, home: &Stage, watched: &Stage) -> Self {
+        let settings = Settings {
+            default_image: "chronosdb:1".to_owned(),
+            namespaces: vec![watched.namespace.clone()],
+            nodes: false,
+        };
+        let context = Context::new(
+            client.clone(),
+            Arc::new(watched.database.clone()),
+            settings,
+            Arc::new(Metrics::new().unwrap()),
+        );
+        let (stop, stopped) = watch::channel(false);
+        let (holding, held) = watch::channel(false);
+        let leadership = Leadership::new(client, &home.namespace, NAME, "one");
+        let lease = tokio::spawn(controller::hold(leadership, holding, stopped.clone()));
+        let work = tokio::spawn(controller::run(Arc::new(context), held, stopped));
+        Self {
+            stop,
+            tasks: [lease, work],
+        }
+    }
+
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        for task in self.tasks {
+            tokio::time::timeout(PATIENCE, task).await.unwrap().unwrap();
+        }
+    }
+}
