@@ -101,8 +101,8 @@ async fn install_kinds(client: &Client) {
             },
         });
         let force = PatchParams::apply("scenarios").force();
-        let applied = definitions.patch(&name, &force, &Patch::Apply(&definition));
-        applied.await.unwrap();
+        let patch = Patch::Apply(&definition);
+        definitions.patch(&name, &force, &patch).await.unwrap();
         let there = await_condition(definitions.clone(), &name, conditions::is_crd_established());
         timeout(PATIENCE, there).await.unwrap().unwrap();
     }
@@ -119,7 +119,8 @@ async fn remove_kinds(client: &Client) {
             .delete(&name, &DeleteParams::default())
             .await
             .unwrap();
-        let gone = conditions::is_deleted(&definition.uid().unwrap());
+        let uid = definition.uid().unwrap();
+        let gone = conditions::is_deleted(&uid);
         let gone = await_condition(definitions.clone(), &name, gone);
         timeout(PATIENCE, gone).await.unwrap().unwrap();
     }
