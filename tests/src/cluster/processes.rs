@@ -114,6 +114,12 @@ impl ClusterProcesses {
         self.nodes.iter().map(Server::address).collect()
     }
 
+    /// Where the nodes tell of themselves.
+    #[must_use]
+    pub fn http_addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(Server::http_address).collect()
+    }
+
     /// The ways between the nodes.
     #[must_use]
     pub fn network(&self) -> &Network {

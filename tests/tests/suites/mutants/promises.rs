@@ -156,8 +156,13 @@ async fn each_mutant_is_caught_by_its_rule() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_not_synced_is_missed_after_a_loss_of_power() {
     let flags = ["-fsync-mode=periodic", "-flush-interval=1000"];
-    let (_, report) = work(None, &flags, 62).await;
-    let broken = report.broken_rules();
-    let is_missed = broken.contains(&Rule::Lost) || broken.contains(&Rule::Offsets);
-    assert!(is_missed, "{broken:?}");
+    // On a slow machine the last second may have nothing in it.
+    for seed in 62..66 {
+        let (_, report) = work(None, &flags, seed).await;
+        let broken = report.broken_rules();
+        if broken.contains(&Rule::Lost) || broken.contains(&Rule::Offsets) {
+            return;
+        }
+    }
+    panic!("nothing was lost with the power");
 }
