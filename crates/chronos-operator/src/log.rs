@@ -40,7 +40,8 @@ pub(crate) fn reconciliation<K: Resource<DynamicType = ()>>(object: &K) -> Span 
         id = chronos_client::unique_id(),
         kind = %K::kind(&()),
         namespace = object.namespace(),
-        name = object.name_any(),
+        // `name` is that of the span itself.
+        resource = object.name_any(),
         generation = object.meta().generation,
     )
 }
@@ -97,7 +98,7 @@ mod tests {
                 .collect();
             assert_eq!(lines.len(), 2, "{text}");
             let span = &lines[0]["span"];
-            assert_eq!(span["name"], "db");
+            assert_eq!(span["resource"], "db");
             assert_eq!(span["namespace"], "shop");
             assert_eq!(span["kind"], "ChronosCluster");
             assert_eq!(span["generation"], 7);
