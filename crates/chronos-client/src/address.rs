@@ -22,6 +22,9 @@ pub fn endpoint_uri(address: &str) -> Result<http::Uri, InvalidAddress> {
     };
     let rest = match address.trim().split_once("://") {
         Some(("http", rest)) => rest.trim_end_matches('/'),
+        Some(("https", _)) => {
+            return Err(invalid("give host:port and ask for TLS by its own option"));
+        }
         Some((scheme, _)) => return Err(invalid(&format!("scheme {scheme} is not supported"))),
         None => address.trim(),
     };

@@ -16,6 +16,9 @@ pub enum Error {
     /// No address was given.
     #[error("no address given")]
     NoAddress,
+    /// What TLS was to be made with is missing or no good.
+    #[error(transparent)]
+    Tls(#[from] chronos_tls::Error),
     /// No node answered in time, in as many tries as the policy allows. Whether the last
     /// request took effect is not known.
     #[error("unavailable after {tries} tries: {message}")]

@@ -92,6 +92,7 @@ pub mod cluster_service {
         ClusterNode, ClusterStatusResponse, DrainScope, NodeState, RemoveNodeRequest,
     };
 }
+pub use chronos_tls::ClientOptions as Tls;
 pub use client::Client;
 pub use error::Error;
 pub use event::{NewEvent, now_ms};

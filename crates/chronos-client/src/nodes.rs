@@ -19,6 +19,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// One lazily connected set of channels per node. A channel reconnects by itself.
 pub(crate) struct Nodes {
     bootstrap: Vec<http::Uri>,
+    tls: Option<chronos_tls::Client>,
     connect_timeout: Duration,
     connections_per_node: usize,
     /// Counts failures: which bootstrap address is asked next.
@@ -28,6 +29,7 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
+    /// Must be called within a runtime.
     pub(crate) fn new(options: &Options) -> Result<Self, Error> {
         let bootstrap = options
             .addresses
@@ -37,8 +39,10 @@ impl Nodes {
         if bootstrap.is_empty() {
             return Err(Error::NoAddress);
         }
+        let tls = options.tls.clone().map(chronos_tls::Client::load);
         Ok(Self {
             bootstrap,
+            tls: tls.transpose()?,
             connect_timeout: options.connect_timeout,
             connections_per_node: options.connections_per_node.max(1),
             preferred: AtomicUsize::new(0),
@@ -63,15 +67,24 @@ impl Nodes {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         let channels = channels.entry(node.clone()).or_insert_with(|| {
             (0..self.connections_per_node)
-                .map(|_| self.endpoint(node).connect_lazy())
+                .map(|_| self.connect_lazy(node))
                 .collect()
         });
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         channels[turn % channels.len()].clone()
     }
 
-    fn endpoint(&self, node: &http::Uri) -> Endpoint {
-        Endpoint::from(node.clone())
+    fn connect_lazy(&self, node: &http::Uri) -> Channel {
+        match &self.tls {
+            None => self.endpoint(node.clone()).connect_lazy(),
+            Some(tls) => self
+                .endpoint(secured(node))
+                .connect_with_connector_lazy(tls.connector()),
+        }
+    }
+
+    fn endpoint(&self, node: http::Uri) -> Endpoint {
+        Endpoint::from(node)
             .connect_timeout(self.connect_timeout)
             .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -80,4 +93,12 @@ impl Nodes {
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
     }
+}
+
+/// The same node with TLS.
+fn secured(node: &http::Uri) -> http::Uri {
+    let mut parts = node.clone().into_parts();
+    parts.scheme = Some(http::uri::Scheme::HTTPS);
+    // Only the scheme differs from what was a URI.
+    http::Uri::from_parts(parts).unwrap_or_else(|_| node.clone())
 }

@@ -21,6 +21,7 @@ pub mod logging;
 pub mod metrics;
 mod node;
 mod observe;
+mod tls;
 
 pub use force::force_majority;
 pub use node::run;

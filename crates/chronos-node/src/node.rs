@@ -8,6 +8,7 @@ use crate::edge::Edge;
 use crate::engine::{Engine, Network};
 use crate::http::{Check, Checks, Endpoints, Readiness};
 use crate::metrics::Metrics;
+use crate::tls::Tls;
 use crate::{http, observe};
 use anyhow::Context;
 use std::sync::{Arc, OnceLock};
@@ -21,6 +22,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// Runs a node until it is asked to stop (SIGTERM, SIGINT) or fails.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let started = Instant::now();
+    let tls = Tls::load(&config)?;
     let data_dir = DataDir::open(&Request::new(&config))?;
     anyhow::ensure!(
         config.cluster.is_enabled || !cluster_file::exists(data_dir.path()),
@@ -47,6 +49,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}", config.listen.http))?;
 
     let metrics = Arc::new(Metrics::new());
+    tls.observe(&metrics);
     let (readiness, checks) = (Readiness::new(), Checks::new());
     let endpoints = Endpoints {
         node_id: identity.node_id.clone(),
@@ -73,7 +76,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
                 http: ports.1,
             };
             let until_closed = until(closed.clone());
-            let listening = Listening::start(&config, &data_dir, ports, until_closed).await?;
+            let listening =
+                Listening::start(&config, &data_dir, tls.nodes, ports, until_closed).await?;
             Some(tokio::select! {
                 entered = listening.enter() => entered?,
                 () = asked_to_stop() => return Ok(()),
@@ -113,7 +117,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         checks.add("cluster", move || observing::check(&engine, &pulses));
     }
     let stopped = until(stopped.clone());
-    let grpc_server = tokio::spawn(async move { edge.serve(grpc, stopped).await });
+    let clients = tls.clients;
+    let grpc_server =
+        tokio::spawn(async move { edge.serve(grpc, clients.as_ref(), stopped).await });
     if running.is_some() {
         readiness.starting("waiting for the catalog of the cluster");
         tokio::select! {
@@ -130,6 +136,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         partitions = config.partitions.count,
         grpc = %config.listen.grpc,
         http = %config.listen.http,
+        tls = config.tls.is_enabled,
         took_ms = started.elapsed().as_millis() as u64,
         "ready"
     );
@@ -205,7 +212,10 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 fn print_next_step(config: &Config) {
     use std::io::IsTerminal;
     if std::io::stdout().is_terminal() {
-        let addr = config.listen.grpc.to_string();
+        let mut addr = config.listen.grpc.to_string();
+        if config.tls.is_enabled {
+            addr += " --tls-ca-file ca.crt";
+        }
         println!(
             "\nChronosDB is ready. In another terminal, try:\n\n  \
              chronosctl --addr {addr} subscribe hello --group first &\n  \

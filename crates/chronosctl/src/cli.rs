@@ -8,6 +8,7 @@ use crate::commands::{
     cluster, completion, dlq, group, health, partition, pause, publish, replay, schedule,
     subscribe, topic,
 };
+use crate::connect::Connect;
 use crate::load;
 use crate::printer::Format;
 
@@ -41,24 +42,6 @@ pub(crate) struct Cli {
     no_color: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// Where the nodes are.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Connect {
-    /// Address of a node, host:port or :port; several are tried in turn, separated by commas.
-    #[arg(
-        long,
-        global = true,
-        env = "CHRONOS_ADDR",
-        default_value = "127.0.0.1:9000",
-        value_name = "ADDRESS",
-        help_heading = "Global options"
-    )]
-    pub(crate) addr: String,
-    /// Whether leaders are called directly, or only these addresses.
-    #[arg(skip = true)]
-    pub(crate) direct: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -27,7 +27,7 @@ pub(crate) enum Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
-            Error::Address(_) | Error::NoAddress => Self::Usage(error.to_string()),
+            Error::Address(_) | Error::NoAddress | Error::Tls(_) => Self::Usage(error.to_string()),
             error => Self::Client(error),
         }
     }
@@ -75,7 +75,7 @@ fn code(failure: &Failure) -> u8 {
 
 fn client_code(error: &Error) -> u8 {
     match error {
-        Error::Address(_) | Error::NoAddress => 2,
+        Error::Address(_) | Error::NoAddress | Error::Tls(_) => 2,
         Error::NotFound(_) => 3,
         Error::Duplicate | Error::AlreadyExists(_) => 4,
         Error::Unavailable { .. } | Error::Throttled { .. } => 5,

@@ -28,7 +28,7 @@ async fn run(server: &Server, args: &[&str]) -> Output {
         .unwrap()
 }
 
-async fn fails(server: &Server, args: &[&str], code: i32) {
+pub(crate) async fn fails(server: &Server, args: &[&str], code: i32) {
     let output = run(server, args).await;
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");

@@ -16,6 +16,7 @@
 //! | `predecessor` | one test for each known failure of the predecessor that concerns one node |
 //! | `regressions` | what went wrong in other systems, by project and number |
 //! | `mutants` | known failures switched on, and the checker catching each |
+//! | `tls` | connections of clients and between nodes, and certificates that are renewed |
 //! | `cluster` | three nodes under load and faults |
 //! | `cli`, `kubectl`, `config` | `chronosctl`; as a plugin of kubectl; flags, environment and file of the server |
 
@@ -35,6 +36,7 @@ mod regressions;
 mod replay;
 mod retention;
 mod schedule;
+mod tls;
 mod topics;
 mod wire;
 

@@ -9,7 +9,7 @@ use super::membership::Membership;
 use super::nodes::{self, Door};
 use super::peers::Peers;
 use super::routes::Routes;
-use super::{Introductions, Ports, Running, finder, joining, membership_service, running};
+use super::{Dialer, Introductions, Ports, Running, finder, joining, membership_service, running};
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::edge::{self, Edge, Listener};
@@ -45,13 +45,14 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Listens, and serves other nodes until `stop` resolves.
+    /// Listens, and serves other nodes until `stop` resolves. With TLS, nodes have to show a certificate.
     ///
     /// # Errors
     /// When the address is taken, or the data directory is not one of a cluster.
     pub async fn start(
         config: &Config,
         data_dir: &DataDir,
+        tls: Option<chronos_tls::Peers>,
         ports: impl FnOnce(u16) -> Ports,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<Self> {
@@ -59,8 +60,14 @@ impl Listening {
         let listener: TcpListener = (address.bind().await)
             .with_context(|| format!("cannot listen to other nodes on {address}"))?;
         let ports = ports(listener.local_addr()?.port());
-        let introductions =
-            Introductions::open(config, data_dir.identity(), data_dir.path(), ports)?;
+        let (server, client) = tls.map(|peers| (peers.server, peers.client)).unzip();
+        let introductions = Introductions::open(
+            config,
+            data_dir.identity(),
+            data_dir.path(),
+            Dialer::new(client),
+            ports,
+        )?;
         let listening = Self {
             introductions,
             served: Arc::default(),
@@ -74,7 +81,8 @@ impl Listening {
             .add_service(membership_service(Arc::clone(&listening.introductions)));
         let services = services.routes().into_axum_router();
         let services = services.fallback_service(listening.late.clone());
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let tcp = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let incoming = chronos_tls::incoming(tcp, server.as_ref());
         let serving = edge::server()
             .add_routes(tonic::service::Routes::from(services))
             .serve_with_incoming_shutdown(incoming, stop);
@@ -91,9 +99,10 @@ impl Listening {
     /// # Errors
     /// What an operator has to mend, see [`joining::obtain`].
     pub async fn enter(self) -> anyhow::Result<Entered> {
-        let peers = Arc::new(Peers::new());
+        let dialer = self.introductions.dialer();
+        let peers = Arc::new(Peers::over(dialer.clone()));
         let membership = joining::obtain(&peers, &self.introductions).await?;
-        let routes = Arc::new(Routes::new(membership.me));
+        let routes = Arc::new(Routes::over(membership.me, dialer.clone()));
         for (node, info) in membership.founding.iter().flatten() {
             running::locate_call(&routes, *node, info);
         }

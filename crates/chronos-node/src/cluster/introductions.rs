@@ -4,6 +4,7 @@
 //! then seen by anybody. A write that fails leaves it unknown what the disk holds, so the node says
 //! nothing any more and has to be started again.
 
+use super::Dialer;
 use super::cluster_file::{self, FileError};
 use super::founding::{Founding, Heard, Stance, Standing};
 use super::own_addresses::{OwnAddresses, Ports};
@@ -76,6 +77,7 @@ const MOST_CALLERS: usize = 1_024;
 /// What this node says of itself.
 pub struct Introductions {
     config: Config,
+    dialer: Dialer,
     ports: Ports,
     name: String,
     disk: u128,
@@ -95,7 +97,7 @@ pub struct Introductions {
 }
 
 impl Introductions {
-    /// Reads in the data directory `dir` how far this node is.
+    /// Reads in the data directory `dir` how far this node is. It asks others by `dialer`.
     ///
     /// # Errors
     /// See [`IntroductionError`].
@@ -103,6 +105,7 @@ impl Introductions {
         config: &Config,
         identity: &Identity,
         dir: &Path,
+        dialer: Dialer,
         ports: Ports,
     ) -> Result<Arc<Self>, IntroductionError> {
         let path = dir.to_owned();
@@ -116,6 +119,7 @@ impl Introductions {
         }
         Ok(Arc::new(Self {
             config: config.clone(),
+            dialer,
             ports,
             name: identity.node_id.clone(),
             disk,
@@ -164,6 +168,10 @@ impl Introductions {
 
     pub(super) fn config(&self) -> &Config {
         &self.config
+    }
+
+    pub(super) fn dialer(&self) -> &Dialer {
+        &self.dialer
     }
 
     pub(super) fn joins_only(&self) -> bool {

@@ -167,7 +167,7 @@ async fn gather(
     let others = (founding.nodes.iter()).filter(|(_, info)| info.disk != me.disk());
     let answers = join_all(others.map(async |(_, info)| {
         let address = asked.ways.get(&info.disk).unwrap_or(&info.cluster_addr);
-        match membership_client::accept(&founding, address).await {
+        match membership_client::accept(me.dialer(), &founding, address).await {
             Ok(Ok(())) => None,
             Ok(Err(stance)) => Some(format!("{} is {stance}", info.name)),
             Err(error) => Some(format!("{} does not answer: {error}", info.name)),
@@ -263,7 +263,7 @@ pub(super) async fn ask_for_number(
         if asked.len() >= MOST_HINTS || !asked.insert(address.clone()) {
             continue;
         }
-        match membership_client::join(me.info(), Some(cluster_id), &address).await {
+        match membership_client::join(me, Some(cluster_id), &address).await {
             Ok(Joined::Member(number, info)) => {
                 return Ok(Ok(Membership {
                     cluster_id: info.id,

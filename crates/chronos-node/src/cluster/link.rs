@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-use super::endpoint::endpoint;
+use super::endpoint::Dialer;
 use super::peers::MOST_MESSAGE_BYTES;
 
 /// Bytes of requests to one peer that may wait to be sent. Beyond, requests are refused.
@@ -52,7 +52,7 @@ struct Queued {
 impl Link {
     /// A link to the internal listener at `address` (host and port). Connects when there is something
     /// to send. Has to be called on a runtime, which runs its task.
-    pub fn new(address: &str) -> Self {
+    pub fn new(dialer: Dialer, address: &str) -> Self {
         let (queue, requests) = mpsc::unbounded_channel();
         let link = Self {
             address: address.to_owned(),
@@ -62,6 +62,7 @@ impl Link {
             waiting: Arc::default(),
         };
         let pump = Pump {
+            dialer,
             address: address.to_owned(),
             requests,
             queued_bytes: Arc::clone(&link.queued_bytes),
@@ -152,6 +153,7 @@ impl Waiting {
 
 /// The task behind a link.
 struct Pump {
+    dialer: Dialer,
     address: String,
     requests: mpsc::UnboundedReceiver<Queued>,
     queued_bytes: Arc<AtomicUsize>,
@@ -247,7 +249,8 @@ impl Pump {
     }
 
     async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
-        endpoint(&self.address, WINDOW, WINDOW)?.connect().await
+        let endpoint = self.dialer.watchful(&self.address, WINDOW, WINDOW)?;
+        self.dialer.connect(&endpoint).await
     }
 }
 

@@ -1,17 +1,17 @@
 //! What this node asks others about membership. One connection for each call: they are rare.
 
+use super::Dialer;
 use super::founding::{Founding, Stance};
 use super::introductions::Introductions;
 use super::wire::{self, Introduced};
-use chronos_core::catalog::{ClusterInfo, NodeInfo};
+use chronos_core::catalog::ClusterInfo;
 use chronos_core::types::NodeId;
 use chronos_proto::chronos_internal as proto;
 use chronos_proto::chronos_internal::joined::Result as Kind;
 use chronos_proto::chronos_internal::membership_client::MembershipClient;
 use std::time::Duration;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// For an answer that needs no disk.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 /// For an answer that does.
@@ -49,7 +49,7 @@ pub(super) async fn hello(me: &Introductions, address: &str) -> Result<Introduce
         .introduce()
         .map_err(|error| no_answer(error.to_string()))?;
     let message = wire::put_introduction(introduced);
-    let mut client = client(address, HELLO_TIMEOUT).await?;
+    let mut client = client(me.dialer(), address, HELLO_TIMEOUT).await?;
     let answer = client.hello(message).await;
     let answer = answer.map_err(|status| no_answer(status.message().to_owned()))?;
     wire::take_introduction(answer.into_inner()).map_err(|error| no_answer(error.to_string()))
@@ -57,11 +57,12 @@ pub(super) async fn hello(me: &Introductions, address: &str) -> Result<Introduce
 
 /// Asks the node at `address` to accept a founding. An error means that it may have.
 pub(super) async fn accept(
+    dialer: &Dialer,
     founding: &Founding,
     address: &str,
 ) -> Result<Result<(), Stance>, NoAnswer> {
     let no_answer = |why: String| no_answer(address, why);
-    let mut client = client(address, WRITE_TIMEOUT).await?;
+    let mut client = client(dialer, address, WRITE_TIMEOUT).await?;
     let answer = client.accept(wire::put_founding(founding.clone())).await;
     let answer = answer.map_err(|status| no_answer(status.message().to_owned()))?;
     let answer = answer.into_inner();
@@ -74,16 +75,16 @@ pub(super) async fn accept(
 
 /// Asks the member at `address` for a number.
 pub(super) async fn join(
-    info: NodeInfo,
+    me: &Introductions,
     cluster_id: Option<u128>,
     address: &str,
 ) -> Result<Joined, NoAnswer> {
     let no_answer = |why: String| no_answer(address, why);
     let request = proto::JoinRequest {
-        node: Some(wire::put_node(info)),
+        node: Some(wire::put_node(me.info())),
         cluster_id: cluster_id.map(wire::put_id).unwrap_or_default(),
     };
-    let mut client = client(address, WRITE_TIMEOUT).await?;
+    let mut client = client(me.dialer(), address, WRITE_TIMEOUT).await?;
     let answer = client.join(request).await;
     let answer = answer.map_err(|status| no_answer(status.message().to_owned()))?;
     let answer = answer.into_inner();
@@ -118,10 +119,25 @@ fn no_answer(address: &str, why: String) -> NoAnswer {
     }
 }
 
-async fn client(address: &str, timeout: Duration) -> Result<MembershipClient<Channel>, NoAnswer> {
-    let no_answer = |error: tonic::transport::Error| no_answer(address, error.to_string());
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(no_answer)?;
-    let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(timeout);
-    let channel = endpoint.connect().await.map_err(no_answer)?;
+async fn client(
+    dialer: &Dialer,
+    address: &str,
+    timeout: Duration,
+) -> Result<MembershipClient<Channel>, NoAnswer> {
+    let no_answer = |error: tonic::transport::Error| no_answer(address, reason(&error));
+    let endpoint = dialer
+        .endpoint(address)
+        .map_err(no_answer)?
+        .timeout(timeout);
+    let channel = dialer.connect(&endpoint).await.map_err(no_answer)?;
     Ok(MembershipClient::new(channel))
+}
+
+/// The outer errors only say that there is no connection.
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }

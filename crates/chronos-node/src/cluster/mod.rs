@@ -85,6 +85,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use endpoint::Dialer;
 pub use entry::{Entered, Listening};
 pub use handover::hand_over;
 pub use introductions::{CatalogDoor, Introductions};

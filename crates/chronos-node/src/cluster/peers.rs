@@ -1,5 +1,6 @@
 //! The connections to the other nodes: one for each, shared by all groups.
 
+use super::endpoint::Dialer;
 use super::link::Link;
 use bytes::Bytes;
 use chronos_raft::{Request, Transport, Unreachable};
@@ -16,34 +17,45 @@ pub const MOST_MESSAGE_BYTES: usize = 64 << 20;
 ///
 /// [`Routes`]: super::routes::Routes
 #[derive(Default)]
-pub struct Peers(RwLock<BTreeMap<u64, Link>>);
+pub struct Peers {
+    dialer: Dialer,
+    links: RwLock<BTreeMap<u64, Link>>,
+}
 
 impl Peers {
-    /// Knows nobody yet.
+    /// Knows nobody yet, and connects without TLS.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Knows nobody yet.
+    pub fn over(dialer: Dialer) -> Self {
+        Self {
+            dialer,
+            ..Self::default()
+        }
     }
 
     /// Takes note of where a node is. A node that moved gets a new connection; what was under way to
     /// its old address fails when that does.
     pub fn locate(&self, node: u64, address: &str) {
-        let mut links = self.0.write();
+        let mut links = self.links.write();
         if links
             .get(&node)
             .is_none_or(|link| link.address() != address)
         {
-            links.insert(node, Link::new(address));
+            links.insert(node, Link::new(self.dialer.clone(), address));
         }
     }
 
     /// Whether it is known where a node is, or was.
     pub fn knows(&self, node: u64) -> bool {
-        self.0.read().contains_key(&node)
+        self.links.read().contains_key(&node)
     }
 
     /// Forgets a node that was removed.
     pub fn forget(&self, node: u64) {
-        self.0.write().remove(&node);
+        self.links.write().remove(&node);
     }
 }
 
@@ -54,7 +66,7 @@ impl Transport for Peers {
         group: u32,
         request: Request,
     ) -> BoxFuture<'static, Result<Bytes, Unreachable>> {
-        match self.0.read().get(&target) {
+        match self.links.read().get(&target) {
             Some(link) => link.call(group, request).boxed(),
             None => {
                 let error = Unreachable(format!("it is not known where node {target} is"));

@@ -3,7 +3,7 @@
 //! The table is told by whoever knows: this node's own replicas, and what other nodes say. A newer term
 //! always wins, so it does not matter in which order the news arrive.
 
-use super::endpoint::endpoint;
+use super::endpoint::Dialer;
 use chronos_core::catalog::NodeInfo;
 use chronos_core::types::{NodeId, PartitionNumber};
 use parking_lot::RwLock;
@@ -33,14 +33,14 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn new(node: NodeId, info: &NodeInfo) -> Result<Self, Error> {
-        let endpoint = endpoint(&info.cluster_addr, STREAM_WINDOW, CONNECTION_WINDOW)?;
+    fn new(dialer: &Dialer, node: NodeId, info: &NodeInfo) -> Result<Self, Error> {
+        let endpoint = dialer.watchful(&info.cluster_addr, STREAM_WINDOW, CONNECTION_WINDOW)?;
         Ok(Self {
             node,
             name: info.name.clone(),
             grpc_addr: info.grpc_addr.clone(),
             cluster_addr: info.cluster_addr.clone(),
-            channel: endpoint.connect_lazy(),
+            channel: dialer.connect_lazy(&endpoint),
         })
     }
 
@@ -82,6 +82,7 @@ pub struct Lead {
 pub struct Routes {
     /// This node; `None` for one without a cluster, which leads everything.
     me: Option<NodeId>,
+    dialer: Dialer,
     known: RwLock<Known>,
     changed: watch::Sender<u64>,
 }
@@ -95,17 +96,23 @@ struct Known {
 impl Routes {
     /// Of a node without a cluster: everything is here.
     pub fn alone() -> Self {
-        Self::of(None)
+        Self::of(None, Dialer::default())
+    }
+
+    /// Of a node in a cluster without TLS between nodes. Nothing is known yet.
+    pub fn new(me: NodeId) -> Self {
+        Self::over(me, Dialer::default())
     }
 
     /// Of a node in a cluster. Nothing is known yet.
-    pub fn new(me: NodeId) -> Self {
-        Self::of(Some(me))
+    pub fn over(me: NodeId, dialer: Dialer) -> Self {
+        Self::of(Some(me), dialer)
     }
 
-    fn of(me: Option<NodeId>) -> Self {
+    fn of(me: Option<NodeId>, dialer: Dialer) -> Self {
         Self {
             me,
+            dialer,
             known: RwLock::default(),
             changed: watch::Sender::new(0),
         }
@@ -126,7 +133,7 @@ impl Routes {
         if is_known(&self.known.read()) {
             return Ok(());
         }
-        let peer = Arc::new(Peer::new(node, info)?);
+        let peer = Arc::new(Peer::new(&self.dialer, node, info)?);
         self.known.write().nodes.insert(node, peer);
         self.tell();
         Ok(())

@@ -70,6 +70,34 @@ impl Default for Listen {
     }
 }
 
+/// TLS for clients.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tls {
+    /// Whether clients have to connect with TLS.
+    pub is_enabled: bool,
+    /// The certificate, PEM. Empty: none, and so with the others.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+    /// The authorities that sign the certificates of clients, PEM.
+    pub ca: PathBuf,
+    /// Whether clients have to show a certificate.
+    pub client_auth: bool,
+}
+
+/// TLS between nodes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReplicationTls {
+    /// Whether nodes connect to each other with TLS.
+    pub is_enabled: bool,
+    /// This node's certificate, PEM. Empty: none, and so with the others.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+    /// The authorities that sign the certificates of nodes, PEM.
+    pub ca: PathBuf,
+}
+
 /// The write-ahead log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wal {

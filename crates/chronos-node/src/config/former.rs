@@ -73,7 +73,6 @@ fn number(text: &str) -> Option<f64> {
 use Standing::{NoEffect, NotAvailable};
 use Takes::{Duration, Number, Switch, Text};
 
-const TLS: Standing = NotAvailable("TLS");
 const AUTH: Standing = NotAvailable("authentication");
 const ENCRYPTION: Standing = NotAvailable("encryption at rest");
 const TRACING: Standing = NotAvailable("export of traces");
@@ -95,7 +94,7 @@ const QUEUES: Standing = NoEffect("memory is bounded by bytes; see -max-inflight
 const BREAKER: Standing = NoEffect("a failing subscriber is slowed by -retry-backoff");
 
 /// All of them.
-pub const FORMER: [Former; 57] = [
+pub const FORMER: [Former; 48] = [
     flag("cluster-gossip-addr", Text, &[":7946"], GOSSIP),
     flag("cluster-raft-addr", Text, &[":7948"], GOSSIP),
     flag("use-memberlist", Switch, &["false"], GOSSIP),
@@ -104,15 +103,6 @@ pub const FORMER: [Former; 57] = [
     variable("cdc-kafka-brokers", Text, &[""], CDC),
     variable("cdc-kafka-topic", Text, &["cronos-cdc"], CDC),
     variable("cdc-webhook-url", Text, &[""], CDC),
-    flag("tls-enabled", Switch, &["false"], TLS),
-    flag("tls-ca-file", Text, &[""], TLS),
-    flag("tls-cert-file", Text, &[""], TLS),
-    flag("tls-key-file", Text, &[""], TLS),
-    flag("tls-client-auth", Switch, &["false"], TLS),
-    flag("replication-tls-enabled", Switch, &["false"], TLS),
-    flag("replication-tls-ca-file", Text, &[""], TLS),
-    flag("replication-tls-cert-file", Text, &[""], TLS),
-    flag("replication-tls-key-file", Text, &[""], TLS),
     flag("auth-enabled", Switch, &["false"], AUTH),
     flag("auth-jwt-secret", Text, &[""], AUTH),
     flag("auth-jwt-public-key", Text, &[""], AUTH),

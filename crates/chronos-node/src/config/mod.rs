@@ -26,14 +26,15 @@ mod settings;
 mod size;
 mod source;
 mod switch;
+mod tls;
 mod validate;
 
 use std::collections::BTreeMap;
 
 pub use address::{Address, NotAnAddress};
 pub use components::{
-    Cluster, Dedup, Delivery, Limits, Listen, Log, LogFormat, Node, Partitions, Raft, Retention,
-    Scheduler, Store, Topics, Wal,
+    Cluster, Dedup, Delivery, Limits, Listen, Log, LogFormat, Node, Partitions, Raft,
+    ReplicationTls, Retention, Scheduler, Store, Tls, Topics, Wal,
 };
 pub use error::UsageError;
 pub use former::{FORMER, Former, Standing, Takes};
@@ -51,6 +52,8 @@ pub struct Config {
     pub node: Node,
     /// Where it listens.
     pub listen: Listen,
+    /// TLS for clients.
+    pub tls: Tls,
     /// The write-ahead log.
     pub wal: Wal,
     /// Firing.
@@ -67,6 +70,8 @@ pub struct Config {
     pub partitions: Partitions,
     /// The cluster.
     pub cluster: Cluster,
+    /// TLS between nodes.
+    pub replication_tls: ReplicationTls,
     /// Replication.
     pub raft: Raft,
     /// The index.

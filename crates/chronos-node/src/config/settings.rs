@@ -13,9 +13,10 @@ pub struct Component {
 }
 
 /// The components, in order.
-pub const COMPONENTS: [Component; 14] = [
+pub const COMPONENTS: [Component; 16] = [
     component("node", "Node"),
     component("listen", "Listening"),
+    component("tls", "TLS for clients"),
     component("wal", "Write-ahead log"),
     component("scheduler", "Scheduler"),
     component("delivery", "Delivery"),
@@ -24,6 +25,7 @@ pub const COMPONENTS: [Component; 14] = [
     component("dedup", "Deduplication"),
     component("partitions", "Partitions"),
     component("cluster", "Cluster"),
+    component("replication_tls", "TLS between nodes"),
     component("raft", "Raft"),
     component("store", "Index"),
     component("limits", "Limits"),
@@ -41,7 +43,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// The settings.
-pub const SETTINGS: [Setting; 42] = [
+pub const SETTINGS: [Setting; 51] = [
     Setting {
         name: "node-id",
         table: "node",
@@ -134,6 +136,41 @@ pub const SETTINGS: [Setting; 42] = [
         key: "http_advertise",
         field: Field::Reachable(|config| &mut config.listen.http_advertised),
         doc: "Where people and probes are told to find /health and /metrics. Found out like -grpc-advertise-addr. Used with -cluster only.",
+    },
+    Setting {
+        name: "tls-enabled",
+        table: "tls",
+        key: "enabled",
+        field: Field::Switch(|config| &mut config.tls.is_enabled),
+        doc: "Whether clients have to connect by gRPC with TLS. It needs -tls-cert-file and -tls-key-file. Files of TLS are read again when they change; connections go on. docs/operations.md tells how to make them.",
+    },
+    Setting {
+        name: "tls-cert-file",
+        table: "tls",
+        key: "cert_file",
+        field: Field::Path(|config| &mut config.tls.certificate),
+        doc: "The certificate that clients are shown, in PEM form, followed by those between it and its authority.",
+    },
+    Setting {
+        name: "tls-key-file",
+        table: "tls",
+        key: "key_file",
+        field: Field::Path(|config| &mut config.tls.key),
+        doc: "The key of that certificate, in PEM form, without a password.",
+    },
+    Setting {
+        name: "tls-ca-file",
+        table: "tls",
+        key: "ca_file",
+        field: Field::Path(|config| &mut config.tls.ca),
+        doc: "The authorities that sign the certificates of clients, in PEM form. Used with -tls-client-auth only.",
+    },
+    Setting {
+        name: "tls-client-auth",
+        table: "tls",
+        key: "client_auth",
+        field: Field::Switch(|config| &mut config.tls.client_auth),
+        doc: "Whether clients have to show a certificate that an authority in -tls-ca-file signed.",
     },
     Setting {
         name: "segment-size",
@@ -383,6 +420,34 @@ pub const SETTINGS: [Setting; 42] = [
             max: 3_600_000,
         },
         doc: "How far a node's clock may be from the median of all nodes'. One that is further away delivers nothing, and others lead in its place; the log names it.",
+    },
+    Setting {
+        name: "replication-tls-enabled",
+        table: "replication_tls",
+        key: "enabled",
+        field: Field::Switch(|config| &mut config.replication_tls.is_enabled),
+        doc: "Whether nodes connect to each other with TLS, both sides showing a certificate. It needs the three files. All nodes of a cluster have to agree. Used with -cluster only.",
+    },
+    Setting {
+        name: "replication-tls-cert-file",
+        table: "replication_tls",
+        key: "cert_file",
+        field: Field::Path(|config| &mut config.replication_tls.certificate),
+        doc: "The certificate of this node for other nodes, in PEM form. It has to be good for both sides of a connection; its name does not matter.",
+    },
+    Setting {
+        name: "replication-tls-key-file",
+        table: "replication_tls",
+        key: "key_file",
+        field: Field::Path(|config| &mut config.replication_tls.key),
+        doc: "The key of that certificate, in PEM form, without a password.",
+    },
+    Setting {
+        name: "replication-tls-ca-file",
+        table: "replication_tls",
+        key: "ca_file",
+        field: Field::Path(|config| &mut config.replication_tls.ca),
+        doc: "The authority of the nodes, in PEM form. Whoever holds a certificate of it is taken for a node, so it has to sign nothing else.",
     },
     Setting {
         name: "raft-heartbeat",

@@ -13,7 +13,7 @@ fn pairs(variables: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
         .collect()
 }
 
-fn serve(args: &[&str], variables: &[(&str, &str)]) -> Result<Config, String> {
+pub(super) fn serve(args: &[&str], variables: &[(&str, &str)]) -> Result<Config, String> {
     match load(args.iter().map(OsString::from), pairs(variables)) {
         Ok(Invocation::Serve(config)) => Ok(*config),
         Ok(other) => panic!("not to serve but {other:?}"),
@@ -21,7 +21,7 @@ fn serve(args: &[&str], variables: &[(&str, &str)]) -> Result<Config, String> {
     }
 }
 
-fn refusal(args: &[&str], variables: &[(&str, &str)]) -> String {
+pub(super) fn refusal(args: &[&str], variables: &[(&str, &str)]) -> String {
     let error = serve(args, variables).err().unwrap();
     assert!(!error.contains('\n'), "{error}");
     error
@@ -132,6 +132,19 @@ fn every_setting_has_a_flag_and_two_variables() {
             Field::Reachable(_) | Field::Reachables(_) => {
                 value = "db7:7947".to_owned();
                 others = vec!["-cluster", "-node-id=node7", "-cluster-seeds=db7:7947"];
+                others.retain(|other| !other.starts_with(&format!("-{}=", setting.name)));
+            }
+            Field::Path(_) if value.is_empty() => {
+                value = "file7".to_owned();
+                others = match setting.table {
+                    "tls" => vec!["-tls-enabled", "-tls-cert-file=c", "-tls-key-file=k"],
+                    _ => vec![
+                        "-replication-tls-enabled",
+                        "-replication-tls-cert-file=c",
+                        "-replication-tls-key-file=k",
+                        "-replication-tls-ca-file=a",
+                    ],
+                };
                 others.retain(|other| !other.starts_with(&format!("-{}=", setting.name)));
             }
             _ if value.is_empty() => value = "node7".to_owned(),
@@ -526,11 +539,24 @@ fn any_value(setting: &'static Setting) -> BoxedStrategy<String> {
     }
 }
 
+/// Those of TLS are there together or not at all.
+const TLS: [&str; 3] = [
+    "-tls-enabled",
+    "-tls-cert-file=tls.crt",
+    "-tls-key-file=tls.key",
+];
+
+/// The settings that need no other one.
+fn independent() -> Vec<usize> {
+    let is_independent = |index: &usize| !SETTINGS[*index].name.contains("tls");
+    (0..SETTINGS.len()).filter(is_independent).collect()
+}
+
 proptest! {
     #[test]
     fn what_is_printed_reads_back(
         flags in proptest::collection::vec(
-            proptest::sample::select((0..SETTINGS.len()).collect::<Vec<_>>()).prop_flat_map(|index| {
+            proptest::sample::select(independent()).prop_flat_map(|index| {
                 any_value(&SETTINGS[index]).prop_map(move |value| {
                     format!("-{}={value}", SETTINGS[index].name)
                 })
@@ -538,7 +564,7 @@ proptest! {
             0..12,
         )
     ) {
-        let words: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let words: Vec<&str> = TLS.into_iter().chain(flags.iter().map(String::as_str)).collect();
         let mut config = serve(&words, &[]).unwrap();
         let printed = file(&config);
 

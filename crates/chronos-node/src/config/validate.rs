@@ -5,12 +5,14 @@ use tracing_subscriber::EnvFilter;
 use super::Config;
 use super::error::{UsageError, quoted};
 use super::settings::SETTINGS;
+use super::tls::tls;
 
 /// Refuses what cannot run, and notes what has no effect.
 pub(super) fn validate(config: &mut Config) -> Result<(), UsageError> {
     node(config)?;
     addresses(config)?;
     cluster(config)?;
+    tls(config)?;
     replication(config)?;
     scheduler(config)?;
     log_level(config)?;
@@ -27,7 +29,7 @@ pub(super) fn validate(config: &mut Config) -> Result<(), UsageError> {
 }
 
 /// The setting as the user wrote it.
-fn label(config: &Config, name: &str) -> String {
+pub(super) fn label(config: &Config, name: &str) -> String {
     SETTINGS
         .iter()
         .find(|setting| setting.name == name)
@@ -77,7 +79,7 @@ fn addresses(config: &Config) -> Result<(), UsageError> {
 }
 
 /// Settings that a node which stands alone does not use.
-const OF_CLUSTERS: [&str; 8] = [
+const OF_CLUSTERS: [&str; 12] = [
     "node-rack",
     "node-zone",
     "node-region",
@@ -86,6 +88,10 @@ const OF_CLUSTERS: [&str; 8] = [
     "cluster-grpc-addr",
     "cluster-advertise-addr",
     "clock-skew-threshold-ms",
+    "replication-tls-enabled",
+    "replication-tls-cert-file",
+    "replication-tls-key-file",
+    "replication-tls-ca-file",
 ];
 
 /// Partitions of a cluster when nobody says how many.

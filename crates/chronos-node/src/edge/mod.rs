@@ -68,6 +68,7 @@ use chronos_proto::server::schedule_service_server::ScheduleServiceServer;
 use chronos_proto::server::topic_service_server::TopicServiceServer;
 use chronos_proto::server::transaction_service_server::TransactionServiceServer;
 use chronos_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
+use chronos_tls::incoming;
 use forward::{Forwarded, Forwarder};
 use not_built::NotBuilt;
 use replay::Republisher;
@@ -116,19 +117,18 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Serves clients on `listener` until `stop` resolves; then no new calls are taken, clients are
+    /// Serves clients on `listener`, only after a handshake if there is TLS, until `stop` resolves; then no new calls are taken, clients are
     /// told to go away, and calls under way end as the engine ends them.
     pub async fn serve(
         &self,
         listener: TcpListener,
+        tls: Option<&Arc<chronos_tls::Server>>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
+        let tcp = TcpIncoming::from(listener).with_nodelay(Some(true));
         server()
             .add_routes(self.services(Listener::Public).await?)
-            .serve_with_incoming_shutdown(
-                TcpIncoming::from(listener).with_nodelay(Some(true)),
-                stop,
-            )
+            .serve_with_incoming_shutdown(incoming(tcp, tls), stop)
             .await?;
         Ok(())
     }

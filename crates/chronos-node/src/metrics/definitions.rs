@@ -194,6 +194,12 @@ metrics! {
             ["grpc_type", "grpc_service", "grpc_method"],
             "Duration of calls; of streams, until their end.";
     }
+    "TLS" {
+        TLS_EXPIRY: Gauge, "chronos_tls_certificate_expiry_timestamp_seconds", ["listener"],
+            "When the certificate expires that new connections are served with, in Unix seconds, by listener: clients or nodes.";
+        TLS_FAILED: Counter, "chronos_tls_handshakes_failed_total", ["listener"],
+            "Connections that ended before their handshake did: without TLS, or without a certificate that is accepted.";
+    }
     "Cluster" {
         RAFT_LEADS: Gauge, "chronos_raft_leader", ["partition"],
             "1 where this node leads the partition, 0 where it follows.";
@@ -262,6 +268,7 @@ mod tests {
             assert!(definition.help.len() > 3 && definition.help.ends_with('.'));
             let bounded = [
                 "target",
+                "listener",
                 "partition",
                 "outcome",
                 "reason",

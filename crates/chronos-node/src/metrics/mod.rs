@@ -12,6 +12,7 @@ mod process;
 mod reference;
 mod register;
 mod rpc;
+mod tls;
 
 use parking_lot::Mutex;
 use prometheus::{
@@ -23,6 +24,7 @@ pub use cluster::ClusterMetrics;
 pub use partition::PartitionMetrics;
 pub use reference::reference;
 pub use rpc::{Call, Rpc, Shape};
+pub use tls::TlsMetrics;
 
 use definitions as define;
 use process::Process;
@@ -78,6 +80,7 @@ pub struct Metrics {
     store_memtable_bytes: IntGaugeVec,
     store_sst_bytes: IntGaugeVec,
     rpcs: rpc::Families,
+    tls: tls::Families,
     process: Process,
     hooks: Mutex<Vec<Hook>>,
     registry: Registry,
@@ -130,6 +133,7 @@ impl Metrics {
             store_memtable_bytes: register.gauges(&define::STORE_MEMTABLE_BYTES),
             store_sst_bytes: register.gauges(&define::STORE_SST_BYTES),
             rpcs: rpc::Families::new(&register),
+            tls: tls::Families::new(&register),
             process: Process::new(&register),
             hooks: Mutex::new(Vec::new()),
             registry,
@@ -152,6 +156,11 @@ impl Metrics {
     /// The handles of one gRPC method, such as `cronos_db.EventService` and `Publish`.
     pub fn rpc(&self, service: &str, method: &str, shape: Shape) -> Rpc {
         self.rpcs.of(service, method, shape)
+    }
+
+    /// The handles of TLS on one listener: `clients` or `nodes`.
+    pub fn tls(&self, listener: &str) -> TlsMetrics {
+        self.tls.of(listener)
     }
 
     /// Calls `hook` before every scrape, on a thread that may block, to set what is only known on
@@ -201,6 +210,7 @@ mod tests {
         metrics.cluster.set_replication_lag([lag]);
         let rpc = metrics.rpc("cronos_db.EventService", "Publish", Shape::Unary);
         rpc.start().finish(tonic::Code::Ok);
+        metrics.tls("clients");
         metrics
     }
 

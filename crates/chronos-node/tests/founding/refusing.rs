@@ -3,7 +3,7 @@
 use super::scene::{Catalogs, Place, Running, config, found, places, seeds, soon};
 use chronos_node::cluster::cluster_file::{FILE, FileError, UNFINISHED_FILE};
 use chronos_node::cluster::introductions::IntroductionError;
-use chronos_node::cluster::{Introductions, Ports};
+use chronos_node::cluster::{Dialer, Introductions, Ports};
 use chronos_node::data_dir::{DataDir, Identity, Request};
 
 fn open(place: &Place) -> Result<(), IntroductionError> {
@@ -22,7 +22,14 @@ fn open_as(place: &Place, identity: &Identity) -> Result<(), IntroductionError> 
         grpc: 2,
         http: 3,
     };
-    Introductions::open(&config(&[]), identity, place.dir.path(), ports).map(drop)
+    Introductions::open(
+        &config(&[]),
+        identity,
+        place.dir.path(),
+        Dialer::default(),
+        ports,
+    )
+    .map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

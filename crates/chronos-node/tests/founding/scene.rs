@@ -8,7 +8,7 @@ use chronos_core::types::NodeId;
 use chronos_node::cluster::introductions::NotChanged;
 use chronos_node::cluster::peers::Peers;
 use chronos_node::cluster::{
-    CatalogDoor, Introductions, Membership, Ports, joining, membership_service,
+    CatalogDoor, Dialer, Introductions, Membership, Ports, joining, membership_service,
 };
 use chronos_node::config::{Address, Config};
 use chronos_node::data_dir::{DataDir, Request};
@@ -181,7 +181,14 @@ impl Running {
             grpc: 1,
             http: 2,
         };
-        let me = Introductions::open(config, data_dir.identity(), data_dir.path(), ports).unwrap();
+        let me = Introductions::open(
+            config,
+            data_dir.identity(),
+            data_dir.path(),
+            Dialer::default(),
+            ports,
+        )
+        .unwrap();
         let server = Server::builder()
             .add_service(membership_service(Arc::clone(&me)))
             .serve_with_incoming(TcpIncoming::from(listener));

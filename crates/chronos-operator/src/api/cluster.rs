@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{ChronosClusterStatus, PodOverrides, Settings, duration, schema};
+use super::{ChronosClusterStatus, PodOverrides, Settings, Tls, duration, schema};
 
 /// A ChronosDB cluster.
 #[derive(Clone, Debug, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
@@ -44,7 +44,8 @@ use super::{ChronosClusterStatus, PodOverrides, Settings, duration, schema};
     validation = Rule::new("!has(self.replicationFactor) || self.replicationFactor <= self.replicas").message("replicationFactor must not exceed replicas: each copy needs a node of its own").field_path(".replicationFactor"),
     validation = Rule::new("has(self.replicationFactor) == has(oldSelf.replicationFactor) && (!has(self.replicationFactor) || self.replicationFactor == oldSelf.replicationFactor)").message("replicationFactor is fixed when the cluster is made").field_path(".replicationFactor"),
     validation = Rule::new("(has(self.storage) ? quantity(self.storage.size) : quantity('10Gi')).compareTo(has(oldSelf.storage) ? quantity(oldSelf.storage.size) : quantity('10Gi')) >= 0").message("storage.size can only grow (it is 10Gi when left out): a volume cannot be made smaller").field_path(".storage"),
-    validation = Rule::new("(has(self.storage) && has(self.storage.className) ? self.storage.className : '') == (has(oldSelf.storage) && has(oldSelf.storage.className) ? oldSelf.storage.className : '')").message("storage.className is fixed when the cluster is made").field_path(".storage")
+    validation = Rule::new("(has(self.storage) && has(self.storage.className) ? self.storage.className : '') == (has(oldSelf.storage) && has(oldSelf.storage.className) ? oldSelf.storage.className : '')").message("storage.className is fixed when the cluster is made").field_path(".storage"),
+    validation = Rule::new("(has(self.tls) && has(self.tls.internalSecretName)) == (has(oldSelf.tls) && has(oldSelf.tls.internalSecretName)) || (has(oldSelf.hibernate) && oldSelf.hibernate && has(self.hibernate) && self.hibernate)").message("tls.internalSecretName can be added or taken away only while hibernate is true: nodes with and without it do not understand each other").field_path(".tls")
 )]
 pub struct ChronosClusterSpec {
     /// Nodes. An odd number, unless allowEvenReplicas is set. `kubectl scale` changes it.
@@ -86,6 +87,9 @@ pub struct ChronosClusterSpec {
     /// Additions to the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodOverrides>,
+    /// TLS for clients and between nodes. Left out: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// How nodes are spread over zones (label topology.kubernetes.io/zone). Left out: Preferred.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone_spread: Option<ZoneSpread>,
@@ -134,6 +138,7 @@ impl Default for ChronosClusterSpec {
             storage: None,
             config: None,
             pod: None,
+            tls: None,
             zone_spread: None,
             update_strategy: None,
             pod_disruption_budget: None,

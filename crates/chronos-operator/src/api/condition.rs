@@ -62,11 +62,13 @@ pub enum ConditionType {
     Paused,
     /// The objects for the Prometheus operator exist, where they were asked for.
     MonitoringReady,
+    /// The Secrets of TLS hold what they should, where they were asked for.
+    TlsReady,
 }
 
 impl ConditionType {
     /// All of them, in the order of the status.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Ready,
         Self::Available,
         Self::Progressing,
@@ -77,6 +79,7 @@ impl ConditionType {
         Self::UpgradeBlocked,
         Self::Paused,
         Self::MonitoringReady,
+        Self::TlsReady,
     ];
 
     /// The name in the status.
@@ -92,6 +95,7 @@ impl ConditionType {
             Self::UpgradeBlocked => "UpgradeBlocked",
             Self::Paused => "Paused",
             Self::MonitoringReady => "MonitoringReady",
+            Self::TlsReady => "TLSReady",
         }
     }
 }

@@ -12,6 +12,7 @@ mod pod;
 pub mod quantity;
 mod schema;
 mod settings;
+mod tls;
 mod topic;
 mod topic_status;
 
@@ -23,6 +24,7 @@ pub use cluster_status::{ChronosClusterStatus, MemberStatus, Phase};
 pub use condition::{Condition, ConditionStatus, ConditionType, seeded, set_condition};
 pub use pod::{PodOverrides, PullSecret};
 pub use settings::{FsyncMode, LogFormat, Settings};
+pub use tls::Tls;
 pub use topic::{
     Backoff, ClusterReference, DeletionPolicy, Limits, Retention, ScheduledTopic,
     ScheduledTopicSpec,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ChronosCluster ─┬─► record        what was decided once: seeds, copies, image
-//!                 └─► pod ──► stateful_set
+//!                 └─► pod, tls ──► stateful_set
 //!                     services, service_account, disruption_budget, monitoring
 //! ```
 //!
@@ -18,6 +18,7 @@ mod service_account;
 mod services;
 mod stateful_set;
 mod template_hash;
+mod tls;
 
 pub use disruption_budget::disruption_budget;
 pub use labels::{RETIRED_ANNOTATION, TEMPLATE_ANNOTATION, selector, selector_text};
@@ -28,6 +29,7 @@ pub use service_account::service_account;
 pub use services::{client_service, nodes_service};
 pub use stateful_set::{claim_size_bytes, stateful_set};
 pub use template_hash::template_hash;
+pub use tls::{SECRET_KEYS, TLS_FLAG, TLS_VOLUME, demands_certificates};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;

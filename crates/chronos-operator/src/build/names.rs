@@ -82,11 +82,12 @@ impl Names {
 
     /// Where clients connect.
     pub fn client_address(&self) -> String {
-        format!(
-            "{}.{}.svc:{GRPC_PORT}",
-            self.client_service(),
-            self.namespace
-        )
+        format!("{}:{GRPC_PORT}", self.client_host())
+    }
+
+    /// The host name of the Service for clients, which certificates name.
+    pub fn client_host(&self) -> String {
+        format!("{}.{}.svc", self.client_service(), self.namespace)
     }
 }
 

@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::labels::TEMPLATE_ANNOTATION;
 use super::names::CLAIM;
-use super::{GRPC_PORT, HTTP_PORT, Names, PEER_PORT, Record, selector, template_hash};
+use super::{GRPC_PORT, HTTP_PORT, Names, PEER_PORT, Record, selector, template_hash, tls};
 use crate::api::{ChronosCluster, PodOverrides, ZoneSpread, duration};
 
 /// The container that runs the node.
@@ -54,6 +54,8 @@ fn pod(cluster: &ChronosCluster, record: &Record, overrides: PodOverrides) -> Po
     let names = Names::of(cluster);
     let mut containers = vec![container(cluster, record, &overrides)];
     containers.extend(overrides.sidecars);
+    let mut volumes = tls::volumes(cluster);
+    volumes.extend(overrides.volumes);
     PodSpec {
         service_account_name: Some(names.cluster().to_owned()),
         // The server never calls Kubernetes.
@@ -81,7 +83,7 @@ fn pod(cluster: &ChronosCluster, record: &Record, overrides: PodOverrides) -> Po
             let secrets = overrides.image_pull_secrets.iter();
             secrets.map(Into::into).collect()
         }),
-        volumes: (!overrides.volumes.is_empty()).then_some(overrides.volumes),
+        volumes: (!volumes.is_empty()).then_some(volumes),
         containers,
         ..PodSpec::default()
     }
@@ -93,6 +95,7 @@ fn container(cluster: &ChronosCluster, record: &Record, overrides: &PodOverrides
         mount_path: DATA_DIR.to_owned(),
         ..VolumeMount::default()
     }];
+    mounts.extend(tls::mounts(cluster));
     mounts.extend(overrides.volume_mounts.clone());
     Container {
         name: CONTAINER.to_owned(),
@@ -145,6 +148,7 @@ fn arguments(cluster: &ChronosCluster) -> Vec<String> {
         format!("-cluster-advertise-addr={host}:{PEER_PORT}"),
         format!("-partition-count={}", cluster.spec.partitions),
     ];
+    arguments.extend(tls::arguments(cluster));
     let settings = cluster.spec.config.clone().unwrap_or_default();
     arguments.extend(settings.flags());
     arguments
@@ -154,7 +158,7 @@ fn arguments(cluster: &ChronosCluster) -> Vec<String> {
 fn environment(cluster: &ChronosCluster, overrides: &PodOverrides) -> Vec<EnvVar> {
     let record = Names::of(cluster).record();
     let mut all = overrides.env.clone();
-    let own = [
+    let mut own = vec![
         from_field("CHRONOS_NODE_ID", "metadata.name"),
         from_field(
             "CHRONOS_NODE_ZONE",
@@ -164,6 +168,7 @@ fn environment(cluster: &ChronosCluster, overrides: &PodOverrides) -> Vec<EnvVar
         from_record("CHRONOS_CLUSTER_SEEDS", &record, "seeds"),
         from_record("CHRONOS_RAFT_JOIN", &record, "join"),
     ];
+    own.extend(tls::environment(cluster));
     all.retain(|theirs| own.iter().all(|ours| ours.name != theirs.name));
     all.extend(own);
     all

@@ -7,7 +7,7 @@ use chronos_client::fnv1a_64;
 use serde::Serialize;
 
 use super::Record;
-use crate::api::{ChronosCluster, PodOverrides, RESTART_ANNOTATION, Settings, ZoneSpread};
+use crate::api::{ChronosCluster, PodOverrides, RESTART_ANNOTATION, Settings, Tls, ZoneSpread};
 
 /// Whatever changes the pods. A field that is added must be left out while it is unset, or every
 /// cluster restarts.
@@ -22,6 +22,9 @@ struct Inputs<'a> {
     pod: Option<&'a PodOverrides>,
     #[serde(skip_serializing_if = "Option::is_none")]
     zone_spread: Option<ZoneSpread>,
+    /// The names of Secrets, and not what they hold: that reaches running nodes by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<&'a Tls>,
     #[serde(skip_serializing_if = "Option::is_none")]
     restart_at: Option<&'a str>,
 }
@@ -36,6 +39,7 @@ pub fn template_hash(cluster: &ChronosCluster, record: &Record) -> String {
         config: spec.config.as_ref(),
         pod: spec.pod.as_ref(),
         zone_spread: spec.zone_spread,
+        tls: spec.tls.as_ref(),
         restart_at: annotations
             .and_then(|all| all.get(RESTART_ANNOTATION))
             .map(String::as_str),

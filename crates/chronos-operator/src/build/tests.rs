@@ -60,6 +60,7 @@ fn what_does_not_concern_pods_does_not_change_their_hash() {
         json!({ "resources": { "limits": { "memory": "1Gi" } } }),
         json!({ "pod": { "nodeSelector": { "disk": "ssd" } } }),
         json!({ "zoneSpread": "Required" }),
+        json!({ "tls": { "secretName": "certificates" } }),
     ] {
         assert_ne!(hash(other.clone()), plain, "{other}");
     }
@@ -252,15 +253,51 @@ fn pods_are_found_by_name_before_they_are_ready() {
     assert_eq!(service.cluster_ip.as_deref(), Some("None"));
 }
 
+#[test]
+fn secrets_are_mounted_whole_so_that_they_can_change() {
+    let pod = pod_of(&set(json!({
+        "tls": { "secretName": "outside", "clientAuth": true, "internalSecretName": "inside" },
+        "pod": { "volumes": [{ "name": "mine", "emptyDir": {} }] },
+    })));
+    let volumes = pod.volumes.unwrap();
+    let secrets: Vec<_> = volumes.iter().filter_map(|it| it.secret.as_ref()).collect();
+    let names: Vec<_> = secrets.iter().map(|it| it.secret_name.as_deref()).collect();
+    assert_eq!(names, [Some("outside"), Some("inside")]);
+    assert!(volumes.iter().any(|volume| volume.name == "mine"));
+    let node = &pod.containers[0];
+    for mount in node.volume_mounts.iter().flatten() {
+        assert_eq!(mount.sub_path, None, "{}", mount.name);
+    }
+    let args = node.args.clone().unwrap();
+    for flag in [
+        "-tls-enabled=true",
+        "-tls-cert-file=/etc/chronosdb/tls/tls.crt",
+        "-tls-client-auth=true",
+        "-tls-ca-file=/etc/chronosdb/tls/ca.crt",
+        "-replication-tls-enabled=true",
+        "-replication-tls-ca-file=/etc/chronosdb/internal-tls/ca.crt",
+    ] {
+        assert!(args.iter().any(|it| it == flag), "{flag} in {args:?}");
+    }
+    let env = node.env.clone().unwrap();
+    let name = env
+        .iter()
+        .find(|it| it.name == "CHRONOS_CLIENT_TLS_SERVER_NAME");
+    assert_eq!(name.unwrap().value.as_deref(), Some("db-client.prod.svc"));
+}
+
 /// The reference of the node's settings is generated; what is renamed there must be here.
 #[test]
 fn every_flag_and_variable_is_one_that_the_node_knows() {
     let reference = include_str!("../../../../docs/configuration.md");
-    let pod = pod_of(&set(json!({})));
+    let all = json!({ "secretName": "a", "clientAuth": true, "internalSecretName": "b" });
+    let pod = pod_of(&set(json!({ "tls": all })));
     let node = &pod.containers[0];
     let flags = node.args.iter().flatten();
     let flags = flags.map(|flag| flag.split('=').next().unwrap().to_owned());
     let variables = node.env.iter().flatten().map(|env| env.name.clone());
+    // Those are `chronosctl`'s.
+    let variables = variables.filter(|name| !name.starts_with("CHRONOS_CLIENT_"));
     for name in flags.chain(variables) {
         assert!(reference.contains(&format!("`{name}`")), "{name}");
     }

@@ -19,7 +19,7 @@ use super::look::{Look, look};
 use super::monitoring::monitoring;
 use super::status::{Seen, failed, status};
 use super::{Context, Error, events, seen, wanted};
-use crate::api::{ChronosCluster, ChronosClusterStatus, quantity};
+use crate::api::{ChronosCluster, ChronosClusterStatus, UpdateType, quantity};
 use crate::build::{
     self, Names, Record, client_service, disruption_budget, nodes_service, service_account,
 };
@@ -66,14 +66,23 @@ async fn turn(
         .map_err(Error::kubernetes("the StatefulSet"))?;
     let mut record = record(context, cluster, namespace, set.as_ref()).await?;
     let size = set.as_ref().map_or(0, |set| seen::set(set).replicas);
-    let database = context.databases.of(names, size.max(cluster.spec.replicas));
     let Look {
+        database,
+        certificates,
         observed,
         status: answer,
         silence,
         claims,
         ..
-    } = look(context, namespace, names, set.as_ref(), &database).await?;
+    } = look(
+        context,
+        namespace,
+        names,
+        cluster,
+        set.as_ref(),
+        size.max(cluster.spec.replicas),
+    )
+    .await?;
     if let Some(answer) = &answer
         && record.cluster_id.is_none()
         && !answer.cluster_id.is_empty()
@@ -82,7 +91,11 @@ async fn turn(
         let note = format!("The database has the id {}.", answer.cluster_id);
         events::about_cluster(context, cluster, EventType::Normal, "Founded", note).await;
     }
-    let desired = wanted::desired(cluster, &record);
+    let mut desired = wanted::desired(cluster, &record);
+    if certificates.missing.is_some() {
+        // A pod that is made now would wait for the Secret; those that run stay.
+        desired.update = UpdateType::OnDelete;
+    }
 
     let mut missing = None;
     if !desired.paused {
@@ -115,6 +128,7 @@ async fn turn(
         silence: silence.as_deref(),
         step: &step,
         monitoring: missing.as_deref(),
+        tls: certificates.missing.as_ref(),
         growing,
         not_grown: not_grown.as_deref(),
     };

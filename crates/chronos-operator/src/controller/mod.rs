@@ -19,6 +19,7 @@ mod monitoring;
 mod run;
 mod seen;
 mod status;
+mod tls;
 mod topic;
 mod wanted;
 

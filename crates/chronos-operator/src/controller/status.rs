@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Error;
+use super::tls::Missing;
 use crate::api::{
     ChronosCluster, ChronosClusterStatus, Condition, ConditionStatus, ConditionType, MemberStatus,
     Phase, seeded, set_condition,
@@ -25,6 +26,8 @@ pub(super) struct Seen<'a> {
     pub(super) step: &'a Step,
     /// Why the objects for the Prometheus operator are missing.
     pub(super) monitoring: Option<&'a str>,
+    /// What is missing of TLS.
+    pub(super) tls: Option<&'a Missing>,
     /// Claims whose size Kubernetes has not reached, by name.
     pub(super) growing: Vec<String>,
     /// Why a claim could not be made larger.
@@ -331,6 +334,15 @@ fn conditions(seen: &Seen<'_>) -> Vec<Said> {
             missing.to_owned(),
         ),
     });
+    all.push(match seen.tls {
+        None => (Type::TlsReady, true_, "AsAskedFor", String::new()),
+        Some(missing) => (
+            Type::TlsReady,
+            false_,
+            missing.reason(),
+            missing.to_string(),
+        ),
+    });
     all
 }
 
@@ -350,6 +362,15 @@ mod tests {
     }
 
     fn of(cluster: &ChronosCluster, step: &Step, now: &str) -> ChronosClusterStatus {
+        with_tls(cluster, step, now, None)
+    }
+
+    fn with_tls(
+        cluster: &ChronosCluster,
+        step: &Step,
+        now: &str,
+        tls: Option<&Missing>,
+    ) -> ChronosClusterStatus {
         let record = Record::new(cluster, "i");
         let desired = super::super::wanted::desired(cluster, &record);
         let seen = Seen {
@@ -361,6 +382,7 @@ mod tests {
             silence: Some("connection refused"),
             step,
             monitoring: None,
+            tls,
             growing: Vec::new(),
             not_grown: None,
         };
@@ -394,6 +416,19 @@ mod tests {
         let settled = of(&cluster, &Step::Calm(Calm::Settled), "t3");
         assert_eq!(get(&settled, "Ready").last_transition_time, "t3");
         assert_eq!(get(&settled, "Paused").last_transition_time, "t1");
+    }
+
+    #[test]
+    fn a_secret_that_is_missing_is_named() {
+        let (cluster, calm) = (cluster(), Step::Calm(Calm::Settled));
+        let missing = Missing::Secret("certificates".to_owned());
+        let status = with_tls(&cluster, &calm, "t1", Some(&missing));
+        let tls = get(&status, "TLSReady");
+        assert_eq!(tls.status, ConditionStatus::False);
+        assert_eq!(tls.reason, "SecretMissing");
+        assert!(tls.message.contains("certificates"), "{}", tls.message);
+        let tls = of(&cluster, &calm, "t2");
+        assert_eq!(get(&tls, "TLSReady").status, ConditionStatus::True);
     }
 
     #[test]

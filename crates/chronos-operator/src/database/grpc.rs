@@ -1,4 +1,4 @@
-//! The database over gRPC: one client per cluster, kept while its addresses stay the same.
+//! The database over gRPC: one client per cluster, kept while the way to it stays the same.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use chronos_client::cluster_service::{ClusterNode, DrainScope, NodeState, RemoveNodeRequest};
 use chronos_client::schedule::{ListPendingRequest, PendingFilter};
 use chronos_client::topic::{AlterTopicRequest, TopicSettings as WireSettings};
-use chronos_client::{Client, Options, RetryPolicy};
+use chronos_client::{Client, Options, RetryPolicy, Tls};
 use tokio::sync::OnceCell;
 
-use super::{Database, Databases, Error, Status, Topic, TopicSettings};
+use super::{Access, Database, Databases, Error, Status, Topic, TopicSettings, Way};
 use crate::build::Names;
 use crate::plan::{Drain, Node};
 
@@ -28,24 +28,21 @@ pub struct Pool {
 }
 
 struct Connection {
-    addresses: Vec<String>,
+    way: Way,
     client: OnceCell<Client>,
 }
 
 impl Databases for Pool {
-    fn of(&self, names: &Names, size: u32) -> Arc<dyn Database> {
-        // The Service names only nodes that serve; the nodes themselves answer in worse times.
-        let mut addresses = vec![names.client_address()];
-        addresses.extend((0..size).map(|ordinal| names.grpc_address(ordinal)));
+    fn of(&self, names: &Names, way: Way) -> Arc<dyn Database> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let connection = known
             .entry(names.key())
             .and_modify(|old| {
-                if old.addresses != addresses {
-                    *old = Arc::new(Connection::new(addresses.clone()));
+                if old.way != way {
+                    *old = Arc::new(Connection::new(way.clone()));
                 }
             })
-            .or_insert_with(|| Arc::new(Connection::new(addresses.clone())));
+            .or_insert_with(|| Arc::new(Connection::new(way.clone())));
         Arc::clone(connection) as Arc<dyn Database>
     }
 
@@ -56,16 +53,17 @@ impl Databases for Pool {
 }
 
 impl Connection {
-    fn new(addresses: Vec<String>) -> Self {
+    fn new(way: Way) -> Self {
         Self {
-            addresses,
+            way,
             client: OnceCell::new(),
         }
     }
 
     async fn client(&self) -> Result<&Client, Error> {
         let connect = || async {
-            let mut options = Options::new(self.addresses.clone());
+            let mut options = Options::new(self.way.addresses.clone());
+            options.tls = self.way.tls.as_ref().map(tls);
             options.connect_timeout = TIMEOUT;
             options.request_timeout = TIMEOUT;
             options.retry = RetryPolicy {
@@ -75,6 +73,16 @@ impl Connection {
             Client::connect(options).await.map_err(error)
         };
         within(self.client.get_or_try_init(connect)).await
+    }
+}
+
+fn tls(access: &Access) -> Tls {
+    let tls = Tls::new()
+        .ca_pem(&access.ca)
+        .server_name(&access.server_name);
+    match &access.identity {
+        None => tls,
+        Some((certificate, key)) => tls.identity_pem(certificate, key),
     }
 }
 
@@ -223,6 +231,7 @@ fn error(error: chronos_client::Error) -> Error {
         | Client::Throttled { .. }
         | Client::Address(_)
         | Client::NoAddress
+        | Client::Tls(_)
         | Client::Unexpected(_)
         | Client::Closed => Error::Silent(error.to_string()),
         Client::Duplicate

@@ -44,11 +44,48 @@ pub trait Database: Send + Sync {
     async fn leaders(&self) -> Result<Vec<String>, Error>;
 }
 
+/// How to connect with TLS, PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Access {
+    /// The authority that signed the nodes' certificates.
+    pub ca: Vec<u8>,
+    /// The name in them.
+    pub server_name: String,
+    /// The certificate to show and its key, where one is demanded.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Keys are never shown.
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Access({})", self.server_name)
+    }
+}
+
+/// Which nodes are asked, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Their addresses, in the order in which they are tried.
+    pub addresses: Vec<String>,
+    /// With TLS, or without.
+    pub tls: Option<Access>,
+}
+
+impl Way {
+    /// To a cluster of so many nodes that all serve alike.
+    pub fn to_all(names: &Names, size: u32, tls: Option<Access>) -> Self {
+        // The Service names only nodes that serve; the nodes themselves answer in worse times.
+        let mut addresses = vec![names.client_address()];
+        addresses.extend((0..size).map(|ordinal| names.grpc_address(ordinal)));
+        Self { addresses, tls }
+    }
+}
+
 /// Finds the database of a cluster.
 pub trait Databases: Send + Sync {
-    /// The database of the cluster of these names, which has so many nodes. Cheap: connections are
-    /// kept.
-    fn of(&self, names: &Names, size: u32) -> Arc<dyn Database>;
+    /// The database of the cluster of these names, reached in this way. Cheap: connections are kept
+    /// while the way stays the same.
+    fn of(&self, names: &Names, way: Way) -> Arc<dyn Database>;
     /// Closes the connections to a cluster that is gone.
     fn forget(&self, names: &Names);
 }

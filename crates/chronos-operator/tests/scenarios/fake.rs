@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use chronos_operator::build::Names;
-use chronos_operator::database::{Database, Databases, Error, Status, Topic, TopicSettings};
+use chronos_operator::database::{Database, Databases, Error, Status, Topic, TopicSettings, Way};
 use chronos_operator::plan::{Drain, Node};
 
 /// What the database holds.
@@ -64,7 +64,7 @@ impl Fake {
 }
 
 impl Databases for Fake {
-    fn of(&self, _: &Names, _: u32) -> Arc<dyn Database> {
+    fn of(&self, _: &Names, _: Way) -> Arc<dyn Database> {
         Arc::new(self.clone())
     }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::connect;
 use super::publish::parse_pair;
-use crate::cli::Connect;
+use crate::connect::Connect;
 use crate::event_view::EventView;
 use crate::exit::Failure;
 use crate::payload::{Payload, one_line};

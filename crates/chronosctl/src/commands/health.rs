@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::connect;
-use crate::cli::Connect;
+use crate::connect::Connect;
 use crate::exit::Failure;
 use crate::printer::{Printer, table, verdict};
 

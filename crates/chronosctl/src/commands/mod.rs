@@ -13,23 +13,19 @@ pub(crate) mod schedule;
 pub(crate) mod subscribe;
 pub(crate) mod topic;
 
-use chronos_client::{Client, Error, Options};
+use chronos_client::{Client, Error};
 
-use crate::cli::Connect;
+use crate::connect::Connect;
 
 /// Connects to the nodes named on the command line, and names them when none answers.
 async fn connect(to: &Connect) -> Result<Client, Error> {
-    let addresses = to
-        .addr
-        .split(',')
-        .filter(|address| !address.trim().is_empty());
-    let mut options = Options::new(addresses);
-    options.direct = to.direct;
-    Client::connect(options).await.map_err(|error| match error {
-        Error::Unavailable { tries, message } => Error::Unavailable {
-            tries,
-            message: format!("{}: {message}", to.addr),
-        },
-        error => error,
-    })
+    Client::connect(to.options())
+        .await
+        .map_err(|error| match error {
+            Error::Unavailable { tries, message } => Error::Unavailable {
+                tries,
+                message: format!("{}: {message}", to.addr),
+            },
+            error => error,
+        })
 }

@@ -8,7 +8,7 @@ use comfy_table::Table;
 use serde::Serialize;
 
 use super::connect;
-use crate::cli::Connect;
+use crate::connect::Connect;
 use crate::exit::Failure;
 use crate::printer::{Printer, table};
 use crate::when::{parse_duration, parse_time_ms, show_time_ms};

@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::time::Duration;
 
 use super::connect;
-use crate::cli::Connect;
+use crate::connect::Connect;
 use crate::exit::Failure;
 use crate::payload::Payload;
 use crate::printer::{Printer, table, verdict};
@@ -265,6 +265,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::cli::Cli;
 
     #[derive(Parser)]
     struct Line {
@@ -317,10 +318,8 @@ mod tests {
     #[tokio::test]
     async fn many_events_need_many_ids() {
         let printer = Printer::new(crate::printer::Format::Json, false);
-        let to = Connect {
-            addr: "127.0.0.1:1".into(),
-            direct: true,
-        };
+        let cli = Cli::try_parse_from(["chronosctl", "--addr", "127.0.0.1:1", "topic", "list"]);
+        let to = cli.unwrap().connect;
         let failure = run(args("t --count 2 --id same --payload x"), &to, &printer).await;
         assert!(matches!(failure, Err(Failure::Usage(_))));
     }

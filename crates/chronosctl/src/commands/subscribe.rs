@@ -9,7 +9,7 @@ use futures::stream::FuturesUnordered;
 use serde::Serialize;
 
 use super::connect;
-use crate::cli::Connect;
+use crate::connect::Connect;
 use crate::event_view::EventView;
 use crate::exit::Failure;
 use crate::payload::one_line;

@@ -2,7 +2,7 @@
 
 use super::ids::RunId;
 use super::span::Span;
-use crate::cli::Connect;
+use crate::connect::Connect;
 use crate::printer::Format;
 
 /// Where the server is and how the run is called, measured and reported.

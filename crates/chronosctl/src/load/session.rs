@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use chronos_tls::Connector;
 use tokio::time::Instant;
 
 use super::ids::{EventIds, RunId};
@@ -31,6 +32,7 @@ pub(crate) struct Session {
     /// Reads the server's use of the machine.
     pub meter: Meter,
     addresses: Vec<String>,
+    tls: Option<Connector>,
     ids: EventIds,
     connections: Vec<Connection>,
     begun: Instant,
@@ -49,20 +51,16 @@ impl Session {
             .clone()
             .unwrap_or_else(|| format!("load-{run}"));
         let ids = EventIds::new(&run);
-        let addresses: Vec<String> = options
-            .connect
-            .addr
-            .split(',')
-            .map(|address| address.trim().to_owned())
-            .filter(|address| !address.is_empty())
-            .collect();
+        let addresses: Vec<String> = options.connect.addresses().map(str::to_owned).collect();
+        let tls = options.connect.tls().map(chronos_tls::Client::load);
+        let tls = tls.transpose()?.map(|client| client.connector());
         let mut connections = Vec::with_capacity(usize::from(options.connections));
         for address in addresses
             .iter()
             .cycle()
             .take(usize::from(options.connections))
         {
-            let connection = Connection::open(address)
+            let connection = Connection::open(address, tls.as_ref())
                 .await
                 .context("cannot reach the server; is it running? (--addr, or CHRONOS_ADDR)")?;
             connections.push(connection);
@@ -83,6 +81,7 @@ impl Session {
             payload_bytes: options.payload_bytes,
             allow_redelivery: options.allow_redelivery,
             addresses,
+            tls,
             run,
             topic,
             ids,
@@ -103,7 +102,8 @@ impl Session {
     /// # Errors
     /// When the server cannot be reached.
     pub(crate) async fn connect(&self, index: usize) -> Result<Connection, CallError> {
-        Connection::open(&self.addresses[index % self.addresses.len()]).await
+        let address = &self.addresses[index % self.addresses.len()];
+        Connection::open(address, self.tls.as_ref()).await
     }
 
     /// An encoder of the run's events.

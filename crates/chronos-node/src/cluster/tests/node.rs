@@ -187,7 +187,7 @@ impl Cluster {
             placer: OnceLock::from(Arc::clone(&running.placer)),
         };
         late.arrive(edge.services(Listener::Internal).await.unwrap());
-        let serving = async move { edge.serve(grpc, std::future::pending()).await };
+        let serving = async move { edge.serve(grpc, None, std::future::pending()).await };
         let public = tokio::spawn(serving).abort_handle();
         let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}"));
         let channel = channel.unwrap().connect().await.unwrap();

@@ -112,6 +112,39 @@ fn a_disk_grows_and_never_shrinks() {
 }
 
 #[test]
+fn tls_names_a_secret_and_demands_nothing_without_one() {
+    refused(cluster(json!({ "tls": {} })), None, "names no Secret");
+    accepted(cluster(json!({ "tls": { "secretName": "s" } })), None);
+    let demanding = json!({ "internalSecretName": "s", "clientAuth": true });
+    refused(
+        cluster(json!({ "tls": demanding })),
+        None,
+        "needs secretName",
+    );
+    let demanding = json!({ "secretName": "s", "clientAuth": true });
+    accepted(cluster(json!({ "tls": demanding })), None);
+}
+
+#[test]
+fn tls_between_nodes_changes_only_while_all_of_them_sleep() {
+    let nodes = |hibernate: bool, tls: Option<&str>| {
+        let mut spec = json!({ "hibernate": hibernate });
+        if let Some(name) = tls {
+            spec["tls"] = json!({ "internalSecretName": name });
+        }
+        cluster(spec)
+    };
+    let why = "only while hibernate is true";
+    refused(nodes(false, Some("s")), Some(nodes(false, None)), why);
+    refused(nodes(false, None), Some(nodes(false, Some("s"))), why);
+    refused(nodes(false, Some("s")), Some(nodes(true, None)), why);
+    accepted(nodes(true, Some("s")), Some(nodes(true, None)));
+    accepted(nodes(false, Some("t")), Some(nodes(false, Some("s"))));
+    let clients = cluster(json!({ "tls": { "secretName": "s" } }));
+    accepted(clients, Some(cluster(json!({}))));
+}
+
+#[test]
 fn the_crd_has_what_kubectl_shows_and_scales() {
     let crd = serde_json::to_value(ChronosCluster::crd()).unwrap();
     assert_eq!(crd["spec"]["names"]["shortNames"], json!(["chc"]));

@@ -19,7 +19,7 @@ use serde_json::json;
 use self::difference::Difference;
 use self::status::Outcome;
 use super::apply::MANAGER;
-use super::{Context, Error, events};
+use super::{Context, Error, events, tls};
 use crate::api::{ChronosCluster, DeletionPolicy, PAUSE_ANNOTATION, ScheduledTopic};
 use crate::build::Names;
 use crate::database::{self, Database};
@@ -46,7 +46,8 @@ pub async fn reconcile(topic: Arc<ScheduledTopic>, context: Arc<Context>) -> Res
         match find(&context, &topic, &namespace).await? {
             Found::Serving(cluster) => {
                 let names = Names::of(&cluster);
-                let database = context.databases.of(&names, cluster.spec.replicas);
+                let way = tls::way(&context, &names, &cluster).await;
+                let database = context.databases.of(&names, way);
                 bring(&context, &topic, database.as_ref()).await
             }
             Found::Missing => Outcome::ClusterMissing,

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{Found, find};
 use crate::api::{DeletionPolicy, ScheduledTopic};
 use crate::build::Names;
-use crate::controller::{Context, Error, events};
+use crate::controller::{Context, Error, events, tls};
 
 const FINALIZER: &str = "chronosdb.io/topic";
 /// How long a database may refuse or be silent before the topic is left to itself.
@@ -71,9 +71,9 @@ pub(super) async fn release(
     if topic.spec.deletion_policy == Some(DeletionPolicy::Delete)
         && let Found::Serving(cluster) = find(context, topic, namespace).await?
     {
-        let database = context
-            .databases
-            .of(&Names::of(&cluster), cluster.spec.replicas);
+        let names = Names::of(&cluster);
+        let way = tls::way(context, &names, &cluster).await;
+        let database = context.databases.of(&names, way);
         let name = topic.topic_name();
         if let Err(error) = database.delete_topic(name).await {
             if waited_seconds(topic) < PATIENCE_SECONDS {

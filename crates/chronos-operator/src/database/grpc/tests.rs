@@ -106,7 +106,14 @@ async fn connected() -> (Connection, Arc<Mutex<Vec<String>>>) {
         .add_service(ClusterServiceServer::new(server))
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(serving);
-    (Connection::new(vec![address]), calls)
+    (Connection::new(plain(address)), calls)
+}
+
+fn plain(address: String) -> Way {
+    Way {
+        addresses: vec![address],
+        tls: None,
+    }
 }
 
 #[tokio::test]
@@ -152,6 +159,6 @@ async fn nobody_there_is_silence() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
-    let answer = Connection::new(vec![address]).status().await;
+    let answer = Connection::new(plain(address)).status().await;
     assert!(matches!(answer, Err(Error::Silent(_))), "{answer:?}");
 }

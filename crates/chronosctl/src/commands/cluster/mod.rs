@@ -18,7 +18,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::connect;
-use crate::cli::Connect;
+use crate::connect::Connect;
 use crate::exit::Failure;
 use crate::printer::Printer;
 use crate::when::parse_duration;

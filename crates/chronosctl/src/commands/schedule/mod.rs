@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 use super::connect;
-use crate::cli::Connect;
+use crate::connect::Connect;
 use crate::exit::Failure;
 use crate::printer::Printer;
 use crate::when::{parse_time_ms, show_time_ms};

@@ -57,8 +57,7 @@ struct Figures {
 /// # Errors
 /// When the server cannot be reached, or a count is not what it must be.
 pub(crate) async fn run(args: &Args) -> Result<()> {
-    let addresses = args.options.connect.addr.split(',');
-    let mut options = chronos_client::Options::new(addresses);
+    let mut options = args.options.connect.options();
     options.request_timeout = Duration::from_secs(120);
     let client = Client::connect(options).await?;
     let run = unique_id();

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use chronos_tls::Connector;
 use h2::client::{self, ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE, USER_AGENT};
 use http::{Method, Request, Uri, Version};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tower::Service;
 
 use super::frame::Deframer;
 use super::status::CallError;
@@ -43,21 +46,27 @@ impl MethodName {
     }
 }
 
+/// What HTTP/2 is spoken over.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 /// A connection that many tasks may use at once.
 #[derive(Clone)]
 pub(crate) struct Connection {
     sender: SendRequest<Bytes>,
+    scheme: &'static str,
     authority: String,
     headers: HeaderMap,
 }
 
 impl Connection {
     /// Connects to `address` (`host:port`, `:port` for this machine, or the same with `http://` in
-    /// front).
+    /// front), with TLS if there is some.
     ///
     /// # Errors
     /// When nobody answers within 10 s or the peer does not speak HTTP/2.
-    pub(crate) async fn open(address: &str) -> Result<Self, CallError> {
+    pub(crate) async fn open(address: &str, tls: Option<&Connector>) -> Result<Self, CallError> {
         let address = address.strip_prefix("http://").unwrap_or(address);
         let authority = match address.strip_prefix(':') {
             Some(port) => format!("localhost:{port}"),
@@ -66,12 +75,22 @@ impl Connection {
         let transport =
             |reason: &dyn std::fmt::Display| CallError::Transport(format!("{authority}: {reason}"));
         let connect = async {
-            let stream = TcpStream::connect(&authority)
-                .await
-                .map_err(|error| transport(&error))?;
-            stream
-                .set_nodelay(true)
-                .map_err(|error| transport(&error))?;
+            let stream: Box<dyn Stream> = match tls {
+                None => {
+                    let stream = TcpStream::connect(&authority).await;
+                    let stream = stream.map_err(|error| transport(&error))?;
+                    stream
+                        .set_nodelay(true)
+                        .map_err(|error| transport(&error))?;
+                    Box::new(stream)
+                }
+                Some(connector) => {
+                    let uri = format!("https://{authority}").parse();
+                    let uri = uri.map_err(|error| transport(&error))?;
+                    let stream = connector.clone().call(uri).await;
+                    Box::new(stream.map_err(|error| transport(&error))?.into_inner())
+                }
+            };
             client::Builder::new()
                 .initial_window_size(STREAM_WINDOW_BYTES)
                 .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -92,6 +111,7 @@ impl Connection {
         headers.insert(USER_AGENT, HeaderValue::from_static("chronosctl-load"));
         Ok(Self {
             sender,
+            scheme: if tls.is_some() { "https" } else { "http" },
             authority,
             headers,
         })
@@ -139,7 +159,7 @@ impl Connection {
         method: MethodName,
     ) -> Result<(ResponseFuture, SendStream<Bytes>), CallError> {
         let uri = Uri::builder()
-            .scheme("http")
+            .scheme(self.scheme)
             .authority(self.authority.as_str())
             .path_and_query(method.path())
             .build()

@@ -88,7 +88,8 @@ impl Node {
             .add_routes(services)
             .serve_with_incoming(TcpIncoming::from(internal));
         let internal_server = tokio::spawn(internal_server).abort_handle();
-        let public = tokio::spawn(async move { edge.serve(public, std::future::pending()).await });
+        let public =
+            tokio::spawn(async move { edge.serve(public, None, std::future::pending()).await });
         Self {
             routes,
             info: NodeInfo {
