@@ -88,8 +88,9 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// The outer errors only say that connecting failed.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+/// Why a connection was not made: the outer errors only say that it was not.
+#[must_use]
+pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

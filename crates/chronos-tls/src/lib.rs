@@ -42,7 +42,7 @@ mod tests;
 
 pub use client::{Client, ClientOptions};
 pub use connection::Connection;
-pub use connector::{ConnectError, Connector};
+pub use connector::{ConnectError, Connector, innermost};
 pub use error::Error;
 pub use peers::Peers;
 pub use server::{Server, ServerOptions, incoming};

@@ -9,6 +9,7 @@ use chronos_core::types::NodeId;
 use chronos_proto::chronos_internal as proto;
 use chronos_proto::chronos_internal::joined::Result as Kind;
 use chronos_proto::chronos_internal::membership_client::MembershipClient;
+use chronos_tls::innermost;
 use std::time::Duration;
 use tonic::transport::Channel;
 
@@ -124,20 +125,11 @@ async fn client(
     address: &str,
     timeout: Duration,
 ) -> Result<MembershipClient<Channel>, NoAnswer> {
-    let no_answer = |error: tonic::transport::Error| no_answer(address, reason(&error));
+    let no_answer = |error: tonic::transport::Error| no_answer(address, innermost(&error));
     let endpoint = dialer
         .endpoint(address)
         .map_err(no_answer)?
         .timeout(timeout);
     let channel = dialer.connect(&endpoint).await.map_err(no_answer)?;
     Ok(MembershipClient::new(channel))
-}
-
-/// The outer errors only say that there is no connection.
-fn reason(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

@@ -117,8 +117,9 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Serves clients on `listener`, only after a handshake if there is TLS, until `stop` resolves; then no new calls are taken, clients are
-    /// told to go away, and calls under way end as the engine ends them.
+    /// Serves clients on `listener`, only after a handshake if there is TLS, until `stop` resolves; then
+    /// no new calls are taken, clients are told to go away, and calls under way end as the engine ends
+    /// them.
     pub async fn serve(
         &self,
         listener: TcpListener,
