@@ -48,8 +48,8 @@ test: deps ## Run every test
 
 test-kubernetes: deps ## Test the operator against a real API server and with real nodes, from nothing (needs root and Go)
 	$(CARGO) build $(TESTED) --bins --tests
-	scripts/test-kubernetes
-	CARGO_TEST="$(CARGO) test $(TESTED) --test nodes" scripts/test-kubernetes-nodes $(dir $(BINARIES))debug
+	CARGO_TEST="$(CARGO) test $(TESTED)" scripts/test-kubernetes
+	CARGO_TEST="$(CARGO) test $(TESTED)" scripts/test-kubernetes-nodes $(dir $(BINARIES))debug
 
 verify: deps ## Check format, lints, docs, dependencies and structure; writes nothing
 	cargo fmt --all --check

@@ -17,6 +17,8 @@ pub struct State {
     pub topics: BTreeMap<String, Topic>,
     /// Names of nodes that were removed: their disks are refused.
     pub removed: BTreeSet<String>,
+    /// How it is reached.
+    pub way: Option<Way>,
     /// What was asked for, in order.
     pub calls: Vec<String>,
     next: u64,
@@ -64,7 +66,8 @@ impl Fake {
 }
 
 impl Databases for Fake {
-    fn of(&self, _: &Names, _: Way) -> Arc<dyn Database> {
+    fn of(&self, _: &Names, way: Way) -> Arc<dyn Database> {
+        self.state().way = Some(way);
         Arc::new(self.clone())
     }
 

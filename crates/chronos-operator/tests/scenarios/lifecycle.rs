@@ -125,7 +125,7 @@ async fn a_change_of_settings_restarts_one_node_at_a_time() {
     let stage = Stage::set("rolled").await;
     stage.create(json!({})).await;
     stage.running().await;
-    let before = uids(&stage).await;
+    let before = stage.pods().await;
     stage
         .change(json!({ "spec": { "config": { "logLevel": "debug" } } }))
         .await;
@@ -135,7 +135,7 @@ async fn a_change_of_settings_restarts_one_node_at_a_time() {
             assert!(there >= 2, "two nodes at once");
         })
         .await;
-    let after = uids(&stage).await;
+    let after = stage.pods().await;
     assert!(before.is_disjoint(&after), "every pod was made anew");
     let calls = stage.database.state().calls.clone();
     let drained: Vec<&String> = calls.iter().filter(|c| c.starts_with("drain")).collect();
@@ -149,11 +149,6 @@ async fn a_change_of_settings_restarts_one_node_at_a_time() {
         ]
     );
     stage.delete_namespace().await;
-}
-
-async fn uids(stage: &Stage) -> BTreeSet<String> {
-    let pods = stage.api::<Pod>().list(&Default::default()).await.unwrap();
-    pods.iter().filter_map(ResourceExt::uid).collect()
 }
 
 #[tokio::test]
@@ -184,12 +179,12 @@ async fn a_silent_database_stops_everything_but_repair() {
     stage
         .change(json!({ "spec": { "replicas": 5, "config": { "logLevel": "debug" } } }))
         .await;
-    let before = uids(&stage).await;
+    let before = stage.pods().await;
     stage.says("does not answer").await;
     for _ in 0..3 {
         stage.turn().await;
     }
-    assert_eq!(uids(&stage).await, before);
+    assert_eq!(stage.pods().await, before);
     stage.database.state().silent = false;
     stage.running().await;
     stage.delete_namespace().await;
@@ -246,14 +241,14 @@ async fn a_disk_that_cannot_grow_holds_nothing_else_up() {
     let stage = Stage::set("grown").await;
     stage.create(json!({})).await;
     stage.running().await;
-    let before = uids(&stage).await;
+    let before = stage.pods().await;
     let larger = json!({ "spec": {
         "storage": { "size": "20Gi" },
         "config": { "logLevel": "debug" },
     } });
     stage.change(larger).await;
     let cluster = stage.running().await;
-    assert!(before.is_disjoint(&uids(&stage).await));
+    assert!(before.is_disjoint(&stage.pods().await));
     let conditions = cluster.status.unwrap().conditions;
     let reason = |name: &str| {
         let found = conditions.iter().find(|c| c.type_ == name).unwrap();

@@ -7,6 +7,7 @@
 
 mod admission;
 mod captured;
+mod certificates;
 mod fake;
 mod leases;
 mod lifecycle;

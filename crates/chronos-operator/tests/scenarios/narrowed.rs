@@ -90,7 +90,7 @@ async fn install(home: &str, watched: &str) {
         .expect("helm is missing");
     assert!(rendered.status.success());
     let mut apply = Command::new("kubectl")
-        .args(["apply", "--namespace", home, "-f", "-"])
+        .args(["apply", "-f", "-"])
         .stdin(Stdio::piped())
         .spawn()
         .expect("kubectl is missing");

@@ -160,6 +160,16 @@ impl Stage {
         all.iter().map(ResourceExt::name_any).collect()
     }
 
+    /// What tells a pod from the one that had its name before.
+    pub async fn pods(&self) -> BTreeSet<String> {
+        let pods = self
+            .api::<Pod>()
+            .list(&ListParams::default())
+            .await
+            .unwrap();
+        pods.iter().filter_map(ResourceExt::uid).collect()
+    }
+
     pub async fn claim(&self, name: &str) -> PersistentVolumeClaim {
         self.api().get(name).await.unwrap()
     }
