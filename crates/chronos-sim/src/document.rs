@@ -13,19 +13,19 @@ pub fn write(path: &Path, part: &str, text: &str) -> io::Result<()> {
         let text = format!("{} has no part {part}", path.display());
         return Err(io::Error::other(text));
     };
-    fs::write(path, format!("{before}{text}{after}"))
+    fs::write(path, format!("{before}\n{text}\n{after}"))
 }
 
 /// What is between the marks of `part`.
 #[must_use]
 pub fn part<'a>(document: &'a str, part: &str) -> Option<&'a str> {
-    split(document, part).map(|(_, part, _)| part)
+    split(document, part).map(|(_, part, _)| part.trim_matches('\n'))
 }
 
 fn split<'a>(document: &'a str, part: &str) -> Option<(&'a str, &'a str, &'a str)> {
     let (begin, end) = (
-        format!("<!-- {part}: written by `make reliability` -->\n\n"),
-        format!("\n<!-- end of {part} -->"),
+        format!("<!-- {part}: written by `make reliability` -->\n"),
+        format!("<!-- end of {part} -->"),
     );
     let from = document.find(&begin)? + begin.len();
     let to = from + document[from..].find(&end)?;
@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn a_part_is_found_and_replaced_alone() {
         let text = "before\n<!-- faults: written by `make reliability` -->\n\nold\n\n<!-- end of faults -->\nafter\n";
-        assert_eq!(part(text, "faults"), Some("old\n"));
+        assert_eq!(part(text, "faults"), Some("old"));
         assert_eq!(part(text, "mutants"), None);
         let dir = std::env::temp_dir().join(format!("chronos-sim-{}", std::process::id()));
         fs::write(&dir, text).unwrap();
@@ -48,5 +48,11 @@ mod tests {
         let written = fs::read_to_string(&dir).unwrap();
         fs::remove_file(&dir).unwrap();
         assert_eq!(written, text.replace("old", "new"));
+    }
+
+    #[test]
+    fn a_part_may_be_empty_before() {
+        let text = "<!-- faults: written by `make reliability` -->\n\n<!-- end of faults -->\n";
+        assert_eq!(part(text, "faults"), Some(""));
     }
 }

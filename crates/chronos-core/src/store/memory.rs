@@ -1,11 +1,16 @@
 //! A store in memory, for tests and simulation.
 
 use super::{Family, FamilyVisitor, Pair, Store, StoreError, Visitor, Write, WriteBatch};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-type Map = BTreeMap<(Family, Vec<u8>), Vec<u8>>;
+type Key = (Family, Vec<u8>);
+type Map = BTreeMap<Key, Vec<u8>>;
+
+/// Pairs that a scan takes out of the lock at a time, at first and at most.
+const FIRST_PAIRS: usize = 8;
+const MOST_PAIRS: usize = 1024;
 
 /// Sorted maps behind a lock, with the same durability as a store on disk: a crash
 /// ([`MemoryStore::crash`]) takes back what was not flushed.
@@ -18,6 +23,29 @@ pub struct MemoryStore {
 struct Maps {
     live: Map,
     flushed: Map,
+    /// Keys of what may differ between the two.
+    unflushed: BTreeSet<Key>,
+}
+
+impl Maps {
+    fn put(&mut self, key: Key, value: Vec<u8>) {
+        self.unflushed.insert(key.clone());
+        self.live.insert(key, value);
+    }
+
+    fn delete(&mut self, key: Key) {
+        self.live.remove(&key);
+        self.unflushed.insert(key);
+    }
+
+    fn flush(&mut self) {
+        for key in std::mem::take(&mut self.unflushed) {
+            match self.live.get(&key) {
+                Some(value) => self.flushed.insert(key, value.clone()),
+                None => self.flushed.remove(&key),
+            };
+        }
+    }
 }
 
 impl MemoryStore {
@@ -35,6 +63,7 @@ impl MemoryStore {
             maps: Arc::new(Mutex::new(Maps {
                 live: flushed.clone(),
                 flushed,
+                unflushed: BTreeSet::new(),
             })),
         }
     }
@@ -64,20 +93,33 @@ impl Store for MemoryStore {
         to: &[u8],
         visit: &mut Visitor<'_>,
     ) -> Result<(), StoreError> {
-        if from >= to {
-            return Ok(());
-        }
-        // Collected first, so that a visitor may use the store.
-        let pairs: Vec<_> = self
-            .lock()
-            .live
-            .range((family, from.to_vec())..(family, to.to_vec()))
-            .map(|((_, key), value)| (key.clone(), value.clone()))
-            .collect();
-        for (key, value) in pairs {
-            if visit(&key, &value).is_break() {
-                break;
+        // Taken out of the lock in pieces, so that a visitor may use the store, and one that needs the
+        // first pair only does not wait for all.
+        let to = (family, to.to_vec());
+        let mut from = Bound::Included((family, from.to_vec()));
+        let mut most = FIRST_PAIRS;
+        while let Bound::Included(key) | Bound::Excluded(key) = &from
+            && *key < to
+        {
+            let pairs: Vec<(Vec<u8>, Vec<u8>)> = self
+                .lock()
+                .live
+                .range((from.clone(), Bound::Excluded(to.clone())))
+                .take(most)
+                .map(|((_, key), value)| (key.clone(), value.clone()))
+                .collect();
+            for (key, value) in &pairs {
+                if visit(key, value).is_break() {
+                    return Ok(());
+                }
             }
+            if pairs.len() < most {
+                return Ok(());
+            }
+            if let Some((key, _)) = pairs.into_iter().last() {
+                from = Bound::Excluded((family, key));
+            }
+            most = (most * 2).min(MOST_PAIRS);
         }
         Ok(())
     }
@@ -122,18 +164,18 @@ impl Store for MemoryStore {
     }
 
     fn write(&self, batch: &WriteBatch) -> Result<(), StoreError> {
-        let live = &mut self.lock().live;
+        let mut maps = self.lock();
         for write in &batch.writes {
             match write {
-                Write::Put(family, key, value) => {
-                    live.insert((*family, key.clone()), value.clone());
+                Write::Put(family, key, value) => maps.put((*family, key.clone()), value.clone()),
+                Write::Delete(family, key) => maps.delete((*family, key.clone())),
+                Write::DeleteRange(family, from, to) if from < to => {
+                    let range = (*family, from.clone())..(*family, to.clone());
+                    let keys: Vec<Key> =
+                        maps.live.range(range).map(|(key, _)| key.clone()).collect();
+                    keys.into_iter().for_each(|key| maps.delete(key));
                 }
-                Write::Delete(family, key) => {
-                    live.remove(&(*family, key.clone()));
-                }
-                Write::DeleteRange(family, from, to) => {
-                    live.retain(|(f, key), _| f != family || key < from || key >= to);
-                }
+                Write::DeleteRange(..) => {}
             }
         }
         Ok(())
@@ -155,8 +197,7 @@ impl Store for MemoryStore {
     }
 
     fn flush(&self) -> Result<(), StoreError> {
-        let mut maps = self.lock();
-        maps.flushed = maps.live.clone();
+        self.lock().flush();
         Ok(())
     }
 }

@@ -119,10 +119,12 @@ impl Model {
 
     /// The due order.
     #[must_use]
-    pub fn due_order(&self) -> BTreeSet<DueKey> {
-        (0..self.events.len() as u64)
+    pub fn due_order(&self) -> Vec<DueKey> {
+        let mut order: Vec<DueKey> = (0..self.events.len() as u64)
             .filter_map(|offset| self.key_of(offset))
-            .collect()
+            .collect();
+        order.sort_unstable();
+        order
     }
 
     /// Applies an entry and says what comes of each command that this model knows.

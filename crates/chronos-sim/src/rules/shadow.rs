@@ -81,8 +81,21 @@ fn compare(
         );
     }
     progress::check(verdict, process, partition, model);
+    let order = model.due_order();
     for (number, topic) in (0..).zip(&model.topics) {
-        compare_topic(verdict, process, partition, model, (number, topic), upto);
+        let expected: Vec<DueKey> = order
+            .iter()
+            .filter(|key| **key <= upto && model.events[key.offset as usize].topic == *topic)
+            .copied()
+            .collect();
+        compare_topic(
+            verdict,
+            process,
+            partition,
+            (number, topic),
+            &expected,
+            upto,
+        );
     }
 }
 
@@ -90,8 +103,8 @@ fn compare_topic(
     verdict: &Verdict,
     process: &Process,
     partition: &Partition<MemoryStore>,
-    model: &Model,
     (number, topic): (TopicNumber, &String),
+    expected: &[DueKey],
     upto: DueKey,
 ) {
     let store = partition.store();
@@ -111,9 +124,9 @@ fn compare_topic(
             offsets.map(|offset| DueKey::new(run.due_ms, offset))
         })
         .collect();
-    let expected: Vec<DueKey> = (model.due_order().into_iter())
-        .filter(|key| *key <= upto && model.events[key.offset as usize].topic == *topic)
-        .collect();
+    if found == expected {
+        return;
+    }
     if let Some(twice) = found.windows(2).find(|pair| pair[0] >= pair[1]) {
         verdict.add(
             Rule::Replay,
