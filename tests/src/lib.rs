@@ -13,6 +13,7 @@
 //! that it logs or counts about itself is believed, except where a rule compares it with what the
 //! clients saw.
 
+pub mod authority;
 pub mod checker;
 pub mod client;
 pub mod cluster;

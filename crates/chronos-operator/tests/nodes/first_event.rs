@@ -1,12 +1,14 @@
-//! Three lines of YAML, and an event comes back through the Service and through a forwarded port.
+//! Three lines of YAML, and an event comes back through the Service, through a forwarded port, and
+//! through `kubectl chronos`.
 
+use std::os::unix::fs::symlink;
 use std::process::Stdio;
 use std::time::Duration;
 
 use chronos_operator::api::Phase;
 use chronos_tests::client::{Client, event_of};
 use chronos_tests::history::wall_ms;
-use chronos_tests::server::watchful_channel;
+use chronos_tests::server::{binary, watchful_channel};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -15,7 +17,7 @@ use tokio_stream::StreamExt;
 
 use chronos_proto::cronos_db::{Event, SubscribeRequest};
 
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{PARTITIONS, PATIENCE, Stage, TOPIC};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kubernetes: scripts/test-kubernetes-nodes"]
@@ -28,20 +30,22 @@ async fn three_lines_and_the_first_event_fires() {
     assert_eq!((status.replicas, status.ready_replicas), (3, 3));
     assert_eq!(status.phase, Some(Phase::Running));
     let topic = stage.topic_ready().await.status.unwrap();
-    assert_eq!(topic.partitions, Some(crate::stage::PARTITIONS));
+    assert_eq!(topic.partitions, Some(PARTITIONS));
 
-    fires_through(&stage.address().await).await;
+    let inside = watchful_channel(&stage.address().await).unwrap();
+    fires(&Client::new(inside), "inside").await;
     let (_forwarding, address) = forward(&stage).await;
-    fires_through(&address).await;
+    let outside = watchful_channel(&address).unwrap();
+    fires(&Client::new(outside), "outside").await;
+    fires_through_kubectl(&stage).await;
     stage.strike().await;
 }
 
-/// Publishes through an address, and receives through it.
-async fn fires_through(address: &str) {
-    let client = Client::new(watchful_channel(address).unwrap());
+/// Publishes an event of this id, and receives it when it is due.
+pub async fn fires(client: &Client, id: &str) {
     let request = SubscribeRequest {
-        consumer_group: address.replace([':', '.'], "-"),
-        topic: crate::stage::TOPIC.to_owned(),
+        consumer_group: id.to_owned(),
+        topic: TOPIC.to_owned(),
         partition_id: -1,
         start_offset: -1,
         subscription_id: "one".to_owned(),
@@ -53,8 +57,8 @@ async fn fires_through(address: &str) {
         .unwrap();
     let due_ms = wall_ms() + 1_000;
     let event = Event {
-        message_id: address.to_owned(),
-        topic: crate::stage::TOPIC.to_owned(),
+        message_id: id.to_owned(),
+        topic: TOPIC.to_owned(),
         schedule_ts: due_ms,
         payload: b"on time".to_vec().into(),
         ..Event::default()
@@ -64,7 +68,7 @@ async fn fires_through(address: &str) {
     let delivery = timeout(PATIENCE, subscription.deliveries.next()).await;
     let delivery = delivery.unwrap().unwrap().unwrap();
     assert!(wall_ms() >= due_ms, "it came early");
-    assert_eq!(event_of(&delivery).message_id, address);
+    assert_eq!(event_of(&delivery).message_id, id);
     assert_eq!(&event_of(&delivery).payload[..], b"on time");
 }
 
@@ -85,4 +89,29 @@ async fn forward(stage: &Stage) -> (Child, String) {
     // It tells of every connection, and ends when nobody listens.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     (child, address)
+}
+
+/// As in the quick start. The plugin finds the cluster, which is the only one of the namespace, and the
+/// way to it.
+async fn fires_through_kubectl(stage: &Stage) {
+    let plugins = tempfile::tempdir().unwrap();
+    let chronosctl = binary("chronosctl").unwrap();
+    symlink(chronosctl, plugins.path().join("kubectl-chronos")).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}:{path}", plugins.path().display());
+    let run = async |arguments: &[&str]| {
+        let mut kubectl = Command::new("kubectl");
+        let kubectl = kubectl
+            .args(["chronos", "--namespace", &stage.namespace])
+            .args(arguments)
+            .env("PATH", &path)
+            .kill_on_drop(true);
+        let output = timeout(PATIENCE, kubectl.output()).await.unwrap().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(&["publish", TOPIC, "--in", "1s", "--payload", "by kubectl"]).await;
+    let group = ["--group", "kubectl", "--from", "earliest", "--count", "3"];
+    let came = run(&[&["subscribe", TOPIC], &group[..]].concat()).await;
+    assert!(came.contains("by kubectl"), "{came}");
 }

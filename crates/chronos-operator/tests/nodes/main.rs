@@ -5,6 +5,7 @@
 //! these. They are ignored otherwise: a test that silently did nothing would be worse.
 
 mod api_server;
+mod certificates;
 mod database;
 mod deletion;
 mod drift;

@@ -6,21 +6,20 @@
 //! | `renewal` | certificates that change while a subscription goes on |
 //! | `programs` | `chronosctl`, and the Rust client on its way to leaders |
 //! | `nodes` | a cluster over mutual TLS |
-//! | `authority`, `secret` | certificates, and files as Kubernetes mounts them |
+//! | `secret` | files as Kubernetes mounts them |
 
-mod authority;
 mod clients;
 mod nodes;
 mod programs;
 mod renewal;
 mod secret;
 
+use chronos_tests::authority::Authority;
 use chronos_tests::client::Client;
 use chronos_tests::server::{Options, Server};
 use chronos_tls::ClientOptions;
 use tonic::transport::Endpoint;
 
-use authority::Authority;
 use secret::Secret;
 
 /// The address that servers of these tests listen on, as certificates name it.

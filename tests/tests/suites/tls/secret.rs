@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
-use super::authority::{Authority, Signed};
+use chronos_tests::authority::{Authority, Signed};
 
 /// A mounted Secret.
 pub struct Secret {
