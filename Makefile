@@ -9,7 +9,7 @@ TESTED := --workspace --locked --features chronos-node/mutants
 WARNINGS_ARE_ERRORS := -D warnings
 
 # Tokio can be seeded in builds that say so. They have a folder of their own.
-SIMULATOR := RUSTFLAGS="--cfg tokio_unstable" CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),target)/sim \
+SIMULATOR := RUSTFLAGS="--cfg tokio_unstable" CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),target)/sim \
     cargo run --quiet --locked --package chronos-sim
 SEEDS ?= 300
 # The shell counts SECONDS by itself, so a value counts only when it is given to make.
