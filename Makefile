@@ -12,6 +12,7 @@ WARNINGS_ARE_ERRORS := -D warnings
 SIMULATOR := RUSTFLAGS="--cfg tokio_unstable" CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),target)/sim \
     cargo run --quiet --locked --package chronos-sim
 SEEDS ?= 300
+ROUNDS ?= 1
 # The shell counts SECONDS by itself, so a value counts only when it is given to make.
 SECONDS_OF_CHAOS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
 
@@ -83,11 +84,11 @@ sim: ## Simulate a cluster with faults from SEEDS=300 seeds, 65 s on two cores (
 	@$(SIMULATOR) -- --seeds $(SEEDS) $(SIM)
 
 sim-mutants: ## Print how many seeds it takes to notice each known failure, 10 minutes on two cores
-	@$(SIMULATOR) --features mutants -- --mutants --seeds 1000 $(SIM)
+	@$(SIMULATOR) --features mutants -- --mutants --seeds 1000 --rounds $(ROUNDS) $(SIM)
 
 reliability: ## Write what simulations met and noticed into docs/reliability.md, 10 minutes on two cores
 	@$(SIMULATOR) --features mutants -- --seeds $(SEEDS) --write docs/reliability.md
-	@$(SIMULATOR) --features mutants -- --mutants --seeds 1000 --write docs/reliability.md
+	@$(SIMULATOR) --features mutants -- --mutants --seeds 1000 --rounds $(ROUNDS) --write docs/reliability.md
 
 doc: deps ## Build the documentation of all crates
 	$(CARGO) doc --workspace --no-deps --locked

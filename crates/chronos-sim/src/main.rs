@@ -161,7 +161,7 @@ fn print_mutants(arguments: &Arguments) -> ExitCode {
         most: arguments.seeds,
     };
     let head = format!(
-        "Each from {} starting points, {} seeds from each.\n\n{}",
+        "Starting points: {}; seeds from each, at most: {}.\n\n{}",
         search.rounds,
         search.most,
         mutants::HEAD

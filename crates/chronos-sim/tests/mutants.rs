@@ -1,9 +1,12 @@
-//! The list of mutants is that of the code that has them.
+//! The list of mutants, the code that has them, and the table in the documentation are of the same.
 
-use chronos_sim::mutants::MUTANTS;
+use chronos_sim::document::part;
+use chronos_sim::mutants::{HEAD, MUTANTS};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+/// Seeds within which each mutant has to be noticed, wherever one begins.
+const MOST_SEEDS: u64 = 1000;
 /// The crates of which simulations run the code.
 const SIMULATED: [&str; 4] = ["chronos-core", "chronos-wal", "chronos-raft", "chronos-sim"];
 
@@ -62,4 +65,37 @@ fn the_list_has_every_mutant_of_the_code_and_no_other() {
     }
     assert_eq!(in_code, listed());
     assert_eq!(MUTANTS.len(), listed().len(), "a name is listed twice");
+}
+
+#[test]
+fn the_table_has_every_mutant_and_each_was_noticed() {
+    let document = crates().join("../docs/reliability.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    let table = part(&document, "mutants").unwrap();
+    let (_, rows) = table
+        .split_once(HEAD)
+        .expect("it has the head that is written");
+    let mut names = BTreeSet::new();
+    for row in rows.lines() {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [name, of, does, rules, median, most] = cells[..] else {
+            panic!("not a row: {row}");
+        };
+        let name = name.trim_matches('`');
+        let mutant = MUTANTS.iter().find(|mutant| mutant.name == name);
+        assert_eq!(
+            mutant.map(|mutant| (mutant.of, mutant.does)),
+            Some((of, does)),
+            "{row}"
+        );
+        assert!(!rules.is_empty(), "{row}");
+        for seeds in [median, most] {
+            let seeds: u64 = seeds
+                .parse()
+                .unwrap_or_else(|_| panic!("not noticed: {row}"));
+            assert!((1..=MOST_SEEDS).contains(&seeds), "{row}");
+        }
+        names.insert(name.to_owned());
+    }
+    assert_eq!(names, listed(), "`make reliability` writes the table");
 }
