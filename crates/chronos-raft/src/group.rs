@@ -12,6 +12,7 @@ use openraft::errors::{ClientWriteError, Fatal};
 use openraft::raft::ClientWriteResult;
 use openraft::{Raft, RaftMetrics};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::clock::Silence;
 use crate::disk::Disk;
@@ -26,6 +27,9 @@ use crate::presence::Absence;
 use crate::seed::SeedWanted;
 use crate::state_machine::Adapter;
 use crate::types::{Command, RaftLogId, Reply, Types};
+
+/// How long openraft may take to give up entries before it is reminded of them.
+const REMINDED: Duration = Duration::from_secs(1);
 
 /// A running group. Clones are handles of the same group.
 ///
@@ -157,13 +161,23 @@ impl<M: Machine> Group<M> {
         let raft = &self.0.raft;
         let stopped = |fatal: Fatal<Types<M::Response>>| Stopped(plain(&fatal));
         let has = |id: &Option<RaftLogId>| id.as_ref().is_some_and(|id| id.index >= upto);
-        // openraft purges what a snapshot covers.
-        if !has(&self.0.metrics.borrow_watched().snapshot) {
-            raft.trigger().snapshot().await.map_err(stopped)?;
-            self.reach(|metrics| has(&metrics.snapshot)).await?;
+        let purged = async || {
+            // openraft purges what a snapshot covers.
+            if !has(&self.0.metrics.borrow_watched().snapshot) {
+                raft.trigger().snapshot().await.map_err(stopped)?;
+                self.reach(|metrics| has(&metrics.snapshot)).await?;
+            }
+            raft.trigger().purge_log(upto).await.map_err(stopped)?;
+            self.reach(|metrics| has(&metrics.purged)).await
+        };
+        loop {
+            match timeout(REMINDED, purged()).await {
+                Ok(done) => return done,
+                // A leader puts it off while it sends what is to go to a peer, and openraft forgets what
+                // was put off when the lead is lost. A newer snapshot reminds it.
+                Err(_) => raft.trigger().snapshot().await.map_err(stopped)?,
+            }
         }
-        raft.trigger().purge_log(upto).await.map_err(stopped)?;
-        self.reach(|metrics| has(&metrics.purged)).await
     }
 
     async fn reach(

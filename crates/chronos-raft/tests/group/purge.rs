@@ -1,9 +1,14 @@
 //! Giving up the log's beginning.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use chronos_raft::{Applied, First, Group, LogId, OpenError};
 use chronos_wal::Wal;
 use futures::future::try_join_all;
+use tokio::time::timeout;
 
+use crate::cluster::Cluster;
 use crate::disk::{Disk, NODE};
 use crate::journal::{Journal, Notes};
 use crate::{numbered, soon};
@@ -85,4 +90,22 @@ async fn what_the_machine_missed_is_applied_again_as_long_as_the_log_has_it() {
             "{error}"
         );
     }
+}
+
+/// A leader waits while it sends what is to go to a peer. Who lost the lead meanwhile has nobody to wait for.
+#[tokio::test(start_paused = true)]
+async fn what_a_leader_put_off_is_given_up_after_it_lost_the_lead() {
+    let cluster = Cluster::of_voters(1, 3).await;
+    let leader = cluster.leader().await;
+    let (other, silent) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    cluster.converge(&[1, 2, 3]).await;
+    cluster.net.cut_one_way(leader, silent);
+    let last = cluster.write(&[leader], 1).await;
+    let group = cluster.group(leader);
+    let mut purge = pin!(group.purge(last.index));
+    let put_off = timeout(Duration::from_millis(50), &mut purge).await;
+    assert!(put_off.is_err(), "nobody was waited for");
+    group.transfer_lead(other).await.unwrap();
+    soon(purge).await.unwrap();
+    assert_eq!(group.status().purged_index, Some(last.index));
 }
