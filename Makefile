@@ -80,13 +80,13 @@ chaos: deps ## Break clusters of real processes for SECONDS=60, check what clien
 fuzz: deps ## Run each fuzz target for 20 seconds (needs a nightly toolchain)
 	@scripts/fuzz 20
 
-sim: ## Simulate a cluster with faults from SEEDS=300 seeds, 65 s on two cores (docs/simulation.md)
+sim: ## Simulate a cluster with faults from SEEDS=300 seeds, some 4 minutes on two cores (docs/simulation.md)
 	@$(SIMULATOR) -- --seeds $(SEEDS) $(SIM)
 
-sim-mutants: ## Print how many seeds it takes to notice each known failure, 10 minutes on two cores
+sim-mutants: ## Print how many seeds it takes to notice each known failure, ROUNDS=1 times, 10 minutes on two cores
 	@$(SIMULATOR) --features mutants -- --mutants --seeds 1000 --rounds $(ROUNDS) $(SIM)
 
-reliability: ## Write what simulations met and noticed into docs/reliability.md, 10 minutes on two cores
+reliability: ## Write what simulations met and noticed into docs/reliability.md, 15 minutes on two cores
 	@$(SIMULATOR) --features mutants -- --seeds $(SEEDS) --write docs/reliability.md
 	@$(SIMULATOR) --features mutants -- --mutants --seeds 1000 --rounds $(ROUNDS) --write docs/reliability.md
 

@@ -58,11 +58,6 @@ pub const MUTANTS: &[Mutant] = &[
         "a leader trusts its lease four times as long",
     ),
     mutant(
-        "lease-kept-on-transfer",
-        "raft",
-        "a leader that hands over keeps its lease",
-    ),
-    mutant(
         "forget-far-on-publish",
         "core",
         "scheduled events are not written to the index",
