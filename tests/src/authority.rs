@@ -11,6 +11,8 @@ pub struct Signed {
     pub certificate: String,
     /// PEM.
     pub key: String,
+    /// The certificate as it is sent.
+    pub der: Vec<u8>,
 }
 
 impl Default for Authority {
@@ -47,9 +49,11 @@ impl Authority {
         let mut params = CertificateParams::new(names).unwrap();
         params.not_after = date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
         Signed {
-            certificate: params.signed_by(&key, &self.0).unwrap().pem(),
+            certificate: certificate.pem(),
             key: key.serialize_pem(),
+            der: certificate.der().to_vec(),
         }
     }
 

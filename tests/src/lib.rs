@@ -14,6 +14,7 @@
 //! clients saw.
 
 pub mod authority;
+pub mod captured;
 pub mod checker;
 pub mod client;
 pub mod cluster;

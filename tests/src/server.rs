@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use std::{env, io, process};
 
+use chronos_tls::ClientOptions;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tonic::transport::{Channel, Endpoint};
@@ -473,8 +474,28 @@ pub fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
     Ok(endpoint(address)?.connect_lazy())
 }
 
+/// The same with TLS.
+///
+/// # Errors
+/// When the address is malformed.
+///
+/// # Panics
+/// When there is something wrong with the certificates of this end.
+pub fn secured_channel(
+    address: &str,
+    tls: ClientOptions,
+) -> Result<Channel, tonic::transport::Error> {
+    let tls = chronos_tls::Client::load(tls).unwrap();
+    let endpoint = endpoint_of("https", address)?;
+    Ok(endpoint.connect_with_connector_lazy(tls.connector()))
+}
+
 fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
+    endpoint_of("http", address)
+}
+
+fn endpoint_of(scheme: &str, address: &str) -> Result<Endpoint, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))?
         .connect_timeout(Duration::from_secs(5))
         .initial_stream_window_size(16 << 20)
         .initial_connection_window_size(32 << 20)

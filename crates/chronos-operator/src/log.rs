@@ -48,55 +48,32 @@ pub(crate) fn reconciliation<K: Resource<DynamicType = ()>>(object: &K) -> Span 
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
-    use std::sync::{Arc, Mutex};
-
-    use serde_json::Value;
-    use tracing::subscriber::with_default;
+    use chronos_tests::captured::Captured;
 
     use super::*;
     use crate::api::{ChronosCluster, ChronosClusterSpec};
 
-    #[derive(Clone, Default)]
-    struct Buffer(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Buffer {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     /// What is logged in the reconciliation of a cluster.
-    fn logged(format: Format, filter: &str) -> String {
-        let buffer = Buffer::default();
-        let written = buffer.clone();
-        let lines = lines(format, EnvFilter::new(filter), move || buffer.clone());
+    fn logged(format: Format, filter: &str) -> Captured {
+        let log = Captured::with(|written| {
+            lines(format, EnvFilter::new(filter), move || written.clone())
+        });
         let mut cluster = ChronosCluster::new("db", ChronosClusterSpec::default());
         cluster.metadata.namespace = Some("shop".to_owned());
         cluster.metadata.generation = Some(7);
-        with_default(lines, || {
-            for _ in 0..2 {
-                let _in = reconciliation(&cluster).entered();
-                tracing::warn!(reason = "NodeJoining", "waiting");
-            }
-        });
-        let bytes = written.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        for _ in 0..2 {
+            let _in = reconciliation(&cluster).entered();
+            tracing::warn!(reason = "NodeJoining", "waiting");
+        }
+        log
     }
 
     #[test]
     fn every_line_says_what_it_is_about_whatever_the_filter() {
         for filter in ["info", "warn"] {
-            let text = logged(Format::Json, filter);
-            let lines: Vec<Value> = text
-                .lines()
-                .map(|line| serde_json::from_str(line).unwrap())
-                .collect();
-            assert_eq!(lines.len(), 2, "{text}");
+            let log = logged(Format::Json, filter);
+            let lines = log.objects();
+            assert_eq!(lines.len(), 2, "{}", log.text());
             let span = &lines[0]["span"];
             assert_eq!(span["resource"], "db");
             assert_eq!(span["namespace"], "shop");
@@ -109,7 +86,7 @@ mod tests {
 
     #[test]
     fn text_is_for_people() {
-        let text = logged(Format::Text, "info");
+        let text = logged(Format::Text, "info").text();
         assert!(text.contains("waiting") && text.contains("shop"), "{text}");
         assert!(!text.starts_with('{'), "{text}");
     }

@@ -83,7 +83,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Authority;
+    use chronos_tests::authority::Authority;
 
     #[test]
     fn reads_both_ways_to_write_a_time() {
@@ -102,7 +102,7 @@ mod tests {
     fn finds_the_time_in_a_certificate() {
         let ca = Authority::new();
         for (year, expected) in [(2049, 2_493_072_000), (2051, 2_556_144_000)] {
-            let leaf = ca.sign_until("db", year);
+            let leaf = ca.sign_until(&["db"], year);
             assert_eq!(expires_at(&leaf.der), Some(expected), "{year}");
             for end in 0..leaf.der.len().min(200) {
                 assert_eq!(expires_at(&leaf.der[..end]), None, "cut at {end}");

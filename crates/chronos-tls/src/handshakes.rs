@@ -1,7 +1,7 @@
 //! Both ends over loopback: who gets a connection.
 
-use crate::testing::{Authority, Signed};
 use crate::{Client, ClientOptions, Connection, Peers, Server, ServerOptions, incoming};
+use chronos_tests::authority::{Authority, Signed};
 use futures::stream::BoxStream;
 use futures::{StreamExt, future};
 use std::io;
@@ -81,7 +81,7 @@ fn trusting(ca: &Authority) -> ClientOptions {
 #[tokio::test]
 async fn who_trusts_the_authority_and_finds_the_name_is_greeted() {
     let (folder, ca) = (tempfile::tempdir().unwrap(), Authority::new());
-    write(folder.path(), &ca.sign("db.example"), &ca);
+    write(folder.path(), &ca.sign(&["db.example"]), &ca);
     let [certificate, key] = ["tls.crt", "tls.key"].map(|name| folder.path().join(name));
     let server = Server::load(ServerOptions::new(certificate, key)).unwrap();
     let greeter = Greeter::start(&server).await;
@@ -120,11 +120,11 @@ async fn nodes_believe_each_other_by_the_authority_whatever_the_name() {
             ["tls.crt", "tls.key", "ca.crt"].map(|name| folder.path().join(name));
         Peers::load(certificate, key, authority).unwrap()
     };
-    let (a, b) = (load(&ca.sign("a"), &ca), load(&ca.sign("b"), &ca));
+    let (a, b) = (load(&ca.sign(&["a"]), &ca), load(&ca.sign(&["b"]), &ca));
     let greeter = Greeter::start(&a.server).await;
     assert_eq!(greeter.greeting(&b.client).await.unwrap(), b"hello");
 
-    let foreign = load(&other.sign("b"), &ca);
+    let foreign = load(&other.sign(&["b"]), &ca);
     assert!(greeter.greeting(&foreign.client).await.is_err());
     let without = Client::load(trusting(&ca).server_name("a")).unwrap();
     assert!(greeter.greeting(&without).await.is_err());

@@ -36,8 +36,6 @@ mod sources;
 #[cfg(test)]
 mod handshakes;
 #[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod tests;
 
 pub use client::{Client, ClientOptions};

@@ -1,7 +1,7 @@
 //! What is refused, and with which words.
 
 use super::*;
-use crate::testing::Authority;
+use chronos_tests::authority::Authority;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,7 @@ async fn refusal(certificate: &Path, key: &Path, ca: Option<&Path>) -> String {
 #[tokio::test]
 async fn a_server_says_which_file_is_no_good_and_why() {
     let (folder, ca) = (Folder::new(), Authority::new());
-    let (good, other) = (ca.sign("db"), ca.sign("db"));
+    let (good, other) = (ca.sign(&["db"]), ca.sign(&["db"]));
     let certificate = folder.write("tls.crt", &good.certificate);
     let key = folder.write("tls.key", &good.key);
     let authority = folder.write("ca.crt", &ca.pem());
@@ -69,7 +69,7 @@ async fn a_server_says_which_file_is_no_good_and_why() {
 async fn a_client_says_what_is_missing() {
     let (folder, ca) = (Folder::new(), Authority::new());
     let authority = folder.write("ca.crt", &ca.pem());
-    let certificate = folder.write("tls.crt", &ca.sign("me").certificate);
+    let certificate = folder.write("tls.crt", &ca.sign(&["me"]).certificate);
     let trusting = ClientOptions::new().ca_file(&authority);
     Client::load(trusting.clone()).unwrap();
     let error = Client::load(trusting.clone().certificate_file(&certificate));

@@ -63,7 +63,7 @@ impl MemoryStore {
             maps: Arc::new(Mutex::new(Maps {
                 live: flushed.clone(),
                 flushed,
-                unflushed: BTreeSet::new(),
+                ..Maps::default()
             })),
         }
     }
@@ -93,35 +93,34 @@ impl Store for MemoryStore {
         to: &[u8],
         visit: &mut Visitor<'_>,
     ) -> Result<(), StoreError> {
+        if from >= to {
+            return Ok(());
+        }
         // Taken out of the lock in pieces, so that a visitor may use the store, and one that needs the
         // first pair only does not wait for all.
-        let to = (family, to.to_vec());
+        let to = Bound::Excluded((family, to.to_vec()));
         let mut from = Bound::Included((family, from.to_vec()));
         let mut most = FIRST_PAIRS;
-        while let Bound::Included(key) | Bound::Excluded(key) = &from
-            && *key < to
-        {
-            let pairs: Vec<(Vec<u8>, Vec<u8>)> = self
+        loop {
+            let pairs: Vec<Pair> = self
                 .lock()
                 .live
-                .range((from.clone(), Bound::Excluded(to.clone())))
+                .range((from.clone(), to.clone()))
                 .take(most)
                 .map(|((_, key), value)| (key.clone(), value.clone()))
                 .collect();
-            for (key, value) in &pairs {
-                if visit(key, value).is_break() {
+            let are_last = pairs.len() < most;
+            for (key, value) in pairs {
+                if visit(&key, &value).is_break() {
                     return Ok(());
                 }
-            }
-            if pairs.len() < most {
-                return Ok(());
-            }
-            if let Some((key, _)) = pairs.into_iter().last() {
                 from = Bound::Excluded((family, key));
+            }
+            if are_last {
+                return Ok(());
             }
             most = (most * 2).min(MOST_PAIRS);
         }
-        Ok(())
     }
 
     fn scan_together(

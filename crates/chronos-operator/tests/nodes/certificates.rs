@@ -1,17 +1,14 @@
 //! Certificates from Secrets: clients and nodes speak TLS, and a renewal restarts nobody.
 
-use std::collections::BTreeSet;
-
 use chronos_tests::authority::{Authority, Signed};
 use chronos_tests::client::{Client, event};
 use chronos_tests::patience::within;
+use chronos_tests::server::secured_channel;
 use chronos_tls::ClientOptions;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 use tokio::time::timeout;
-use tonic::transport::Endpoint;
 
 use crate::first_event::fires;
 use crate::stage::{CLUSTER, PATIENCE, Stage};
@@ -37,7 +34,7 @@ async fn renewed_certificates_are_served_by_nodes_that_run() {
     stage.create_topic(json!({})).await;
     stage.ready().await;
     stage.topic_ready().await;
-    let before = pods(&stage).await;
+    let before = stage.uids::<Pod>().await;
 
     let address = stage.address().await;
     let trusting = |authority: &Authority| {
@@ -63,7 +60,7 @@ async fn renewed_certificates_are_served_by_nodes_that_run() {
     }
     fires(&client(&address, showing(&new)), "after").await;
     assert!(!accepts(&client(&address, showing(&old))).await);
-    assert_eq!(pods(&stage).await, before, "no pod was made anew");
+    assert_eq!(stage.uids::<Pod>().await, before, "no pod was made anew");
     stage.strike().await;
 }
 
@@ -88,9 +85,7 @@ async fn put(stage: &Stage, name: &str, authority: &Authority, signed: &Signed) 
 
 /// A client over a connection of its own.
 fn client(address: &str, tls: ClientOptions) -> Client {
-    let tls = chronos_tls::Client::load(tls).unwrap();
-    let endpoint = Endpoint::from_shared(format!("https://{address}")).unwrap();
-    Client::new(endpoint.connect_with_connector_lazy(tls.connector()))
+    Client::new(secured_channel(address, tls).unwrap())
 }
 
 /// Whether a node takes an event from this client.
@@ -98,12 +93,6 @@ async fn accepts(client: &Client) -> bool {
     let event = event(&chronos_client::unique_id(), "probes");
     let answer = timeout(PATIENCE, client.publish(event)).await.unwrap();
     answer.is_ok_and(|answer| answer.success)
-}
-
-/// What tells pods from others of their names.
-async fn pods(stage: &Stage) -> BTreeSet<String> {
-    let pods = stage.api::<Pod>().list(&ListParams::default()).await;
-    pods.unwrap().iter().filter_map(ResourceExt::uid).collect()
 }
 
 /// Where each node listens for clients.

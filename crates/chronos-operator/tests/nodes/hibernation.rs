@@ -10,7 +10,6 @@ use chronos_tests::client::{Client, event_of};
 use chronos_tests::history::wall_ms;
 use chronos_tests::server::watchful_channel;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::ResourceExt;
 use kube::api::ListParams;
 use serde_json::json;
 use tokio::time::timeout;
@@ -40,7 +39,7 @@ async fn events_outlive_a_sleep() {
         let stored = timeout(PATIENCE, client.publish(event)).await.unwrap();
         assert!(stored.as_ref().is_ok_and(|it| it.success), "{stored:?}");
     }
-    let claims = claims(&stage).await;
+    let claims = stage.uids::<PersistentVolumeClaim>().await;
     assert_eq!(claims.len(), 3);
 
     stage.change(json!({ "spec": { "hibernate": true } })).await;
@@ -53,7 +52,7 @@ async fn events_outlive_a_sleep() {
         .await;
     stage.ready().await;
     stage.whole(3).await;
-    assert_eq!(self::claims(&stage).await, claims);
+    assert_eq!(stage.uids::<PersistentVolumeClaim>().await, claims);
     let client = Client::new(watchful_channel(&stage.address().await).unwrap());
     let request = SubscribeRequest {
         consumer_group: "g".to_owned(),
@@ -86,10 +85,4 @@ fn is(phase: Phase) -> impl Fn(&ChronosCluster) -> bool {
                 && Some(status.observed_generation) == cluster.metadata.generation
         })
     }
-}
-
-async fn claims(stage: &Stage) -> BTreeSet<Option<String>> {
-    let claims = stage.api::<PersistentVolumeClaim>();
-    let all = claims.list(&ListParams::default()).await.unwrap();
-    all.iter().map(ResourceExt::uid).collect()
 }

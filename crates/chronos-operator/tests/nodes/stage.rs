@@ -1,12 +1,13 @@
 //! A namespace of its own with one cluster, and waiting for what the API server and the database say
 //! of it.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::time::Duration;
 
 use chronos_operator::api::{ChronosCluster, Condition, ConditionStatus, ScheduledTopic};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -187,6 +188,18 @@ impl Stage {
             holds(conditions, "Ready", topic.metadata.generation)
         })
         .await
+    }
+
+    /// What tells objects from others of their names.
+    pub async fn uids<K>(&self) -> BTreeSet<String>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        let all = self.api::<K>().list(&ListParams::default()).await.unwrap();
+        all.iter().filter_map(ResourceExt::uid).collect()
     }
 
     pub async fn pod(&self, name: &str) -> Pod {

@@ -1,7 +1,5 @@
 //! The life of a Secret with a cluster's certificates: missing, made in parts, renewed, deleted.
 
-use std::time::{Duration, Instant};
-
 use chronos_operator::api::{ChronosCluster, ConditionStatus};
 use chronos_operator::build::TLS_FLAG;
 use chronos_operator::database::Access;
@@ -10,8 +8,6 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::stage::Stage;
-
-const PATIENCE: Duration = Duration::from_secs(90);
 
 #[tokio::test]
 #[ignore = "needs an API server: scripts/test-kubernetes"]
@@ -49,10 +45,8 @@ async fn nodes_wait_for_their_secret_and_outlive_it() {
 
     // Nodes read files that change: a renewal restarts none, and the operator heeds it.
     put(&stage, &[("ca.crt", "second")]).await;
-    until(&stage, "the new authority is heeded", |stage| {
-        access(stage).is_some_and(|way| way.ca == b"second")
-    })
-    .await;
+    let heeds = async |_: &_| access(&stage).is_some_and(|way| way.ca == b"second");
+    stage.turn_until("asked by the new authority", heeds).await;
     stage
         .api::<Secret>()
         .delete("certificates", &DeleteParams::default())
@@ -121,32 +115,11 @@ async fn flags(stage: &Stage) -> usize {
 
 /// Turns until the condition says so.
 async fn ready_is(stage: &Stage, status: ConditionStatus, reason: &str) {
-    let began = Instant::now();
-    loop {
-        stage.turn().await;
-        let cluster = stage.cluster().await;
-        if tls_ready(&cluster) == Some((status, reason.to_owned())) {
-            return;
-        }
-        assert!(
-            began.elapsed() < PATIENCE,
-            "not {reason} but {:?}",
-            tls_ready(&cluster)
-        );
-    }
-}
-
-fn tls_ready(cluster: &ChronosCluster) -> Option<(ConditionStatus, String)> {
-    let status = cluster.status.as_ref()?;
-    let found = status.conditions.iter().find(|c| c.type_ == "TLSReady")?;
-    Some((found.status, found.reason.clone()))
-}
-
-/// Turns until something is so.
-async fn until(stage: &Stage, what: &str, is_so: impl Fn(&Stage) -> bool) {
-    let began = Instant::now();
-    while !is_so(stage) {
-        assert!(began.elapsed() < PATIENCE, "never: {what}");
-        stage.turn().await;
-    }
+    let says_so = async |cluster: &ChronosCluster| {
+        let conditions = cluster.status.iter().flat_map(|status| &status.conditions);
+        conditions
+            .filter(|condition| condition.type_ == "TLSReady")
+            .any(|found| found.status == status && found.reason == reason)
+    };
+    stage.turn_until(reason, says_so).await;
 }

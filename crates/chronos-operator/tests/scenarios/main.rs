@@ -6,7 +6,6 @@
 //! test that silently did nothing would be worse.
 
 mod admission;
-mod captured;
 mod certificates;
 mod fake;
 mod leases;

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use chronos_operator::api::{ChronosCluster, Phase};
 use chronos_operator::controller::{self, Context, Leadership, Settings};
+use chronos_operator::log;
 use chronos_operator::metrics::Metrics;
+use chronos_tests::captured::Captured;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::ListParams;
@@ -15,8 +17,8 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
 
-use crate::captured::Captured;
 use crate::stage::{Stage, as_account};
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -40,7 +42,10 @@ async fn an_operator_of_one_namespace_leaves_others_alone() {
     let beyond: Api<ChronosCluster> = Api::namespaced(client.clone(), &other.namespace);
     assert!(is_forbidden(beyond.list(&ListParams::default()).await));
 
-    let log = Captured::new();
+    let log = Captured::with(|written| {
+        let filter = EnvFilter::new("info,chronos_operator=debug");
+        log::lines(log::Format::Json, filter, move || written.clone())
+    });
     watched.create(json!({})).await;
     other.create(json!({})).await;
     let operator = Operator::start(client, &home, &watched);
@@ -61,7 +66,7 @@ async fn an_operator_of_one_namespace_leaves_others_alone() {
     let text = log.text();
     assert!(!text.to_lowercase().contains("forbidden"), "{text}");
     // Whoever reads the log can follow each reconciliation.
-    let lines = log.lines();
+    let lines = log.objects();
     let acted = lines
         .iter()
         .find(|line| line["fields"]["reason"] == "Created");

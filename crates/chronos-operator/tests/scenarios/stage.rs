@@ -183,37 +183,45 @@ impl Stage {
         self.kubelet().await;
     }
 
-    /// Turns until the status says so, and returns what it says then. `watch` looks at every turn.
-    pub async fn until(&self, phase: &str, mut watch: impl AsyncFnMut(&Self)) -> ChronosCluster {
+    /// Turns until something is so of the cluster, and returns it as it is then.
+    pub async fn turn_until(
+        &self,
+        what: &str,
+        mut is_so: impl AsyncFnMut(&ChronosCluster) -> bool,
+    ) -> ChronosCluster {
         let began = Instant::now();
         loop {
             self.turn().await;
-            watch(self).await;
             let cluster = self.cluster().await;
-            let status = cluster.status.clone().unwrap_or_default();
-            let now = serde_json::to_value(status.phase).unwrap();
-            if now == phase && Some(status.observed_generation) == cluster.metadata.generation {
+            if is_so(&cluster).await {
                 return cluster;
             }
             assert!(
                 began.elapsed() < PATIENCE,
-                "not {phase} but {now}: {}",
-                status.phase_reason
+                "not {what}: {:#?}",
+                cluster.status
             );
         }
     }
 
+    /// Turns until the status says so, and returns what it says then. `watch` looks at every turn.
+    pub async fn until(&self, phase: &str, mut watch: impl AsyncFnMut(&Self)) -> ChronosCluster {
+        self.turn_until(phase, async |cluster| {
+            watch(self).await;
+            let status = cluster.status.clone().unwrap_or_default();
+            let now = serde_json::to_value(status.phase).unwrap();
+            now == phase && Some(status.observed_generation) == cluster.metadata.generation
+        })
+        .await
+    }
+
     /// Turns until the status says so in its sentence.
     pub async fn says(&self, words: &str) {
-        let began = Instant::now();
-        loop {
-            self.turn().await;
-            let said = self.cluster().await.status.unwrap_or_default().phase_reason;
-            if said.contains(words) {
-                return;
-            }
-            assert!(began.elapsed() < PATIENCE, "{said}");
-        }
+        let said = async |cluster: &ChronosCluster| {
+            let status = cluster.status.as_ref();
+            status.is_some_and(|status| status.phase_reason.contains(words))
+        };
+        self.turn_until(words, said).await;
     }
 
     pub async fn running(&self) -> ChronosCluster {

@@ -16,9 +16,8 @@ mod secret;
 
 use chronos_tests::authority::Authority;
 use chronos_tests::client::Client;
-use chronos_tests::server::{Options, Server};
+use chronos_tests::server::{Options, Server, secured_channel};
 use chronos_tls::ClientOptions;
-use tonic::transport::Endpoint;
 
 use secret::Secret;
 
@@ -49,7 +48,5 @@ fn trusting(authority: &Authority) -> ClientOptions {
 
 /// A client over a connection of its own.
 fn client(server: &Server, tls: ClientOptions) -> Client {
-    let tls = chronos_tls::Client::load(tls).unwrap();
-    let endpoint = Endpoint::from_shared(format!("https://{}", server.address())).unwrap();
-    Client::new(endpoint.connect_with_connector_lazy(tls.connector()))
+    Client::new(secured_channel(&server.address(), tls).unwrap())
 }
