@@ -67,9 +67,13 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
     let serving = tokio::spawn(axum::serve(listener, http::router(metrics)).into_future());
     let (giving_back, give_back) = watch::channel(false);
     let lease = tokio::spawn(controller::hold(leadership, holding, give_back));
-    let work = tokio::spawn(controller::run(context, held, stop));
+    let mut work = tokio::spawn(controller::run(context, held, stop));
 
-    asked_to_stop().await?;
+    tokio::select! {
+        asked = asked_to_stop() => asked?,
+        // Kubernetes starts another operator, which may have more luck.
+        ended = &mut work => return ended.context("the reconcilers have failed"),
+    }
     tracing::info!("stopping");
     stopping.send_replace(true);
     // First the work, then the Lease: nobody else acts while this one does.

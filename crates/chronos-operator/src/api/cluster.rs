@@ -36,7 +36,8 @@ use super::{ChronosClusterStatus, PodOverrides, Settings, Tls, duration, schema}
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Under-replicated", type_ = "integer", json_path = ".status.underReplicated", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.phaseReason", priority = 1),
-    validation = Rule::new("size(self.metadata.name) <= 40").message("metadata.name must have at most 40 characters: pods and volumes get longer names made of it").reason(Reason::FieldValueInvalid)
+    validation = Rule::new("size(self.metadata.name) <= 40").message("metadata.name must have at most 40 characters: pods and volumes get longer names made of it").reason(Reason::FieldValueInvalid),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name must begin with a letter and have only a-z, 0-9 and -: Services get names made of it").reason(Reason::FieldValueInvalid)
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

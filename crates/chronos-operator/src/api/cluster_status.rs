@@ -53,7 +53,7 @@ pub struct ChronosClusterStatus {
 }
 
 /// A cluster in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Phase {
     /// Its nodes start for the first time.
     Creating,

@@ -9,12 +9,12 @@ use super::{Names, metadata, selector};
 use crate::api::ChronosCluster;
 
 /// `None` for a cluster of one node, where it would block every drain for ever, and where the
-/// spec turned it off.
-pub fn disruption_budget(cluster: &ChronosCluster) -> Option<PodDisruptionBudget> {
+/// spec turned it off. `size` is how many pods there are to be now: nodes that are leaving still vote.
+pub fn disruption_budget(cluster: &ChronosCluster, size: u32) -> Option<PodDisruptionBudget> {
     let spec = &cluster.spec;
     let budget = spec.pod_disruption_budget.as_ref();
     let wanted = budget.and_then(|budget| budget.enabled).unwrap_or(true);
-    if !wanted || spec.replicas < 2 {
+    if !wanted || spec.replicas.max(size) < 2 {
         return None;
     }
     let names = Names::of(cluster);

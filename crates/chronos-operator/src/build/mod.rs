@@ -29,7 +29,7 @@ pub use service_account::service_account;
 pub use services::{client_service, nodes_service};
 pub use stateful_set::{claim_size_bytes, stateful_set};
 pub use template_hash::template_hash;
-pub use tls::{SECRET_KEYS, TLS_FLAG, TLS_VOLUME, demands_certificates};
+pub use tls::{SECRET_KEYS, TLS_FLAG, TLS_VOLUME};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;

@@ -58,10 +58,17 @@ impl Record {
         }
     }
 
-    /// The record of a cluster that lost it: from its StatefulSet and its status, which say the same.
-    pub fn recovered(cluster: &ChronosCluster, set: &StatefulSet, default_image: &str) -> Self {
+    /// The record of a cluster that has none: a new one, or one that lost it. Its StatefulSet and its
+    /// status say what it said.
+    pub fn recovered(
+        cluster: &ChronosCluster,
+        set: Option<&StatefulSet>,
+        default_image: &str,
+    ) -> Self {
         let mut record = Self::new(cluster, default_image);
-        let containers = set.spec.as_ref().and_then(|set| set.template.spec.as_ref());
+        let containers = set
+            .and_then(|set| set.spec.as_ref())
+            .and_then(|set| set.template.spec.as_ref());
         if let Some(image) = containers.and_then(|pod| pod.containers.first()?.image.clone()) {
             record.image = image;
         }

@@ -93,7 +93,7 @@ fn an_operator_with_another_image_changes_nothing() {
     assert_eq!(reread, record);
     assert_eq!(reread.image(&made), "chronosdb:1");
     let set = stateful_set(&made, &record, 3, None);
-    let recovered = Record::recovered(&made, &set, "chronosdb:2");
+    let recovered = Record::recovered(&made, Some(&set), "chronosdb:2");
     assert_eq!(recovered.image, "chronosdb:1");
 }
 
@@ -185,14 +185,16 @@ fn a_single_node_has_one_copy_and_no_budget() {
     let one = cluster(json!({ "replicas": 1 }));
     let record = Record::new(&one, "chronosdb:1");
     assert_eq!((record.founders, record.replication_factor), (1, 1));
-    assert!(disruption_budget(&one).is_none());
-    let budget = disruption_budget(&cluster(json!({})))
+    assert!(disruption_budget(&one, 1).is_none());
+    let budget = disruption_budget(&cluster(json!({})), 0)
         .unwrap()
         .spec
         .unwrap();
     assert_eq!(budget.selector.unwrap().match_labels, Some(selector("db")));
+    let leaving = disruption_budget(&one, 3);
+    assert!(leaving.is_some(), "two nodes that still vote leave");
     let off = json!({ "podDisruptionBudget": { "enabled": false } });
-    assert!(disruption_budget(&cluster(off)).is_none());
+    assert!(disruption_budget(&cluster(off), 3).is_none());
 }
 
 #[test]
@@ -236,7 +238,7 @@ fn every_object_goes_with_its_cluster() {
         nodes_service(&made).metadata,
         client_service(&made).metadata,
         service_account(&made).metadata,
-        disruption_budget(&made).unwrap().metadata,
+        disruption_budget(&made, 3).unwrap().metadata,
     ];
     for metadata in owners {
         assert_eq!(metadata.namespace.as_deref(), Some("prod"));

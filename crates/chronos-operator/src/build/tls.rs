@@ -94,7 +94,7 @@ pub(super) fn environment(cluster: &ChronosCluster) -> Vec<EnvVar> {
 }
 
 /// Whether clients have to show a certificate.
-pub fn demands_certificates(tls: &Tls) -> bool {
+fn demands_certificates(tls: &Tls) -> bool {
     tls.client_auth.unwrap_or(false)
 }
 

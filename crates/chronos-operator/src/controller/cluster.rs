@@ -19,7 +19,7 @@ use super::look::{Look, look};
 use super::monitoring::monitoring;
 use super::status::{Seen, failed, status};
 use super::{Context, Error, events, seen, wanted};
-use crate::api::{ChronosCluster, ChronosClusterStatus, UpdateType, quantity};
+use crate::api::{ChronosCluster, ChronosClusterStatus, quantity};
 use crate::build::{
     self, Names, Record, client_service, disruption_budget, nodes_service, service_account,
 };
@@ -91,10 +91,10 @@ async fn turn(
         let note = format!("The database has the id {}.", answer.cluster_id);
         events::about_cluster(context, cluster, EventType::Normal, "Founded", note).await;
     }
-    let mut desired = wanted::desired(cluster, &record);
-    if certificates.missing.is_some() {
-        // A pod that is made now would wait for the Secret; those that run stay.
-        desired.update = UpdateType::OnDelete;
+    let mut desired = wanted::desired(cluster, &record, certificates.missing.as_ref());
+    if let Some(answer) = &answer {
+        // Disks that an earlier cluster of this name left behind bring its number along.
+        desired.copies = answer.replication_factor;
     }
 
     let mut missing = None;
@@ -151,8 +151,7 @@ async fn record(
     let image = &context.settings.default_image;
     Ok(match (found.as_ref().and_then(Record::read), set) {
         (Some(record), _) => record,
-        (None, Some(set)) => Record::recovered(cluster, set, image),
-        (None, None) => Record::new(cluster, image),
+        (None, set) => Record::recovered(cluster, set, image),
     })
 }
 
@@ -169,53 +168,45 @@ async fn apply_objects(
     apply(client, &service_account(cluster)).await?;
     apply(client, &nodes_service(cluster)).await?;
     apply(client, &client_service(cluster)).await?;
-    match disruption_budget(cluster) {
-        Some(budget) => {
-            apply(client, &budget).await?;
-        }
+    let size = set.map_or(0, |set| seen::set(set).replicas);
+    match disruption_budget(cluster, size) {
+        Some(budget) => apply(client, &budget).await?,
         None => {
             let name = Names::of(cluster).cluster().to_owned();
             let uid = cluster.uid().unwrap_or_default();
             delete_owned::<PodDisruptionBudget>(client, namespace, &name, &uid).await?;
         }
     }
-    if let Some(set) = set {
-        let size = seen::set(set).replicas;
-        apply(
-            client,
-            &build::stateful_set(cluster, record, size, Some(set)),
-        )
-        .await?;
+    if set.is_some() {
+        let as_large = build::stateful_set(cluster, record, size, set);
+        apply(client, &as_large).await?;
     }
     Ok(())
 }
 
-/// Plans and carries out one step. A disk that cannot be grown, for example because its StorageClass
-/// does not allow it, holds nothing else up: then the step is the one after it, and the reason comes
+/// Plans and carries out one step. Disks that cannot be grown, for example because their StorageClass
+/// does not allow it, hold nothing else up: then the step is the one after it, and the first reason comes
 /// along.
 async fn take_a_step(
     scene: &Scene<'_>,
     desired: &Desired,
 ) -> Result<(Step, Option<String>), Error> {
-    let step = plan(scene.observed, desired);
-    let Step::Act(action) = &step else {
-        return Ok((step, None));
-    };
-    match perform(scene, action).await {
-        Ok(()) => Ok((step, None)),
-        Err(error) if matches!(action, Action::GrowClaim { .. }) => {
-            tracing::warn!(%error, "a disk cannot be grown");
-            let as_it_is = Desired {
-                claim_bytes: 0,
-                ..desired.clone()
-            };
-            let step = plan(scene.observed, &as_it_is);
-            if let Step::Act(action) = &step {
-                perform(scene, action).await?;
+    let mut desired = desired.clone();
+    let mut refused = None;
+    loop {
+        let step = plan(scene.observed, &desired);
+        let Step::Act(action) = &step else {
+            return Ok((step, refused));
+        };
+        match (perform(scene, action).await, action) {
+            (Ok(()), _) => return Ok((step, refused)),
+            (Err(error), Action::GrowClaim { ordinal, .. }) => {
+                tracing::warn!(%error, "a disk cannot be grown");
+                desired.fixed_claims.insert(*ordinal);
+                refused.get_or_insert_with(|| error.to_string());
             }
-            Ok((step, Some(error.to_string())))
+            (Err(error), _) => return Err(error),
         }
-        Err(error) => Err(error),
     }
 }
 

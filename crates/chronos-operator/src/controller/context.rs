@@ -6,6 +6,7 @@ use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 
 use super::Backoff;
+use super::topic::Known;
 use crate::database::Databases;
 use crate::metrics::Metrics;
 
@@ -32,6 +33,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Failures in a row.
     pub backoff: Backoff,
+    /// All ScheduledTopics.
+    pub topics: Known,
     pub(super) recorder: Recorder,
 }
 
@@ -50,6 +53,7 @@ impl Context {
             settings,
             metrics,
             backoff: Backoff::default(),
+            topics: Known::default(),
             recorder,
         }
     }

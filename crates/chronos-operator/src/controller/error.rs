@@ -16,6 +16,9 @@ pub enum Error {
     /// The database did not.
     #[error(transparent)]
     Database(#[from] database::Error),
+    /// An object of the name that the cluster needs is somebody else's.
+    #[error("{0} exists and is not this cluster's: delete it, or give the cluster another name")]
+    Taken(String),
     /// The resource has no name, namespace or uid, which the API server gives.
     #[error("the resource is incomplete")]
     Incomplete,
@@ -36,6 +39,7 @@ impl Error {
             Self::Kubernetes { .. } => "KubernetesRefused",
             Self::Database(database::Error::Silent(_)) => "DatabaseSilent",
             Self::Database(database::Error::Refused(_)) => "DatabaseRefused",
+            Self::Taken(_) => "NameTaken",
             Self::Incomplete => "Incomplete",
         }
     }

@@ -1,11 +1,12 @@
 //! One operator acts at a time: the one that holds the Lease. Who cannot renew it stops acting
-//! before the others may believe that it is gone.
+//! before the others may believe that it is gone. They believe it when the Lease has stood still for so
+//! long by their own clock; times that another machine wrote down are not compared with it.
 
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::watch;
@@ -39,7 +40,7 @@ impl Leadership {
     }
 
     /// Asks once. Whether it is held now.
-    async fn ask(&self) -> Result<bool, kube::Error> {
+    async fn ask(&self, before: &mut Option<Sight>) -> Result<bool, kube::Error> {
         let now = Timestamp::now();
         let Some(mut lease) = self.api.get_opt(&self.name).await? else {
             let lease = Lease {
@@ -52,7 +53,8 @@ impl Leadership {
             let made = self.api.create(&PostParams::default(), &lease).await;
             return won(made.map(|_| ()));
         };
-        if !may_take(lease.spec.as_ref(), &self.me, now) {
+        let still = Sight::still(before, lease.spec.as_ref(), Instant::now());
+        if !may_take(lease.spec.as_ref(), &self.me, still) {
             return Ok(false);
         }
         lease.spec = Some(self.taken(now, lease.spec.as_ref()));
@@ -103,17 +105,34 @@ fn won(answer: Result<(), kube::Error>) -> Result<bool, kube::Error> {
     }
 }
 
-fn may_take(lease: Option<&LeaseSpec>, me: &str, now: Timestamp) -> bool {
+/// What a Lease looked like, and since when.
+struct Sight {
+    lease: Option<LeaseSpec>,
+    since: Instant,
+}
+
+impl Sight {
+    /// For how long the Lease has looked like this.
+    fn still(before: &mut Option<Self>, lease: Option<&LeaseSpec>, now: Instant) -> Duration {
+        match before {
+            Some(sight) if sight.lease.as_ref() == lease => now.duration_since(sight.since),
+            _ => {
+                let lease = lease.cloned();
+                *before = Some(Self { lease, since: now });
+                Duration::ZERO
+            }
+        }
+    }
+}
+
+fn may_take(lease: Option<&LeaseSpec>, me: &str, still: Duration) -> bool {
     let Some(lease) = lease else { return true };
     let holder = lease.holder_identity.as_deref().unwrap_or_default();
     if holder.is_empty() || holder == me {
         return true;
     }
-    let seconds = i64::from(lease.lease_duration_seconds.unwrap_or(0));
-    lease
-        .renew_time
-        .as_ref()
-        .is_none_or(|renewed| now.duration_since(renewed.0) > SignedDuration::from_secs(seconds))
+    let seconds = lease.lease_duration_seconds.unwrap_or(0);
+    still > Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
 /// Keeps asking for the Lease until `stop`, and says on the way whether it is held. Gives it back at
@@ -124,10 +143,11 @@ pub async fn hold(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut renewed = None;
+    let mut before = None;
     loop {
         let began = Instant::now();
         // An answer that comes too late is as good as none.
-        match timeout(ASK, leadership.ask()).await {
+        match timeout(ASK, leadership.ask(&mut before)).await {
             Ok(Ok(true)) => renewed = Some(began),
             Ok(Ok(false)) => renewed = None,
             Ok(Err(error)) => tracing::warn!(%error, "the Lease could not be asked for"),
@@ -162,14 +182,29 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_taken_when_it_is_free_mine_or_forgotten() {
-        let now = Timestamp::from_second(1000).unwrap();
-        assert!(may_take(None, "me", now));
-        assert!(may_take(Some(&lease("", 999)), "me", now));
-        assert!(may_take(Some(&lease("me", 1)), "me", now));
-        assert!(!may_take(Some(&lease("other", 999)), "me", now));
-        assert!(!may_take(Some(&lease("other", 985)), "me", now));
-        assert!(may_take(Some(&lease("other", 984)), "me", now));
+    fn a_lease_is_taken_when_it_is_free_mine_or_stands_still() {
+        let (no_time, long) = (Duration::ZERO, Duration::from_secs(16));
+        assert!(may_take(None, "me", no_time));
+        assert!(may_take(Some(&lease("", 999)), "me", no_time));
+        assert!(may_take(Some(&lease("me", 1)), "me", no_time));
+        assert!(!may_take(Some(&lease("other", 1)), "me", no_time));
+        assert!(!may_take(Some(&lease("other", 1)), "me", HELD));
+        assert!(may_take(Some(&lease("other", 1)), "me", long));
+    }
+
+    /// A holder whose clock is an hour ahead or behind is waited for as long as any other.
+    #[test]
+    fn a_lease_that_is_renewed_does_not_stand_still() {
+        let began = Instant::now();
+        let mut before = None;
+        let mut look = |renewed_seconds, after: u64| {
+            let seen = lease("other", renewed_seconds);
+            Sight::still(&mut before, Some(&seen), began + Duration::from_secs(after))
+        };
+        assert_eq!(look(-3600, 0), Duration::ZERO);
+        assert_eq!(look(-3598, 10), Duration::ZERO);
+        assert_eq!(look(-3598, 20), Duration::from_secs(10));
+        assert_eq!(look(-3598, 26), Duration::from_secs(16));
     }
 
     /// Whoever cannot renew stops before another one may begin.

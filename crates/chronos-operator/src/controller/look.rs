@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Node as Machine, PersistentVolumeClaim, Pod};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use super::tls::{Certificates, certificates, serves_with_tls};
+use super::tls::{Certificates, certificates, serving_secret};
 use super::{Context, Error, seen};
 use crate::api::ChronosCluster;
 use crate::build::{Names, ordinal, selector_text};
@@ -55,16 +56,20 @@ pub(super) async fn look(
         set: set.map(seen::set),
         ..Observed::default()
     };
+    let now = Timestamp::now();
     for (ordinal, pod) in &pods {
         let machine = machine(context, pod).await;
-        let seen = seen::pod(pod, machine.as_ref());
+        let seen = seen::pod(pod, machine.as_ref(), now);
         observed.pods.insert(*ordinal, seen);
     }
     for (ordinal, claim) in &claims {
         observed.claims.insert(*ordinal, seen::claim(claim));
     }
     let certificates = certificates(context, cluster, namespace, &pods).await;
-    let way = way(names, size, &pods, certificates.access.clone());
+    let way = match pods.is_empty() {
+        true => Way::to_all(names, size, certificates.wanted(cluster)),
+        false => way(names, size, &pods, &certificates.access),
+    };
     let database = context.databases.of(names, way);
     // Nobody is there to answer.
     let (status, silence) = if pods.is_empty() {
@@ -86,21 +91,24 @@ pub(super) async fn look(
     })
 }
 
-/// The way to the nodes. While TLS is being turned on or off, those are asked that are more: every node
-/// answers for all.
-fn way(names: &Names, size: u32, pods: &BTreeMap<u32, Pod>, access: Option<Access>) -> Way {
-    let serves = |tls: bool| {
-        let pods = pods
-            .iter()
-            .filter(move |(_, pod)| serves_with_tls(pod) == tls);
-        pods.map(|(ordinal, _)| names.grpc_address(*ordinal))
-            .collect()
-    };
-    let (secured, open): (Vec<String>, Vec<String>) = (serves(true), serves(false));
-    let (addresses, tls) = match pods.is_empty() || secured.len() > open.len() {
-        true => (secured, access),
-        false => (open, None),
-    };
+/// The way to the nodes. While TLS is being turned on or off, or gets another Secret, pods differ; those
+/// are asked of which there are most: every node answers for all.
+fn way(
+    names: &Names,
+    size: u32,
+    pods: &BTreeMap<u32, Pod>,
+    access: &BTreeMap<String, Access>,
+) -> Way {
+    let mut alike: BTreeMap<Option<&String>, Vec<String>> = BTreeMap::new();
+    for (ordinal, pod) in pods {
+        let addresses = alike.entry(serving_secret(pod)).or_default();
+        addresses.push(names.grpc_address(*ordinal));
+    }
+    let most = alike
+        .into_iter()
+        .max_by_key(|(_, addresses)| addresses.len());
+    let (secret, addresses) = most.unwrap_or_default();
+    let tls = secret.and_then(|secret| access.get(secret)).cloned();
     match addresses.len() == pods.len() {
         true => Way::to_all(names, size, tls),
         false => Way { addresses, tls },
@@ -128,14 +136,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::build::TLS_FLAG;
+    use crate::build::TLS_VOLUME;
 
-    fn pod(tls: bool) -> Pod {
-        let flag = if tls { TLS_FLAG } else { "-tls-enabled=false" };
-        serde_json::from_value(json!({ "spec": { "containers": [
-            { "name": "chronosdb", "args": [flag] },
-        ] } }))
-        .unwrap()
+    fn pod(secret: &str) -> Pod {
+        let volumes = match secret {
+            "" => json!([]),
+            secret => json!([{ "name": TLS_VOLUME, "secret": { "secretName": secret } }]),
+        };
+        serde_json::from_value(json!({ "spec": { "containers": [], "volumes": volumes } })).unwrap()
     }
 
     #[test]
@@ -146,28 +154,29 @@ mod tests {
         }))
         .unwrap();
         let names = Names::of(&cluster);
-        let access = Access {
-            ca: Vec::new(),
+        let access = ["old", "new"].map(|secret| Access {
+            ca: secret.as_bytes().to_vec(),
             server_name: "db-client.n.svc".to_owned(),
             identity: None,
+        });
+        let [old, new] = access.clone().map(Some);
+        let known = ["old", "new"].map(str::to_owned).into_iter().zip(access);
+        let known: BTreeMap<String, Access> = known.collect();
+        let to = |secrets: &[&str]| {
+            let pods = (0..)
+                .zip(secrets.iter().map(|secret| pod(secret)))
+                .collect();
+            way(&names, 3, &pods, &known)
         };
-        let to = |pods: &[bool]| {
-            let pods = (0..).zip(pods.iter().map(|tls| pod(*tls))).collect();
-            way(&names, 3, &pods, Some(access.clone()))
-        };
-        let tls = Some(access.clone());
-        assert_eq!(to(&[]), Way::to_all(&names, 3, tls.clone()));
-        assert_eq!(to(&[true, true]), Way::to_all(&names, 3, tls.clone()));
-        assert_eq!(to(&[false, false]), Way::to_all(&names, 3, None));
-        let before = Way {
-            addresses: vec![names.grpc_address(1), names.grpc_address(2)],
-            tls: None,
-        };
-        assert_eq!(to(&[true, false, false]), before);
-        let after = Way {
-            addresses: vec![names.grpc_address(0), names.grpc_address(1)],
+        assert_eq!(to(&["old", "old"]), Way::to_all(&names, 3, old.clone()));
+        assert_eq!(to(&["", ""]), Way::to_all(&names, 3, None));
+        let some = |ordinals: [u32; 2], tls| Way {
+            addresses: ordinals.map(|ordinal| names.grpc_address(ordinal)).into(),
             tls,
         };
-        assert_eq!(to(&[true, true, false]), after);
+        assert_eq!(to(&["new", "", ""]), some([1, 2], None));
+        assert_eq!(to(&["new", "new", ""]), some([0, 1], new.clone()));
+        assert_eq!(to(&["old", "old", "new"]), some([0, 1], old));
+        assert_eq!(to(&["old", "new", "new"]), some([1, 2], new));
     }
 }

@@ -3,25 +3,25 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::future::Future;
-use std::hash::Hash;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::StreamExt;
 use futures::future::join_all;
+use futures::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Node as Machine, PersistentVolumeClaim, Pod, Service};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{Action as Next, Config, Controller};
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{Predicate, PredicateConfig, WatchStreamExt, predicates, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use super::{Context, Error, cluster, topic};
+use super::{Context, Error, cluster, seen, topic};
 use crate::api::{ChronosCluster, ScheduledTopic};
 use crate::log;
 
@@ -43,6 +43,7 @@ pub async fn run(
         }
         tracing::info!("this operator acts");
         context.metrics.leads(true);
+        context.topics.clear();
         let controllers = join_all(controllers(&context));
         tokio::select! {
             _ = controllers => {}
@@ -90,7 +91,8 @@ fn clusters(
     namespace: Option<&str>,
 ) -> impl Future<Output = ()> + Send + use<> {
     let ours = watcher::Config::default().labels(OURS);
-    let mut controller = Controller::new(api(&context, namespace), watcher::Config::default())
+    let (changes, known) = reflected(api(&context, namespace), wishes());
+    let mut controller = Controller::for_stream(changes, known.clone())
         .with_config(Config::default().concurrency(CONCURRENCY))
         .owns(api::<StatefulSet>(&context, namespace), ours.clone())
         .owns(api::<Service>(&context, namespace), ours.clone())
@@ -101,10 +103,9 @@ fn clusters(
             of_cluster,
         );
     if context.settings.nodes {
-        let known = controller.store();
-        let machines: Api<Machine> = Api::all(context.client.clone());
-        // Any cluster may have a pod there; looking costs little.
-        controller = controller.watches(machines, watcher::Config::default(), move |_| {
+        // Kubelets report often. Any cluster may have a pod on a machine that is being emptied.
+        let machines = changes_of(Api::<Machine>::all(context.client.clone()), place);
+        controller = controller.watches_stream(machines, move |_| {
             let all: Vec<ObjectRef<ChronosCluster>> = known
                 .state()
                 .iter()
@@ -125,29 +126,86 @@ fn topics(
     context: Arc<Context>,
     namespace: Option<&str>,
 ) -> impl Future<Output = ()> + Send + use<> {
-    let controller = Controller::new(api(&context, namespace), watcher::Config::default())
-        .with_config(Config::default().concurrency(CONCURRENCY));
-    let known = controller.store();
-    let stream = controller
-        .watches(
-            api::<ChronosCluster>(&context, namespace),
-            watcher::Config::default(),
-            move |cluster| {
-                let all: Vec<ObjectRef<ScheduledTopic>> = known
-                    .state()
-                    .iter()
-                    .filter(|topic| names(topic, &cluster))
-                    .map(|topic| ObjectRef::from_obj(topic.as_ref()))
-                    .collect();
-                all
-            },
-        )
+    let (changes, known) = reflected(api(&context, namespace), wishes());
+    context.topics.add(known.clone());
+    let clusters = changes_of(api(&context, namespace), wish_and_phase);
+    let stream = Controller::for_stream(changes, known.clone())
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .watches_stream(clusters, move |cluster| {
+            let all: Vec<ObjectRef<ScheduledTopic>> = known
+                .state()
+                .iter()
+                .filter(|topic| names(topic, &cluster))
+                .map(|topic| ObjectRef::from_obj(topic.as_ref()))
+                .collect();
+            all
+        })
         .run(
             |topic, context| measured("ScheduledTopic", topic, context, topic::reconcile),
             |topic, _, context| failed(&topic::key(&topic), &context),
             context,
         );
     drain(stream)
+}
+
+/// What happens to objects, as far as `what` differs, and a copy of all of them.
+fn reflected<K>(
+    api: Api<K>,
+    what: impl Predicate<K> + Send + 'static,
+) -> (
+    impl Stream<Item = Result<K, watcher::Error>> + Send,
+    Store<K>,
+)
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let (known, copy) = reflector::store();
+    let changes = watcher(api, watcher::Config::default())
+        .default_backoff()
+        .reflect(copy)
+        .applied_objects()
+        .predicate_filter(what, PredicateConfig::default());
+    (changes, known)
+}
+
+/// What happens to objects, as far as `what` differs.
+fn changes_of<K>(
+    api: Api<K>,
+    what: impl Predicate<K> + Send + 'static,
+) -> impl Stream<Item = Result<K, watcher::Error>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    watcher(api, watcher::Config::default())
+        .default_backoff()
+        .touched_objects()
+        .predicate_filter(what, PredicateConfig::default())
+}
+
+/// All but the status: an operator that woke up by what it wrote itself would never rest.
+fn wishes<K: Resource>() -> impl Predicate<K> {
+    predicates::generation
+        .combine(predicates::annotations)
+        .combine(predicates::finalizers)
+}
+
+/// What topics heed of their cluster.
+fn wish_and_phase(cluster: &ChronosCluster) -> Option<u64> {
+    let phase = cluster.status.as_ref().and_then(|status| status.phase);
+    let gone = cluster.metadata.deletion_timestamp.is_some();
+    Some(hash(&(cluster.metadata.generation, gone, phase)))
+}
+
+/// What clusters heed of a machine.
+fn place(machine: &Machine) -> Option<u64> {
+    let leaving = machine.spec.as_ref().and_then(|spec| spec.unschedulable);
+    Some(hash(&(leaving, seen::zone_of(machine))))
+}
+
+fn hash(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Whether a topic names this cluster.

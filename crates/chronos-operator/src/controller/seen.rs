@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Node as Machine, PersistentVolumeClaim, Pod as KubePod};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::quantity;
 use crate::build::{Names, RETIRED_ANNOTATION, TEMPLATE_ANNOTATION, ordinal};
@@ -24,6 +25,10 @@ const BROKEN: [&str; 8] = [
     "RunContainerError",
 ];
 
+/// How long a pod's volumes and images may take. Some clouds give a disk that was in use elsewhere only
+/// after six minutes.
+const PREPARED: SignedDuration = SignedDuration::from_mins(15);
+
 pub(super) fn set(set: &StatefulSet) -> Set {
     let wanted = set.spec.as_ref().and_then(|spec| spec.replicas);
     let noticed = set
@@ -36,9 +41,12 @@ pub(super) fn set(set: &StatefulSet) -> Set {
     }
 }
 
-pub(super) fn pod(pod: &KubePod, machine: Option<&Machine>) -> Pod {
+pub(super) fn zone_of(machine: &Machine) -> Option<&String> {
+    machine.metadata.labels.as_ref()?.get(ZONE_LABEL)
+}
+
+pub(super) fn pod(pod: &KubePod, machine: Option<&Machine>, now: Timestamp) -> Pod {
     let annotations = pod.metadata.annotations.as_ref();
-    let labels = machine.and_then(|machine| machine.metadata.labels.as_ref());
     let spec = machine.and_then(|machine| machine.spec.as_ref());
     Pod {
         uid: pod.metadata.uid.clone().unwrap_or_default(),
@@ -46,13 +54,13 @@ pub(super) fn pod(pod: &KubePod, machine: Option<&Machine>) -> Pod {
             .and_then(|all| all.get(TEMPLATE_ANNOTATION))
             .cloned()
             .unwrap_or_default(),
-        condition: condition(pod),
-        zone: labels.and_then(|all| all.get(ZONE_LABEL)).cloned(),
+        condition: condition(pod, now),
+        zone: machine.and_then(zone_of).cloned(),
         leaving: spec.is_some_and(|spec| spec.unschedulable == Some(true)),
     }
 }
 
-fn condition(pod: &KubePod) -> PodCondition {
+fn condition(pod: &KubePod, now: Timestamp) -> PodCondition {
     if pod.metadata.deletion_timestamp.is_some() {
         return PodCondition::Terminating;
     }
@@ -65,14 +73,22 @@ fn condition(pod: &KubePod) -> PodCondition {
         let why = status.reason.as_deref().unwrap_or(phase);
         return PodCondition::Broken(why.to_owned());
     }
-    let containers = status.container_statuses.iter().flatten();
-    let state = containers
-        .filter(|container| container.name == CONTAINER)
-        .find_map(|container| container.state.as_ref());
-    if let Some(state) = state {
+    let mut containers = status.container_statuses.iter().flatten();
+    let container = containers.find(|container| container.name == CONTAINER);
+    if let Some(container) = container
+        && let Some(state) = &container.state
+    {
         let waiting = state.waiting.as_ref().and_then(|w| w.reason.as_deref());
         if let Some(why) = waiting.filter(|why| BROKEN.contains(why)) {
             return PodCondition::Broken(why.to_owned());
+        }
+        // Such as a volume that cannot be mounted: Kubernetes has no word for that.
+        let since = status.start_time.as_ref();
+        let waited = since.map_or(SignedDuration::ZERO, |since| now.duration_since(since.0));
+        if state.waiting.is_some() && container.restart_count == 0 && waited > PREPARED {
+            let minutes = waited.as_mins();
+            let why = format!("not begun after {minutes} minutes, its events say why");
+            return PodCondition::Broken(why);
         }
         if let Some(ended) = &state.terminated {
             return PodCondition::Broken(format!("exit code {}", ended.exit_code));
@@ -138,7 +154,11 @@ mod tests {
 
     fn seen(status: Value) -> PodCondition {
         let object = json!({ "metadata": { "name": "db-0", "uid": "u" }, "status": status });
-        pod(&serde_json::from_value(object).unwrap(), None).condition
+        pod(&serde_json::from_value(object).unwrap(), None, now()).condition
+    }
+
+    fn now() -> Timestamp {
+        "2026-01-01T01:00:00Z".parse().unwrap()
     }
 
     fn container(name: &str, state: Value) -> Value {
@@ -171,8 +191,13 @@ mod tests {
         let sidecar = json!({ "containerStatuses": [container("agent", crash)] });
         assert_eq!(seen(sidecar), PodCondition::Starting);
         let creating = json!({ "waiting": { "reason": "ContainerCreating" } });
-        let creating = json!({ "containerStatuses": [container("chronosdb", creating)] });
-        assert_eq!(seen(creating), PodCondition::Starting);
+        let creating = |since: &str| {
+            let status = container("chronosdb", creating.clone());
+            seen(json!({ "startTime": since, "containerStatuses": [status] }))
+        };
+        assert_eq!(creating("2026-01-01T00:50:00Z"), PodCondition::Starting);
+        let never = creating("2026-01-01T00:40:00Z");
+        assert!(matches!(never, PodCondition::Broken(why) if why.contains("20 minutes")));
         assert_eq!(
             seen(json!({ "phase": "Failed", "reason": "Evicted" })),
             PodCondition::Broken("Evicted".to_owned())
@@ -192,7 +217,7 @@ mod tests {
             "metadata": { "name": "db-0", "deletionTimestamp": "2026-01-01T00:00:00Z" },
             "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
         });
-        let pod = pod(&serde_json::from_value(object).unwrap(), None);
+        let pod = pod(&serde_json::from_value(object).unwrap(), None, now());
         assert_eq!(pod.condition, PodCondition::Terminating);
     }
 
@@ -204,7 +229,11 @@ mod tests {
         });
         let machine: Machine = serde_json::from_value(machine).unwrap();
         let object = json!({ "metadata": { "name": "db-0" } });
-        let pod = pod(&serde_json::from_value(object).unwrap(), Some(&machine));
+        let pod = pod(
+            &serde_json::from_value(object).unwrap(),
+            Some(&machine),
+            now(),
+        );
         assert_eq!(pod.zone.as_deref(), Some("z"));
         assert!(pod.leaving);
     }

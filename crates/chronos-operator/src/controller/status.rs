@@ -11,7 +11,7 @@ use crate::api::{
 use crate::build::{Names, Record, selector_text};
 use crate::database::Status;
 use crate::plan::{
-    Action, Calm, Desired, Disruption, Drain, Observed, PodCondition, Resize, Step, Wait,
+    Action, Calm, Desired, Disruption, Drain, Observed, PodCondition, Resize, Step, Wait, plan,
 };
 
 /// What the status is made of.
@@ -61,7 +61,7 @@ pub(super) fn status(seen: &Seen<'_>, now: &str) -> ChronosClusterStatus {
         ),
         selector: selector_text(names.cluster()),
         cluster_id: seen.record.cluster_id.clone(),
-        replication_factor: Some(seen.record.replication_factor),
+        replication_factor: Some(seen.desired.copies),
         image: Some(seen.record.image(seen.cluster).to_owned()),
         current_version: version(seen.database),
         endpoint: Some(names.client_address()),
@@ -265,10 +265,13 @@ fn conditions(seen: &Seen<'_>) -> Vec<Said> {
             (Type::UpgradeBlocked, false_, "NotBlocked", String::new())
         },
     ];
-    // A cluster that is left alone is judged all the same, by what can be seen.
-    if !paused {
-        all.push((Type::Ready, settled.into(), reason, why));
-    }
+    all.push(if paused {
+        left_alone(seen)
+    } else if let (true, Some(why)) = (settled, seen.not_grown) {
+        (Type::Ready, false_, "GrowthRefused", why.to_owned())
+    } else {
+        (Type::Ready, settled.into(), reason, why)
+    });
     all.push(match seen.database {
         Some(database) if database.leaderless == 0 => {
             (Type::Available, true_, "Serving", String::new())
@@ -286,35 +289,13 @@ fn conditions(seen: &Seen<'_>) -> Vec<Said> {
             seen.silence.unwrap_or_default().to_owned(),
         ),
     });
-    if let Some(database) = seen.database {
-        let missing = database.nodes.iter().find(|(_, node)| !node.alive);
-        all.push(match missing {
-            Some((name, _)) => (
-                Type::Degraded,
-                true_,
-                "NodeDown",
-                format!("{name} is not heard from."),
-            ),
-            None if database.under_replicated > 0 => (
-                Type::Degraded,
-                true_,
-                "UnderReplicated",
-                Wait::UnderReplicated(database.under_replicated).to_string(),
-            ),
-            None => (Type::Degraded, false_, "Whole", String::new()),
-        });
-        let stable = database.moves == 0
-            && database.nodes.len() == usize::try_from(seen.desired.replicas).unwrap_or(0)
-            && database
-                .nodes
-                .iter()
-                .all(|(_, node)| node.drain == Drain::None);
-        all.push((
-            Type::MembershipStable,
-            stable.into(),
-            if stable { "Stable" } else { "Changing" },
-            String::new(),
-        ));
+    let unknown = |kind| {
+        let why = seen.silence.unwrap_or_default().to_owned();
+        (kind, ConditionStatus::Unknown, "DatabaseSilent", why)
+    };
+    match seen.database {
+        None => all.extend([Type::Degraded, Type::MembershipStable].map(unknown)),
+        Some(database) => all.extend(judged(database, seen.desired.replicas)),
     }
     all.push(if let Some(why) = seen.not_grown {
         (Type::StorageReady, false_, "GrowthRefused", why.to_owned())
@@ -346,6 +327,45 @@ fn conditions(seen: &Seen<'_>) -> Vec<Said> {
     all
 }
 
+/// Whether a cluster that is left alone is ready: as if it were not.
+fn left_alone(seen: &Seen<'_>) -> Said {
+    let cared_for = Desired {
+        paused: false,
+        ..seen.desired.clone()
+    };
+    let why = "The operator leaves this cluster alone.".to_owned();
+    match plan(seen.observed, &cared_for) {
+        Step::Calm(Calm::Settled) => (ConditionType::Ready, ConditionStatus::True, "Paused", why),
+        _ => (ConditionType::Ready, ConditionStatus::False, "Paused", why),
+    }
+}
+
+/// What follows from what the database says.
+fn judged(database: &Status, replicas: u32) -> [Said; 2] {
+    let missing = database.nodes.iter().find(|(_, node)| !node.alive);
+    let (whole, reason, why) = match missing {
+        Some((name, _)) => (false, "NodeDown", format!("{name} is not heard from.")),
+        None if database.under_replicated > 0 => {
+            let why = Wait::UnderReplicated(database.under_replicated).to_string();
+            (false, "UnderReplicated", why)
+        }
+        None => (true, "Whole", String::new()),
+    };
+    let mut nodes = database.nodes.iter();
+    let stable = database.moves == 0
+        && u32::try_from(database.nodes.len()) == Ok(replicas)
+        && nodes.all(|(_, node)| node.drain == Drain::None);
+    [
+        (ConditionType::Degraded, (!whole).into(), reason, why),
+        (
+            ConditionType::MembershipStable,
+            stable.into(),
+            if stable { "Stable" } else { "Changing" },
+            String::new(),
+        ),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -372,7 +392,7 @@ mod tests {
         tls: Option<&Missing>,
     ) -> ChronosClusterStatus {
         let record = Record::new(cluster, "i");
-        let desired = super::super::wanted::desired(cluster, &record);
+        let desired = super::super::wanted::desired(cluster, &record, tls);
         let seen = Seen {
             cluster,
             record: &record,
@@ -399,7 +419,7 @@ mod tests {
         let status = of(&cluster(), &Step::Wait(Wait::Founding), "t1");
         assert_eq!(status.conditions.len(), ConditionType::ALL.len());
         assert_eq!(get(&status, "Degraded").status, ConditionStatus::Unknown);
-        assert_eq!(get(&status, "Degraded").reason, "NotReconciled");
+        assert_eq!(get(&status, "Degraded").reason, "DatabaseSilent");
         assert_eq!(get(&status, "Ready").status, ConditionStatus::False);
         assert_eq!(get(&status, "Ready").observed_generation, 4);
         assert_eq!(status.phase, Some(Phase::Creating));
@@ -416,6 +436,37 @@ mod tests {
         let settled = of(&cluster, &Step::Calm(Calm::Settled), "t3");
         assert_eq!(get(&settled, "Ready").last_transition_time, "t3");
         assert_eq!(get(&settled, "Paused").last_transition_time, "t1");
+    }
+
+    #[test]
+    fn a_database_that_falls_silent_is_not_said_to_be_whole() {
+        let mut cluster = cluster();
+        let heard = judged(&Status::default(), 0);
+        let [degraded, _] =
+            heard.map(|(kind, holds, reason, why)| condition(kind, holds, reason, why, 4, "t1"));
+        assert_eq!(degraded.status, ConditionStatus::False);
+        cluster.status = Some(ChronosClusterStatus {
+            conditions: vec![degraded],
+            ..ChronosClusterStatus::default()
+        });
+        let status = of(&cluster, &Step::Wait(Wait::DatabaseSilent), "t2");
+        assert_eq!(get(&status, "Degraded").status, ConditionStatus::Unknown);
+        assert_eq!(get(&status, "MembershipStable").reason, "DatabaseSilent");
+    }
+
+    #[test]
+    fn a_cluster_that_is_left_alone_is_ready_only_if_it_is() {
+        let mut cluster = cluster();
+        cluster.status = Some(of(&cluster, &Step::Calm(Calm::Settled), "t1"));
+        let ready = cluster
+            .status
+            .as_ref()
+            .map(|status| get(status, "Ready").status);
+        assert_eq!(ready, Some(ConditionStatus::True));
+        // There is no set, and nobody answers.
+        let status = of(&cluster, &Step::Calm(Calm::Paused), "t2");
+        assert_eq!(get(&status, "Ready").status, ConditionStatus::False);
+        assert_eq!(get(&status, "Ready").reason, "Paused");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The Secrets of a cluster's TLS: whether they hold what they should, and how the operator itself
 //! connects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -9,14 +9,14 @@ use kube::Api;
 
 use super::Context;
 use crate::api::ChronosCluster;
-use crate::build::{Names, SECRET_KEYS, TLS_FLAG, TLS_VOLUME, demands_certificates};
+use crate::build::{Names, SECRET_KEYS, TLS_VOLUME};
 use crate::database::{Access, Way};
 
 /// What is known of the Secrets that a cluster names.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Certificates {
-    /// How to connect to a node that serves with TLS. `None`: none does, or the Secret is not whole.
-    pub(super) access: Option<Access>,
+    /// How to connect to nodes that serve with TLS, by their Secret. One that is not whole is left out.
+    pub(super) access: BTreeMap<String, Access>,
     /// What is missing first.
     pub(super) missing: Option<Missing>,
 }
@@ -56,8 +56,16 @@ impl Missing {
     }
 }
 
-/// Looks at the Secrets that a cluster names. While its pods still serve with TLS that is no longer asked
-/// for, theirs is looked at.
+impl Certificates {
+    /// How to connect to nodes that are as the spec says.
+    pub(super) fn wanted(&self, cluster: &ChronosCluster) -> Option<Access> {
+        let secret = cluster.spec.tls.as_ref()?.secret_name.as_ref()?;
+        self.access.get(secret).cloned()
+    }
+}
+
+/// Looks at the Secrets that a cluster names, and at those that its pods serve with: until all have been
+/// restarted, another one than the spec's, or one though TLS is no longer asked for.
 pub(super) async fn certificates(
     context: &Context,
     cluster: &ChronosCluster,
@@ -65,18 +73,18 @@ pub(super) async fn certificates(
     pods: &BTreeMap<u32, Pod>,
 ) -> Certificates {
     let tls = cluster.spec.tls.clone().unwrap_or_default();
-    let shows_own = demands_certificates(&tls);
     let mut seen = Certificates::default();
-    if let Some(name) = &tls.secret_name {
+    let mut named: BTreeSet<&String> = pods.values().filter_map(serving_secret).collect();
+    named.extend(&tls.secret_name);
+    for name in named {
         match read(context, namespace, name).await {
-            Ok(data) => seen.access = Some(access(&Names::of(cluster), &data, shows_own)),
-            Err(missing) => seen.missing = Some(missing),
+            Ok(data) => {
+                let access = access(&Names::of(cluster), &data);
+                seen.access.insert(name.clone(), access);
+            }
+            Err(missing) if tls.secret_name.as_ref() == Some(name) => seen.missing = Some(missing),
+            Err(_) => {}
         }
-    } else if let Some(name) = pods.values().find_map(mounted)
-        && let Ok(data) = read(context, namespace, name).await
-    {
-        // Showing a certificate that is not demanded does no harm.
-        seen.access = Some(access(&Names::of(cluster), &data, true));
     }
     if let Some(name) = &tls.internal_secret_name
         && let Err(missing) = read(context, namespace, name).await
@@ -90,7 +98,7 @@ pub(super) async fn certificates(
 pub(super) async fn way(context: &Context, names: &Names, cluster: &ChronosCluster) -> Way {
     let namespace = cluster.metadata.namespace.as_deref().unwrap_or_default();
     let seen = certificates(context, cluster, namespace, &BTreeMap::new()).await;
-    Way::to_all(names, cluster.spec.replicas, seen.access)
+    Way::to_all(names, cluster.spec.replicas, seen.wanted(cluster))
 }
 
 async fn read(
@@ -120,25 +128,18 @@ fn whole(name: &str, secret: Secret) -> Result<BTreeMap<String, ByteString>, Mis
     Ok(data)
 }
 
-fn access(names: &Names, data: &BTreeMap<String, ByteString>, shows_own: bool) -> Access {
+/// A certificate is shown whether it is demanded or not: whether pods demand one may be about to change.
+fn access(names: &Names, data: &BTreeMap<String, ByteString>) -> Access {
     let pem = |key: &str| data.get(key).map(|it| it.0.clone()).unwrap_or_default();
     Access {
         ca: pem("ca.crt"),
         server_name: names.client_host(),
-        identity: shows_own.then(|| (pem("tls.crt"), pem("tls.key"))),
+        identity: Some((pem("tls.crt"), pem("tls.key"))),
     }
 }
 
-/// Whether a pod was made to serve clients with TLS. While TLS is being turned on or off, pods differ.
-pub(super) fn serves_with_tls(pod: &Pod) -> bool {
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    containers
-        .flat_map(|container| container.args.iter().flatten())
-        .any(|argument| argument == TLS_FLAG)
-}
-
-/// The Secret that a pod serves clients with.
-fn mounted(pod: &Pod) -> Option<&String> {
+/// The Secret that a pod serves clients with. `None`: it serves without TLS.
+pub(super) fn serving_secret(pod: &Pod) -> Option<&String> {
     let volumes = pod
         .spec
         .iter()
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operator_expects_the_service_and_shows_a_certificate_when_one_is_demanded() {
+    fn the_operator_expects_the_service_and_shows_a_certificate() {
         let cluster: ChronosCluster = serde_json::from_value(json!({
             "apiVersion": "chronosdb.io/v1alpha1", "kind": "ChronosCluster",
             "metadata": { "name": "db", "namespace": "prod" }, "spec": {},
@@ -185,22 +186,22 @@ mod tests {
         .unwrap();
         let names = Names::of(&cluster);
         let data = whole("s", secret(&SECRET_KEYS)).unwrap();
-        let open = access(&names, &data, false);
-        assert_eq!(open.server_name, "db-client.prod.svc");
-        assert_eq!((open.ca, open.identity), (b"ca.crt".to_vec(), None));
-        assert!(access(&names, &data, true).identity.is_some());
+        let access = access(&names, &data);
+        assert_eq!(access.server_name, "db-client.prod.svc");
+        assert_eq!(access.ca, b"ca.crt");
+        let identity = (b"tls.crt".to_vec(), b"tls.key".to_vec());
+        assert_eq!(access.identity, Some(identity));
     }
 
     #[test]
-    fn a_pod_tells_by_its_flags_how_it_serves() {
-        let pod = |flag: &str| -> Pod {
-            serde_json::from_value(json!({ "spec": { "containers": [
-                { "name": "chronosdb", "args": ["-cluster=true", flag] },
-            ], "volumes": [{ "name": TLS_VOLUME, "secret": { "secretName": "s" } }] } }))
+    fn a_pod_tells_by_its_volumes_how_it_serves() {
+        let pod = |volume: &str| -> Pod {
+            serde_json::from_value(json!({ "spec": { "containers": [], "volumes": [
+                { "name": volume, "secret": { "secretName": "s" } },
+            ] } }))
             .unwrap()
         };
-        assert!(serves_with_tls(&pod(TLS_FLAG)));
-        assert_eq!(mounted(&pod(TLS_FLAG)), Some(&"s".to_owned()));
-        assert!(!serves_with_tls(&pod("-data-dir=/data")));
+        assert_eq!(serving_secret(&pod(TLS_VOLUME)), Some(&"s".to_owned()));
+        assert_eq!(serving_secret(&pod("other")), None);
     }
 }

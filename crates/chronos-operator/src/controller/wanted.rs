@@ -1,5 +1,8 @@
 //! From a ChronosCluster to what the planner strives for: pure.
 
+use std::collections::BTreeSet;
+
+use super::tls::Missing;
 use crate::api::{
     ChronosCluster, FORCE_REPLACE_ANNOTATION, PAUSE_ANNOTATION, Storage, WhenGone, duration,
 };
@@ -11,7 +14,11 @@ const DRAIN_TIMEOUT_MS: u64 = 120_000;
 /// Most lateness of an event with which the next node is restarted when nobody said, ms.
 const MAX_OVERDUE_MS: u64 = 10_000;
 
-pub(super) fn desired(cluster: &ChronosCluster, record: &Record) -> Desired {
+pub(super) fn desired(
+    cluster: &ChronosCluster,
+    record: &Record,
+    missing: Option<&Missing>,
+) -> Desired {
     let spec = &cluster.spec;
     let strategy = spec.update_strategy.clone().unwrap_or_default();
     let milliseconds = |text: &Option<String>, default: u64| {
@@ -27,9 +34,12 @@ pub(super) fn desired(cluster: &ChronosCluster, record: &Record) -> Desired {
         copies: record.replication_factor,
         template: template_hash(cluster, record),
         claim_bytes: claim_size_bytes(cluster),
+        fixed_claims: BTreeSet::new(),
         paused: is_paused(cluster),
         hibernate: spec.hibernate.unwrap_or(false),
         update: strategy.update_type.unwrap_or_default(),
+        // A pod that is made now would wait for the Secret.
+        held_back: missing.map(Missing::to_string),
         drain_timeout_ms: milliseconds(&strategy.drain_timeout, DRAIN_TIMEOUT_MS),
         max_overdue_ms: milliseconds(&strategy.max_overdue, MAX_OVERDUE_MS),
         delete_retired: when_scaled_down == Some(WhenGone::Delete),
@@ -90,7 +100,7 @@ mod tests {
     #[test]
     fn what_nobody_said_has_a_default() {
         let plain = cluster(json!({}));
-        let desired = desired(&plain, &Record::new(&plain, "i"));
+        let desired = desired(&plain, &Record::new(&plain, "i"), None);
         assert_eq!(desired.drain_timeout_ms, 30_000);
         assert_eq!(desired.max_overdue_ms, MAX_OVERDUE_MS);
         assert_eq!((desired.replicas, desired.copies), (3, 3));

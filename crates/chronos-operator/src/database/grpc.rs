@@ -46,6 +46,12 @@ impl Databases for Pool {
         Arc::clone(connection) as Arc<dyn Database>
     }
 
+    fn known(&self, names: &Names) -> Option<Arc<dyn Database>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = known.get(&names.key())?;
+        Some(Arc::clone(connection) as Arc<dyn Database>)
+    }
+
     fn forget(&self, names: &Names) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.remove(&names.key());

@@ -86,6 +86,8 @@ pub trait Databases: Send + Sync {
     /// The database of the cluster of these names, reached in this way. Cheap: connections are kept
     /// while the way stays the same.
     fn of(&self, names: &Names, way: Way) -> Arc<dyn Database>;
+    /// The database of the cluster of these names, reached as it was last.
+    fn known(&self, names: &Names) -> Option<Arc<dyn Database>>;
     /// Closes the connections to a cluster that is gone.
     fn forget(&self, names: &Names);
 }

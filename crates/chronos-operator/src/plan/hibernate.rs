@@ -1,6 +1,6 @@
 //! Leaving a cluster alone, and putting it to sleep.
 
-use super::{Action, Calm, Desired, Observed, Resize, Step, Wait};
+use super::{Action, Blocker, Calm, Desired, Observed, Resize, Step, Wait};
 
 /// A paused cluster is not touched, whatever is wrong with it.
 pub(super) fn paused(_: &Observed, desired: &Desired) -> Option<Step> {
@@ -12,7 +12,9 @@ pub(super) fn sleep(observed: &Observed, desired: &Desired) -> Option<Step> {
     if !desired.hibernate {
         return None;
     }
-    Some(if observed.size() > 0 {
+    Some(if let Some(ordinal) = observed.claim_at_risk() {
+        Step::Blocked(Blocker::ClaimAtRisk(ordinal))
+    } else if observed.size() > 0 {
         Step::Act(Action::Resize(0, Resize::Hibernate))
     } else if !observed.pods.is_empty() {
         Step::Wait(Wait::Stopping)

@@ -15,12 +15,16 @@ pub struct Desired {
     pub template: String,
     /// The size that every disk has at least, bytes.
     pub claim_bytes: u64,
+    /// Disks that Kubernetes refuses to grow.
+    pub fixed_claims: BTreeSet<u32>,
     /// Leave everything alone.
     pub paused: bool,
     /// Stop all nodes, keep the disks.
     pub hibernate: bool,
     /// Who restarts nodes.
     pub update: UpdateType,
+    /// Why a pod that is made now would not start.
+    pub held_back: Option<String>,
     /// How long leaderships may take to move before a node is stopped all the same, ms.
     pub drain_timeout_ms: u64,
     /// Most lateness of an event with which the next node is restarted, ms.
@@ -203,6 +207,13 @@ impl Observed {
     /// The first pod that should be there and is not ready.
     pub(super) fn not_ready(&self) -> Option<u32> {
         (0..self.size()).find(|ordinal| !self.is_ready(*ordinal))
+    }
+
+    /// A node whose disk somebody is deleting. Kubernetes lets the disk live as long as the pod does.
+    pub(super) fn claim_at_risk(&self) -> Option<u32> {
+        let mut within = self.claims.range(..self.size());
+        let (ordinal, _) = within.find(|(_, claim)| claim.terminating && !claim.retired)?;
+        Some(*ordinal)
     }
 
     /// Pods within the set that are not as the spec says now.

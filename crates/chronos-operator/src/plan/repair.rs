@@ -8,6 +8,8 @@ use super::{Action, Claim, Desired, Disruption, Observed, PodCondition, Step, Wa
 ///
 /// A pod that runs without being ready is treated alike when the database does not hear from it, or
 /// when nothing at all serves: a setting may keep it from ever getting ready.
+///
+/// Not one whose disk somebody is deleting: the disk would go with the pod.
 pub(super) fn broken_pods(observed: &Observed, desired: &Desired) -> Option<Step> {
     let outdated = observed.outdated(desired);
     let none_serves =
@@ -18,6 +20,10 @@ pub(super) fn broken_pods(observed: &Observed, desired: &Desired) -> Option<Step
         .any(|pod| pod.condition == PodCondition::Terminating);
     let (ordinal, pod) = observed.pods.iter().find(|(ordinal, pod)| {
         if !outdated.contains(ordinal) || observed.is_alive(**ordinal) {
+            return false;
+        }
+        let claim = observed.claims.get(ordinal);
+        if claim.is_some_and(|claim| claim.terminating && !claim.retired) {
             return false;
         }
         match pod.condition {

@@ -20,6 +20,9 @@ pub(super) fn roll(observed: &Observed, desired: &Desired) -> Option<Step> {
     if outdated.is_empty() {
         return None;
     }
+    if let Some(why) = &desired.held_back {
+        return Some(Step::Blocked(Blocker::HeldBack(why.clone())));
+    }
     if desired.update == UpdateType::OnDelete {
         return Some(Step::Blocked(Blocker::OnDelete(outdated.len())));
     }
@@ -38,6 +41,9 @@ pub(super) fn roll(observed: &Observed, desired: &Desired) -> Option<Step> {
 /// Why no node may be restarted now.
 fn not_now(observed: &Observed, desired: &Desired) -> Option<Step> {
     let database = observed.database.as_ref()?;
+    if let Some(ordinal) = observed.claim_at_risk() {
+        return Some(Step::Blocked(Blocker::ClaimAtRisk(ordinal)));
+    }
     if let Some(ordinal) = observed.not_ready() {
         let pod = observed.pods.get(&ordinal);
         return Some(match pod.map(|pod| (&pod.condition, &pod.template)) {

@@ -1,7 +1,7 @@
 //! Whether all is done: every node ready and a member, every copy in its place, and no pod left that
 //! is not wanted any more.
 
-use super::{Desired, Observed, Step, Wait};
+use super::{Blocker, Desired, Observed, Step, Wait};
 
 /// What is still under way when there is nothing to do.
 pub(super) fn settled(observed: &Observed, _: &Desired) -> Option<Step> {
@@ -27,5 +27,9 @@ pub(super) fn settled(observed: &Observed, _: &Desired) -> Option<Step> {
     if database.under_replicated > 0 {
         return Some(Step::Wait(Wait::UnderReplicated(database.under_replicated)));
     }
-    (database.moves > 0).then_some(Step::Wait(Wait::Moving(database.moves)))
+    if database.moves > 0 {
+        return Some(Step::Wait(Wait::Moving(database.moves)));
+    }
+    let at_risk = observed.claim_at_risk();
+    at_risk.map(|ordinal| Step::Blocked(Blocker::ClaimAtRisk(ordinal)))
 }

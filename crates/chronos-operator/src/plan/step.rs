@@ -83,6 +83,10 @@ pub enum Blocker {
     UpdateFailed(u32, String),
     /// Pods are out of date and restarting them is left to somebody.
     OnDelete(usize),
+    /// A pod that is made now would not start: why.
+    HeldBack(String),
+    /// Somebody deletes a node's claim: its disk goes when its pod stops.
+    ClaimAtRisk(u32),
 }
 
 /// What to do.
@@ -240,6 +244,8 @@ impl Blocker {
             Self::TooFewNodes { .. } => "TooFewNodes",
             Self::UpdateFailed(..) => "UpdateFailed",
             Self::OnDelete(_) => "WaitingForDeletion",
+            Self::HeldBack(_) => "PodsWouldNotStart",
+            Self::ClaimAtRisk(_) => "ClaimDeleted",
         }
     }
 }
@@ -296,6 +302,13 @@ impl fmt::Display for Blocker {
                 f,
                 "{n} pods are out of date. Delete them one by one, or set updateStrategy.type to \
                  RollingUpdate."
+            ),
+            Self::HeldBack(why) => write!(f, "Running pods are left as they are: {why}"),
+            Self::ClaimAtRisk(n) => write!(
+                f,
+                "Somebody deleted the claim of node {n}, whose disk is lost once its pod stops. So no \
+                 pod is stopped. Replace that node: see \"A claim that was deleted\" in the \
+                 documentation."
             ),
         }
     }

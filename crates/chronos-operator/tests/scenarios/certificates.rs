@@ -21,6 +21,8 @@ async fn nodes_wait_for_their_secret_and_outlive_it() {
     let tls = json!({ "spec": { "tls": { "secretName": "certificates" } } });
     stage.change(tls).await;
     ready_is(&stage, ConditionStatus::False, "SecretMissing").await;
+    // Nobody is told to delete pods by hand.
+    stage.says("The Secret certificates does not exist").await;
     put(&stage, &[("tls.crt", "first"), ("tls.key", "first")]).await;
     ready_is(&stage, ConditionStatus::False, "SecretIncomplete").await;
     assert_eq!(stage.pods().await, open);

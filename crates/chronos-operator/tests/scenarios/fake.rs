@@ -17,6 +17,8 @@ pub struct State {
     pub topics: BTreeMap<String, Topic>,
     /// Names of nodes that were removed: their disks are refused.
     pub removed: BTreeSet<String>,
+    /// Copies that it was made with, if not three.
+    pub copies: Option<u32>,
     /// How it is reached.
     pub way: Option<Way>,
     /// What was asked for, in order.
@@ -71,6 +73,11 @@ impl Databases for Fake {
         Arc::new(self.clone())
     }
 
+    fn known(&self, _: &Names) -> Option<Arc<dyn Database>> {
+        let known = self.state().way.is_some();
+        known.then(|| Arc::new(self.clone()) as Arc<dyn Database>)
+    }
+
     fn forget(&self, _: &Names) {}
 }
 
@@ -85,7 +92,7 @@ impl Database for Fake {
         }
         Ok(Status {
             cluster_id: "ab".repeat(16),
-            replication_factor: 3,
+            replication_factor: state.copies.unwrap_or(3),
             nodes: state.nodes.clone().into_iter().collect(),
             ..Status::default()
         })
@@ -137,6 +144,9 @@ impl Database for Fake {
 
     async fn create_topic(&self, name: &str, settings: &TopicSettings) -> Result<(), Error> {
         let mut state = self.call(format!("create {name}"))?;
+        if state.topics.contains_key(name) {
+            return Err(Error::Refused("it exists".to_owned()));
+        }
         let topic = Topic {
             settings: settings.clone(),
             version: 1,

@@ -1,13 +1,16 @@
 //! A cluster's life: made, scaled, changed, put to sleep, left alone.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use chronos_operator::api::ConditionStatus;
 use chronos_operator::build::RETIRED_ANNOTATION;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service};
+use chronos_operator::controller;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::ResourceExt;
-use kube::api::DeleteParams;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use crate::stage::Stage;
@@ -256,5 +259,85 @@ async fn a_disk_that_cannot_grow_holds_nothing_else_up() {
     };
     let refused = ConditionStatus::False;
     assert_eq!(reason("StorageReady"), (refused, "GrowthRefused"));
+    stage.delete_namespace().await;
+}
+
+/// Kubernetes keeps the disk of a deleted claim as long as its pod runs. The operator does not finish it.
+#[tokio::test]
+#[ignore = "needs an API server: scripts/test-kubernetes"]
+async fn a_claim_that_somebody_deleted_keeps_its_pod() {
+    let stage = Stage::set("at-risk").await;
+    stage.create(json!({})).await;
+    stage.running().await;
+    let pods = stage.pods().await;
+    let claims: Api<PersistentVolumeClaim> = stage.api();
+    // Kubernetes protects claims of pods that have a machine, which these have not.
+    let protection = async |finalizers: &[&str]| {
+        let patch = json!({ "metadata": { "finalizers": finalizers } });
+        claims
+            .patch("data-db-1", &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap()
+    };
+    let claim = protection(&["chronosdb.io/test"]).await;
+    claims
+        .delete("data-db-1", &DeleteParams::default())
+        .await
+        .unwrap();
+    stage.says("deleted the claim of node 1").await;
+    stage
+        .change(json!({ "spec": { "image": "chronosdb:2" } }))
+        .await;
+    stage.says("deleted the claim of node 1").await;
+    stage.change(json!({ "spec": { "hibernate": true } })).await;
+    stage.says("deleted the claim of node 1").await;
+    assert_eq!(stage.pods().await, pods);
+    let kept = claims.get("data-db-1").await.unwrap();
+    assert_eq!(kept.uid(), claim.uid());
+    protection(&[]).await;
+    stage.delete_namespace().await;
+}
+
+/// Disks of an earlier cluster bring their number of copies along, whatever the new one's spec says.
+#[tokio::test]
+#[ignore = "needs an API server: scripts/test-kubernetes"]
+async fn the_database_says_how_many_copies_there_are() {
+    let stage = Stage::set("copies").await;
+    stage.database.state().copies = Some(1);
+    stage.create(json!({ "replicas": 3 })).await;
+    let cluster = stage.running().await;
+    assert_eq!(cluster.status.unwrap().replication_factor, Some(1));
+    stage.delete_namespace().await;
+}
+
+/// An application of the same name keeps what is its own.
+#[tokio::test]
+#[ignore = "needs an API server: scripts/test-kubernetes"]
+async fn objects_of_others_are_left_as_they_are() {
+    let stage = Stage::set("taken").await;
+    let accounts: Api<ServiceAccount> = stage.api();
+    let theirs = ServiceAccount {
+        metadata: ObjectMeta {
+            name: Some("db".to_owned()),
+            ..ObjectMeta::default()
+        },
+        ..ServiceAccount::default()
+    };
+    accounts
+        .create(&PostParams::default(), &theirs)
+        .await
+        .unwrap();
+    stage.create(json!({})).await;
+    let cluster = Arc::new(stage.cluster().await);
+    let done = controller::reconcile_cluster(cluster, Arc::clone(&stage.context)).await;
+    assert_eq!(done.unwrap_err().reason(), "NameTaken");
+    let kept = accounts.get("db").await.unwrap();
+    assert_eq!(kept.metadata.owner_references, None);
+    assert_eq!(kept.automount_service_account_token, None);
+    accounts
+        .delete("db", &DeleteParams::default())
+        .await
+        .unwrap();
+    stage.running().await;
     stage.delete_namespace().await;
 }

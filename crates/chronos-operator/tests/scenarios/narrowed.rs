@@ -4,15 +4,18 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chronos_operator::api::{ChronosCluster, Phase};
+use chronos_operator::api::{ChronosCluster, Phase, ScheduledTopic};
 use chronos_operator::controller::{self, Context, Leadership, Settings};
 use chronos_operator::log;
 use chronos_operator::metrics::Metrics;
 use chronos_tests::captured::Captured;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::ListParams;
-use kube::{Api, Client};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{DeleteParams, ListParams};
+use kube::runtime::conditions::is_deleted;
+use kube::runtime::wait::await_condition;
+use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -20,6 +23,7 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::stage::{Stage, as_account};
+use crate::topics::{make_named, ready};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 const CHART: &str = concat!(
@@ -59,6 +63,7 @@ async fn an_operator_of_one_namespace_leaves_others_alone() {
         assert!(began.elapsed() < PATIENCE, "{}", log.text());
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    topics_are_told_apart(&watched, &other).await;
     operator.stop().await;
 
     assert!(other.cluster().await.status.is_none(), "it was looked at");
@@ -80,6 +85,46 @@ async fn an_operator_of_one_namespace_leaves_others_alone() {
     for stage in [home, watched, other] {
         stage.delete_namespace().await;
     }
+}
+
+/// Of two that are about one topic the older one has it. A cluster that the operator may not look at is
+/// named, and holds up no deletion.
+async fn topics_are_told_apart(watched: &Stage, other: &Stage) {
+    make_named(watched, "orders", json!({})).await;
+    says(watched, "orders", "Agrees").await;
+    let same = json!({ "topicName": "orders", "deletionPolicy": "Delete" });
+    // The API server tells ages in seconds.
+    let made = watched.api::<ScheduledTopic>().get("orders").await.unwrap();
+    let made = made.metadata.creation_timestamp.unwrap().0;
+    while Timestamp::now().as_second() == made.as_second() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    make_named(watched, "again", same).await;
+    says(watched, "again", "NameTaken").await;
+    let elsewhere = json!({ "name": "db", "namespace": other.namespace });
+    let unseen = json!({ "clusterRef": elsewhere, "deletionPolicy": "Delete" });
+    make_named(watched, "unseen", unseen).await;
+    says(watched, "unseen", "ClusterUnreadable").await;
+    for name in ["again", "unseen"] {
+        let topics: Api<ScheduledTopic> = watched.api();
+        let topic = topics.get(name).await.unwrap();
+        topics.delete(name, &DeleteParams::default()).await.unwrap();
+        let uid = topic.uid().unwrap();
+        let gone = await_condition(topics, name, is_deleted(&uid));
+        tokio::time::timeout(PATIENCE, gone).await.unwrap().unwrap();
+    }
+    let there = watched.database.state().topics.contains_key("orders");
+    assert!(there, "another's topic was deleted");
+}
+
+/// Waits until a topic's Ready says so.
+async fn says(stage: &Stage, name: &str, reason: &str) {
+    let said = |topic: Option<&ScheduledTopic>| {
+        topic.is_some_and(|topic| topic.status.is_some() && ready(topic).1 == reason)
+    };
+    let topics: Api<ScheduledTopic> = stage.api();
+    let said = await_condition(topics, name, said);
+    tokio::time::timeout(PATIENCE, said).await.unwrap().unwrap();
 }
 
 /// Applies what the chart makes for an operator of one namespace, except the operator.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use chronos_operator::api::{ConditionStatus, ScheduledTopic};
 use chronos_operator::controller;
+use chronos_operator::database::{Database, TopicSettings};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -15,13 +16,17 @@ use crate::stage::Stage;
 const ALL_GONE: Duration = Duration::from_secs(60);
 
 async fn make(stage: &Stage, spec: Value) {
+    make_named(stage, "orders", spec).await;
+}
+
+pub async fn make_named(stage: &Stage, name: &str, spec: Value) {
     let mut whole = json!({ "clusterRef": { "name": "db" }, "maxRetries": 3 });
     for (key, value) in spec.as_object().unwrap() {
         whole[key] = value.clone();
     }
     let topic: ScheduledTopic = serde_json::from_value(json!({
         "apiVersion": "chronosdb.io/v1alpha1", "kind": "ScheduledTopic",
-        "metadata": { "name": "orders" }, "spec": whole,
+        "metadata": { "name": name }, "spec": whole,
     }))
     .unwrap();
     stage
@@ -41,7 +46,7 @@ async fn turn(stage: &Stage) -> Option<ScheduledTopic> {
     topics.get_opt("orders").await.unwrap()
 }
 
-fn ready(topic: &ScheduledTopic) -> (ConditionStatus, String) {
+pub fn ready(topic: &ScheduledTopic) -> (ConditionStatus, String) {
     let status = topic.status.clone().unwrap();
     let ready = status.conditions.into_iter().find(|c| c.type_ == "Ready");
     let ready = ready.unwrap();
@@ -109,6 +114,35 @@ async fn deleting_keeps_the_topic_unless_told_otherwise() {
         let there = stage.database.state().topics.contains_key("orders");
         assert_eq!(there, stays, "{policy}");
     }
+    stage.delete_namespace().await;
+}
+
+/// It was refused because the topic is somebody else's; that one outlives it.
+#[tokio::test]
+#[ignore = "needs an API server: scripts/test-kubernetes"]
+async fn a_topic_that_was_never_brought_about_is_not_deleted() {
+    let stage = Stage::set("refused").await;
+    stage.create(json!({})).await;
+    let settings = TopicSettings {
+        partitions: Some(16),
+        ..TopicSettings::default()
+    };
+    stage
+        .database
+        .create_topic("orders", &settings)
+        .await
+        .unwrap();
+    let spec = json!({ "partitions": 4, "deletionPolicy": "Delete" });
+    make(&stage, spec).await;
+    let topic = turn(&stage).await.unwrap();
+    assert_eq!(ready(&topic).1, "SpecRefused");
+    let topics: Api<ScheduledTopic> = stage.api();
+    topics
+        .delete("orders", &DeleteParams::default())
+        .await
+        .unwrap();
+    assert!(turn(&stage).await.is_none());
+    assert!(stage.database.state().topics.contains_key("orders"));
     stage.delete_namespace().await;
 }
 

@@ -53,6 +53,19 @@ fn a_cluster_needs_nothing_but_a_name() {
 }
 
 #[test]
+fn a_name_becomes_that_of_services() {
+    let named =
+        |name: &str| json!({ "metadata": { "name": name }, "spec": cluster(json!({}))["spec"] });
+    for name in ["d", "db-1", "a2"] {
+        accepted(named(name), None);
+    }
+    for name in ["my.db", "1db", "db-"] {
+        refused(named(name), None, "begin with a letter");
+    }
+    refused(named(&"d".repeat(41)), None, "40 characters");
+}
+
+#[test]
 fn an_even_number_of_nodes_has_to_be_meant() {
     refused(cluster(json!({ "replicas": 4 })), None, "odd");
     accepted(

@@ -3,6 +3,7 @@
 
 mod difference;
 mod release;
+mod rivals;
 mod settings;
 mod status;
 
@@ -17,6 +18,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use self::difference::Difference;
+pub use self::rivals::Known;
 use self::status::Outcome;
 use super::apply::MANAGER;
 use super::{Context, Error, events, tls};
@@ -44,12 +46,14 @@ pub async fn reconcile(topic: Arc<ScheduledTopic>, context: Arc<Context>) -> Res
         Outcome::Paused
     } else {
         match find(&context, &topic, &namespace).await? {
-            Found::Serving(cluster) => {
-                let names = Names::of(&cluster);
-                let way = tls::way(&context, &names, &cluster).await;
-                let database = context.databases.of(&names, way);
-                bring(&context, &topic, database.as_ref()).await
-            }
+            Found::Serving(cluster) => match context.topics.older(&topic, &cluster).await {
+                Some(other) => Outcome::Taken(other),
+                None => {
+                    let database = database_of(&context, &cluster).await;
+                    bring(&context, &topic, database.as_ref()).await
+                }
+            },
+            Found::Unreadable(why) => Outcome::Unreadable(why),
             Found::Missing => Outcome::ClusterMissing,
             Found::NotAllowed => Outcome::NotAllowed,
             Found::Asleep => Outcome::ClusterAsleep,
@@ -70,6 +74,8 @@ pub async fn reconcile(topic: Arc<ScheduledTopic>, context: Arc<Context>) -> Res
 /// The cluster of a topic.
 pub(super) enum Found {
     Serving(Box<ChronosCluster>),
+    /// The operator may not look at it.
+    Unreadable(String),
     Missing,
     NotAllowed,
     Asleep,
@@ -83,28 +89,40 @@ pub(super) async fn find(
     let reference = &topic.spec.cluster_ref;
     let home = reference.namespace.as_deref().unwrap_or(namespace);
     let clusters: Api<ChronosCluster> = Api::namespaced(context.client.clone(), home);
-    let cluster = clusters
-        .get_opt(&reference.name)
-        .await
-        .map_err(Error::kubernetes("the cluster"))?;
-    let Some(cluster) = cluster else {
-        return Ok(Found::Missing);
+    let cluster = match clusters.get_opt(&reference.name).await {
+        Ok(Some(cluster)) => cluster,
+        Ok(None) => return Ok(Found::Missing),
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            return Ok(Found::Unreadable(status.message));
+        }
+        Err(error) => return Err(Error::kubernetes("the cluster")(error)),
     };
-    let allowed = home == namespace
-        || cluster
-            .spec
-            .topic_namespaces
-            .iter()
-            .any(|name| name == namespace || name == "*");
     Ok(if cluster.metadata.deletion_timestamp.is_some() {
         Found::Missing
-    } else if !allowed {
+    } else if !may_use(topic, &cluster) {
         Found::NotAllowed
     } else if cluster.spec.hibernate == Some(true) {
         Found::Asleep
     } else {
         Found::Serving(Box::new(cluster))
     })
+}
+
+/// Whether the cluster lets a topic of that namespace in.
+fn may_use(topic: &ScheduledTopic, cluster: &ChronosCluster) -> bool {
+    let (of, home) = (topic.namespace(), cluster.namespace());
+    let mut others = cluster.spec.topic_namespaces.iter();
+    of == home || others.any(|name| Some(name) == of.as_ref() || name == "*")
+}
+
+/// The database of a cluster, reached as whoever looks after the cluster does.
+async fn database_of(context: &Context, cluster: &ChronosCluster) -> Arc<dyn Database> {
+    let names = Names::of(cluster);
+    if let Some(known) = context.databases.known(&names) {
+        return known;
+    }
+    let way = tls::way(context, &names, cluster).await;
+    context.databases.of(&names, way)
 }
 
 async fn bring(context: &Context, topic: &ScheduledTopic, database: &dyn Database) -> Outcome {

@@ -1,6 +1,6 @@
 //! Letting a ScheduledTopic go. Only one whose topic is to be deleted with it has a finalizer, and
-//! that finalizer never outlives a minute: a cluster that is missing, going, asleep or silent does
-//! not keep a namespace from being deleted.
+//! that finalizer never outlives a minute: a cluster that is missing, going, asleep, silent or out of
+//! reach does not keep a namespace from being deleted.
 
 use std::time::Duration;
 
@@ -11,10 +11,9 @@ use kube::runtime::events::EventType;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::{Found, find};
+use super::{Found, database_of, find};
 use crate::api::{DeletionPolicy, ScheduledTopic};
-use crate::build::Names;
-use crate::controller::{Context, Error, events, tls};
+use crate::controller::{Context, Error, events};
 
 const FINALIZER: &str = "chronosdb.io/topic";
 /// How long a database may refuse or be silent before the topic is left to itself.
@@ -68,24 +67,39 @@ pub(super) async fn release(
         context.backoff.worked(&super::key(topic));
         return Ok(Next::await_change());
     }
-    if topic.spec.deletion_policy == Some(DeletionPolicy::Delete)
-        && let Found::Serving(cluster) = find(context, topic, namespace).await?
-    {
-        let names = Names::of(&cluster);
-        let way = tls::way(context, &names, &cluster).await;
-        let database = context.databases.of(&names, way);
+    if let Err(error) = delete(context, topic, namespace).await {
         let name = topic.topic_name();
-        if let Err(error) = database.delete_topic(name).await {
-            if waited_seconds(topic) < PATIENCE_SECONDS {
-                tracing::info!(%error, topic = name, "the topic cannot be deleted yet");
-                return Ok(Next::requeue(Duration::from_secs(3)));
-            }
-            let note = format!("The topic {name} stays in the database: {error}");
-            events::about_topic(context, topic, EventType::Warning, "TopicLeft", note).await;
+        if waited_seconds(topic) < PATIENCE_SECONDS {
+            tracing::info!(%error, topic = name, "the topic cannot be deleted yet");
+            return Ok(Next::requeue(Duration::from_secs(3)));
         }
+        let note = format!("The topic {name} stays in the database: {error}");
+        events::about_topic(context, topic, EventType::Warning, "TopicLeft", note).await;
     }
     hold(context, topic, namespace, false).await?;
     Ok(Next::await_change())
+}
+
+/// Deletes the topic from the database, if that is wanted and it is this resource's.
+async fn delete(context: &Context, topic: &ScheduledTopic, namespace: &str) -> Result<(), Error> {
+    if topic.spec.deletion_policy != Some(DeletionPolicy::Delete) || !was_brought(topic) {
+        return Ok(());
+    }
+    let Found::Serving(cluster) = find(context, topic, namespace).await? else {
+        return Ok(());
+    };
+    if context.topics.older(topic, &cluster).await.is_some() {
+        return Ok(());
+    }
+    let database = database_of(context, &cluster).await;
+    Ok(database.delete_topic(topic.topic_name()).await?)
+}
+
+/// Whether the topic was ever as this resource says. One that was refused is about a topic of somebody
+/// else, which outlives it.
+fn was_brought(topic: &ScheduledTopic) -> bool {
+    let status = topic.status.as_ref();
+    status.is_some_and(|status| status.version.is_some())
 }
 
 fn waited_seconds(topic: &ScheduledTopic) -> i64 {

@@ -19,6 +19,10 @@ pub(super) enum Outcome {
     Corrected(Box<View>),
     /// The resource is left alone.
     Paused,
+    /// Another resource has the topic.
+    Taken(String),
+    /// The operator may not look at the cluster.
+    Unreadable(String),
     /// There is no such cluster, or it is going.
     ClusterMissing,
     /// The cluster does not allow topics of this namespace.
@@ -123,6 +127,17 @@ fn conditions(outcome: &Outcome) -> Vec<Said> {
             ));
         }
         Outcome::Paused => {}
+        Outcome::Taken(other) => all.push(not_ready(
+            "NameTaken",
+            &format!("The older ScheduledTopic {other} is about the same topic. Delete one of them."),
+        )),
+        Outcome::Unreadable(why) => all.push(not_ready(
+            "ClusterUnreadable",
+            &format!(
+                "The operator may not look at the cluster: {why}. Its chart's watchNamespaces has to \
+                 list the cluster's namespace."
+            ),
+        )),
         Outcome::ClusterMissing => all.push(not_ready(
             "ClusterMissing",
             "There is no such ChronosCluster. Make it, or correct clusterRef in a new ScheduledTopic.",

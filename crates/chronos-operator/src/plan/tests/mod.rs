@@ -5,7 +5,7 @@ mod random;
 mod situations;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::api::UpdateType;
@@ -23,9 +23,11 @@ fn desired() -> Desired {
         copies: 3,
         template: "new".to_owned(),
         claim_bytes: 10,
+        fixed_claims: BTreeSet::new(),
         paused: false,
         hibernate: false,
         update: UpdateType::RollingUpdate,
+        held_back: None,
         drain_timeout_ms: 1000,
         max_overdue_ms: 1000,
         delete_retired: false,

@@ -112,6 +112,9 @@ fn judge(observed: &Observed, desired: &Desired, action: &Action) -> Result<(), 
             let pod = &observed.pods[ordinal];
             prop_assert_ne!(&pod.condition, &PodCondition::Terminating);
             let alive = observed.is_alive(*ordinal);
+            let claim = observed.claims.get(ordinal);
+            let at_risk = claim.is_some_and(|claim| claim.terminating && !claim.retired);
+            prop_assert!(!at_risk, "its disk goes with it");
             match why {
                 Disruption::BrokenPod => {
                     prop_assert!(!alive, "the database hears from it");
@@ -184,6 +187,16 @@ fn judge(observed: &Observed, desired: &Desired, action: &Action) -> Result<(), 
         }
         Action::Resize(to, _) => {
             let from = size.unwrap_or(0);
+            for claim in observed
+                .claims
+                .range((*to).min(from)..from)
+                .map(|(_, claim)| claim)
+            {
+                prop_assert!(
+                    !desired.hibernate || claim.retired || !claim.terminating,
+                    "its disk goes with it"
+                );
+            }
             if *to < from && !desired.hibernate {
                 prop_assert_eq!(*to, from - 1, "one at a time");
                 prop_assert!(observed.database.is_some(), "nobody was asked");
