@@ -21,7 +21,7 @@ use crate::leadership::Leadership;
 use crate::lease::{Lease, Quiet};
 use crate::line::Line;
 use crate::log_store::LogView;
-use crate::machine::Machine;
+use crate::machine::{LogId, Machine};
 use crate::observer::Metrics;
 use crate::presence::Absence;
 use crate::seed::SeedWanted;
@@ -46,6 +46,8 @@ pub(crate) struct Inner<M: Machine> {
     pub(crate) log: LogView,
     pub(crate) lease: Lease,
     pub(crate) quiet: Quiet,
+    /// The last entry of a log that this node has given up: no candidate with less gets its vote.
+    pub(crate) end: Option<LogId>,
     pub(crate) silence: Arc<Silence>,
     pub(crate) on_seed_wanted: Arc<dyn Fn(SeedWanted) + Send + Sync>,
     /// How long a successor may take.

@@ -15,8 +15,8 @@ use crate::group::{Group, Inner, plain};
 use crate::leadership::{Lead, Leadership};
 use crate::lease::{Lease, Quiet};
 use crate::line::Line;
-use crate::log_store::{LogStore, Manner};
-use crate::machine::Machine;
+use crate::log_store::{LogError, LogStore, Manner};
+use crate::machine::{LogId, Machine};
 use crate::network::Network;
 use crate::observer::Observer;
 use crate::options::{First, GroupOptions};
@@ -60,7 +60,7 @@ impl<M: Machine> Group<M> {
         let (presence, absence) = presence();
         let mark = AppliedMark::default();
         let adapter = Adapter::new(machine, mark.clone(), presence.clone())?;
-        let store = open_store(&options, wal.clone(), mark, presence.clone()).await?;
+        let (store, end) = open_store(&options, wal.clone(), mark, presence.clone()).await?;
         check_together(&store, &adapter, &first)?;
         let is_new = store.last().is_none();
         if is_new
@@ -102,6 +102,7 @@ impl<M: Machine> Group<M> {
             log,
             lease: Lease::new(node_id, options.lease()),
             quiet: Quiet::new(options.vote_hold(), restarts),
+            end,
             silence: Arc::clone(&silence),
             transfer_bound: options.election_timeout.1 * 2,
             leadership: Leadership::new(leadership),
@@ -176,18 +177,24 @@ impl<M: Machine> Group<M> {
     }
 }
 
+/// The log with the small files, and where a log ended that this node has given up.
 async fn open_store(
     options: &GroupOptions,
     wal: Wal,
     mark: AppliedMark,
     presence: Presence,
-) -> Result<LogStore, OpenError> {
+) -> Result<(LogStore, Option<LogId>), OpenError> {
     let (files, dir) = (Arc::clone(&options.files), options.dir.clone());
     let manner = Manner {
         disk: options.disk,
         read_bytes: options.max_payload_bytes,
     };
-    let open = move || LogStore::open(wal, StateFiles::open(files, dir)?, mark, presence, manner);
+    let open = move || {
+        let files = StateFiles::open(files, dir)?;
+        let end = files.end()?;
+        let store = LogStore::open(wal, files, mark, presence, manner)?;
+        Ok::<_, LogError>((store, end))
+    };
     Ok(options.disk.run(open).await??)
 }
 

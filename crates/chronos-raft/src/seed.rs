@@ -8,9 +8,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use chronos_wal::Files;
+use chronos_wal::{Files, Wal};
 
 use crate::machine::LogId;
+use crate::record;
 use crate::state_file::{StateFileError, StateFiles};
 use crate::types::Vote;
 
@@ -26,6 +27,60 @@ pub struct SeedWanted {
     /// The last entry that the leader's log no longer has. A copy has to reach at least here, and
     /// its log begins after it or earlier.
     pub floor: LogId,
+}
+
+/// Whether a closed group, whose log is `wal`, still needs the copy that a leader said it needs. It does
+/// not if it has got the entries after all, or has given its vote in a later term than the leader's: there
+/// may be another leader then, and entries that the copy lacks.
+///
+/// # Errors
+/// The log or a small file cannot be read.
+pub fn is_still_wanted(
+    files: Arc<dyn Files>,
+    dir: PathBuf,
+    wal: &Wal,
+    wanted: &SeedWanted,
+) -> Result<bool, SeedError> {
+    let files = StateFiles::open(files, dir)?;
+    let vote = files.vote()?;
+    if vote.is_some_and(|vote| vote.leader_id.term > wanted.term) {
+        return Ok(false);
+    }
+    let floor = files.floor()?;
+    if floor.is_some_and(|floor| floor.index >= wanted.floor.index) {
+        return Ok(false);
+    }
+    Ok(entry_at(wal, wanted.floor.index)? != Some(wanted.floor))
+}
+
+/// Notes where the log of a closed group ends; to be called before the log is removed. Returns once it is
+/// on disk.
+///
+/// From then on this node votes only for candidates whose log reaches at least there, as it would with its
+/// log (Ongaro, "Consensus: Bridging Theory and Practice", 3.6.1). Without the note, somebody who never had
+/// what this node had confirmed could win with its vote.
+///
+/// # Errors
+/// The log or a small file cannot be read or written.
+pub fn give_up_log(files: Arc<dyn Files>, dir: PathBuf, wal: &Wal) -> Result<(), SeedError> {
+    let files = StateFiles::open(files, dir)?;
+    let before = files.end()?;
+    let last = match wal.last_index() {
+        Some(index) => entry_at(wal, index)?,
+        None => None,
+    };
+    let end = before.max(files.floor()?).max(last);
+    match end {
+        Some(end) if before != Some(end) => Ok(files.save_end(end)?),
+        _ => Ok(()),
+    }
+}
+
+fn entry_at(wal: &Wal, index: u64) -> Result<Option<LogId>, SeedError> {
+    let unreadable = |error: &dyn std::fmt::Display| SeedError::Log(error.to_string());
+    let record = wal.read(index).map_err(|error| unreadable(&error))?;
+    let id = record.map(|record| record::log_id(&record)).transpose();
+    id.map_err(|error| unreadable(&error))
 }
 
 /// What was copied, and from whom.
@@ -50,6 +105,9 @@ pub enum SeedError {
     /// A small file cannot be read or written.
     #[error(transparent)]
     StateFile(#[from] StateFileError),
+    /// The log cannot be read.
+    #[error("the log cannot be read: {0}")]
+    Log(String),
     /// The copy has entries of a later term than that of the leader it is said to be from: another
     /// leads meanwhile. Ask who, and begin again.
     #[error("the copied log ends with entry {last}, which is later than the leader of term {term}")]

@@ -78,6 +78,9 @@ impl<M: Machine> Inner<M> {
             {
                 Answer::Refused("the node has just started and gives no vote yet".to_owned())
             }
+            Message::Vote { ask, .. } | Message::PreVote(ask) if ask.last < self.end => {
+                Answer::Refused("the candidate lacks entries that this node had".to_owned())
+            }
             Message::Vote { ask, transfer } => {
                 let request = VoteRequest {
                     leadership_transfer: transfer,

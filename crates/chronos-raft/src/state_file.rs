@@ -1,10 +1,11 @@
-//! The three small files of a group beside its log.
+//! The small files of a group beside its log.
 //!
 //! | file             | holds                                              | written |
 //! |------------------|----------------------------------------------------|---------|
 //! | `raft-vote`      | term (u64), node (u64), 1 if granted by a quorum   | durably, before any reply that rests on it |
 //! | `raft-floor`     | term (u64), index (u64) of the last purged entry   | durably, before anything is removed |
 //! | `raft-committed` | term (u64), index (u64) of a committed entry       | lazily, a hint |
+//! | `raft-end`       | term (u64), index (u64) of the last entry of a log that was given up | durably, before the log is removed |
 //!
 //! Each file is a magic of 8 bytes, the fields (little-endian) and the CRC32C of all before it.
 //! A durable write goes to a temporary file that is synced and then renamed over the old one,
@@ -31,6 +32,11 @@ const FLOOR: Kind<16> = Kind {
 const COMMITTED: Kind<16> = Kind {
     name: "raft-committed",
     magic: *b"cdbComm1",
+};
+
+const END: Kind<16> = Kind {
+    name: "raft-end",
+    magic: *b"cdbEnd_1",
 };
 
 /// A small file that cannot be read or written.
@@ -105,6 +111,16 @@ impl StateFiles {
     /// Returns once the floor is on disk.
     pub(crate) fn save_floor(&self, floor: LogId) -> Result<(), StateFileError> {
         self.replace(&FLOOR, log_id_fields(floor))
+    }
+
+    /// The last entry that this node ever had and gave up.
+    pub(crate) fn end(&self) -> Result<Option<LogId>, StateFileError> {
+        Ok(self.read(&END)?.map(|fields| log_id(&fields)))
+    }
+
+    /// Returns once the end is on disk.
+    pub(crate) fn save_end(&self, end: LogId) -> Result<(), StateFileError> {
+        self.replace(&END, log_id_fields(end))
     }
 
     /// The hint last saved. A damaged one is as good as none: the write is not atomic.

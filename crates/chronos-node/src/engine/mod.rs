@@ -252,7 +252,10 @@ impl Engine {
         task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     ) -> AbortHandle {
         let failed = self.failed.clone();
-        self.tasks.lock().spawn(watched(task, failed))
+        let mut tasks = self.tasks.lock();
+        // Replicas and copies come and go; nothing is kept of those that have gone.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(watched(task, failed))
     }
 
     /// How many partitions there are, on whatever nodes.

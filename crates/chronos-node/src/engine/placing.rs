@@ -18,8 +18,8 @@ use super::replica::{self, Replica};
 use super::{Engine, Message};
 use anyhow::Context;
 use chronos_core::types::PartitionNumber;
-use chronos_raft::{LogId, Seed, SeedWanted, prepare_seed};
-use chronos_wal::system_files;
+use chronos_raft::{LogId, Seed, SeedWanted, give_up_log, is_still_wanted, prepare_seed};
+use chronos_wal::{Wal, system_files};
 use futures::StreamExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -113,18 +113,22 @@ async fn copy(
     let task = {
         let engine = Arc::clone(&engine);
         async move {
+            let wal = engine.replicas.get(number).map(|it| it.handle.wal.clone());
             engine.close(number, tasks).await;
             let metrics = &engine.opening.metrics.cluster;
-            if let Err(error) = engine.take_copy(&wanted).await {
-                metrics.copies_broken_off.inc();
-                tracing::warn!(
-                    partition = number,
-                    from = wanted.leader,
-                    error = format!("{error:#}"),
-                    "a copy of a partition broke off, it begins again"
-                );
-            } else {
-                metrics.copies_done.inc();
+            match engine.take_copy(&wanted, wal).await {
+                Ok(true) => metrics.copies_done.inc(),
+                // It opens again as it is.
+                Ok(false) => {}
+                Err(error) => {
+                    metrics.copies_broken_off.inc();
+                    tracing::warn!(
+                        partition = number,
+                        from = wanted.leader,
+                        error = format!("{error:#}"),
+                        "a copy of a partition broke off, it begins again"
+                    );
+                }
             }
             engine.residents.lock().by_number.remove(&number);
             freed.send_replace(());
@@ -265,16 +269,24 @@ impl Engine {
         replica.handle.raft.shutdown().await;
     }
 
-    /// Removes what the disk has of a partition, but for the vote that was given. Leaves it marked as
-    /// partial: that is durable before anything goes.
+    /// Removes what the disk has of a partition, but for the vote that was given and a note of where the
+    /// log ended. Leaves it marked as partial: that is durable before anything goes.
     async fn remove_replica(&self, number: PartitionNumber) -> anyhow::Result<()> {
         let folder = self.opening.folder(&number.to_string());
         let store = self.store.clone();
+        let log = folder.join("log");
+        // What is left of a log that is partly gone ends nowhere.
+        let wal = match log.exists() && Mark::read(&folder)? != Some(Mark::Partial) {
+            true => Some(self.opening.wal(&number.to_string(), u64::from(number))?),
+            false => None,
+        };
         let removing = move || -> anyhow::Result<()> {
+            if let Some(wal) = wal {
+                give_up_log(system_files(), folder.join("raft"), &wal)?;
+            }
             Mark::Partial.write(&folder)?;
             chronos_core::store::copy::clear(&store, number)?;
             chronos_core::store::Store::flush(&store)?;
-            let log = folder.join("log");
             if log.exists() {
                 std::fs::remove_dir_all(&log).with_context(|| format!("cannot remove {log:?}"))?;
             }
@@ -293,25 +305,42 @@ impl Engine {
         copy::give(replica, self.store.clone(), parts, sent)
     }
 
-    /// Replaces what the disk has of a partition by a copy from its leader.
-    async fn take_copy(&self, wanted: &SeedWanted) -> anyhow::Result<()> {
+    /// Replaces what the disk has of a partition by a copy from its leader. Returns whether it did: the
+    /// replica, whose log is `wal`, may have caught up since the leader asked.
+    async fn take_copy(&self, wanted: &SeedWanted, wal: Option<Wal>) -> anyhow::Result<bool> {
         let number = wanted.group;
         let Some(peers) = &self.opening.network.peers else {
             anyhow::bail!("there is no other node");
         };
         let mut parts = peers.source.copy(wanted.leader, number).await?;
+        // Nothing is removed for a leader that gives nothing, or does not lead any more.
+        let first = tokio::time::timeout(PART_LIMIT, parts.next()).await?;
+        let first = first.context("the copy is empty")??;
+        let Part::Begin { term, .. } = first else {
+            anyhow::bail!("the copy does not begin with its beginning");
+        };
+        let folder = self.opening.folder(&number.to_string());
+        if let Some(wal) = wal {
+            let (dir, wanted) = (folder.join("raft"), SeedWanted { term, ..*wanted });
+            let asks = move || is_still_wanted(system_files(), dir, &wal, &wanted);
+            if !tokio::task::spawn_blocking(asks).await?? {
+                return Ok(false);
+            }
+        }
         tracing::info!(
             partition = number,
             from = wanted.leader,
             "the log is too far behind: copying the partition"
         );
         self.remove_replica(number).await?;
-        let folder = self.opening.folder(&number.to_string());
         let wal = self.opening.wal(&number.to_string(), u64::from(number))?;
         let (store, raft, leader) = (self.store.clone(), folder.join("raft"), wanted.leader);
         let begin = move || Taking::begin(store, number, wal, raft, leader);
         let mut taking = tokio::task::spawn_blocking(begin).await??;
         let received = &self.opening.metrics.cluster.copied_bytes_received;
+        let mut parts = futures::stream::once(async { Ok(first) })
+            .chain(parts)
+            .boxed();
         while let Some(part) = tokio::time::timeout(PART_LIMIT, parts.next()).await? {
             let part = part?;
             received.inc_by(part.bytes());
@@ -321,7 +350,7 @@ impl Engine {
         tokio::task::spawn_blocking(move || taking.finish()).await??;
         Mark::remove(&folder)?;
         tracing::info!(partition = number, "the partition was copied");
-        Ok(())
+        Ok(true)
     }
 }
 

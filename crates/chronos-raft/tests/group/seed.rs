@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chronos_raft::{First, LogId, OpenError, Seed, SeedError, SeedWanted, prepare_seed};
+use chronos_raft::{
+    First, LogId, OpenError, Seed, SeedError, SeedWanted, give_up_log, is_still_wanted,
+    prepare_seed,
+};
 use chronos_wal::faulty::FaultyFiles;
 
 use crate::cluster::Cluster;
@@ -184,6 +187,80 @@ async fn a_voter_whose_copy_broke_off_gets_another_one() {
     assert_eq!(wanted.leader, leader);
     copy(&mut cluster, wanted, behind).await;
     follows_again(&cluster, leader, behind).await;
+}
+
+/// What the node layer does with a replica that is to go: only the vote and the note of its end stay.
+async fn wipe(cluster: &mut Cluster, id: u64) {
+    let wal = cluster.wal(id);
+    cluster.stop(id).await;
+    let files = cluster.files(id);
+    give_up_log(Arc::new(files.clone()), Cluster::dir(), &wal).unwrap();
+    drop(wal);
+    for path in files.paths("/log".as_ref()) {
+        chronos_wal::Files::remove(&files, &path).unwrap();
+    }
+    let nothing = Seed {
+        leader: 0,
+        term: 0,
+        floor: None,
+        last: LogId { term: 0, index: 0 },
+        committed: None,
+    };
+    prepare_seed(Arc::new(files), Cluster::dir(), &nothing).unwrap();
+}
+
+/// What it had confirmed is not forgotten by somebody who never had it and gets its vote.
+#[tokio::test(start_paused = true)]
+async fn a_voter_that_gave_its_log_up_elects_nobody_who_has_less() {
+    let mut cluster = Cluster::of_voters(4, 3).await;
+    let leader = cluster.leader().await;
+    let (behind, wiped) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    cluster.write(&[leader, behind, wiped], 1).await;
+    cluster.stop(behind).await;
+    let acknowledged = cluster.write(&[leader, wiped], 2).await;
+    wipe(&mut cluster, wiped).await;
+    cluster.stop(leader).await;
+    cluster.restart(wiped).await;
+    cluster.restart(behind).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(!cluster.group(behind).leadership().get().leads);
+    // Who has it is elected, with the same vote.
+    cluster.stop(behind).await;
+    cluster.restart(leader).await;
+    assert_eq!(cluster.leader_among(&[leader]).await, leader);
+    assert!(cluster.group(leader).status().last_index >= Some(acknowledged.index));
+}
+
+/// A leader's word that a copy is needed may be old when it is heeded.
+#[tokio::test(start_paused = true)]
+async fn a_copy_is_not_wanted_any_more_by_who_has_caught_up_or_voted_since() {
+    let mut cluster = Cluster::of_voters(5, 3).await;
+    let leader = cluster.leader().await;
+    let behind = leader % 3 + 1;
+    cluster.write(&[leader, behind], 1).await;
+    cluster.stop(behind).await;
+    let last = cluster.write(&[leader], 2).await;
+    cluster.group(leader).purge(last.index).await.unwrap();
+    cluster.restart(behind).await;
+    let wanted = wanted(&cluster, behind).await;
+    let wal = cluster.wal(behind);
+    cluster.stop(behind).await;
+    let files: Arc<dyn chronos_wal::Files> = Arc::new(cluster.files(behind));
+    let asks = |wanted: SeedWanted| {
+        is_still_wanted(Arc::clone(&files), Cluster::dir(), &wal, &wanted).unwrap()
+    };
+    assert!(asks(wanted));
+    let term = wanted.term - 1;
+    assert!(!asks(SeedWanted { term, ..wanted }), "another may lead");
+    let floor = LogId {
+        index: wal.last_index().unwrap(),
+        ..wanted.floor
+    };
+    assert!(!asks(SeedWanted { floor, ..wanted }), "it has the entry");
+    let term = floor.term + 1;
+    let another = LogId { term, ..floor };
+    let floor = another;
+    assert!(asks(SeedWanted { floor, ..wanted }), "it has another entry");
 }
 
 const DIR: &str = "/group";

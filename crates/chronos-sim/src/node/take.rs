@@ -9,7 +9,7 @@ use crate::world::World;
 use chronos_core::mutant;
 use chronos_core::store::copy::{Import, ImportError, clear};
 use chronos_core::store::{MemoryStore, Store, StoreError};
-use chronos_raft::{LogId, Seed, SeedError, prepare_seed};
+use chronos_raft::{LogId, Seed, SeedError, give_up_log, prepare_seed};
 use chronos_wal::faulty::FaultyFiles;
 use chronos_wal::{Files, Record, Wal};
 use std::io;
@@ -64,6 +64,25 @@ pub fn throw_away(files: &FaultyFiles, store: &MemoryStore) -> Result<(), TakeEr
     Ok(prepare_seed(files, Disk::group_dir(), &nothing)?)
 }
 
+/// An empty log in the place of the one that is there, of whose end a note stays.
+fn emptied(
+    world: &World,
+    files: &FaultyFiles,
+    store: &MemoryStore,
+    writing: &Writing,
+) -> Result<Wal, TakeError> {
+    let open = || {
+        let files = Arc::new(files.clone());
+        Wal::open(files, log_options(world), &writing.flusher).map(|(wal, _)| wal)
+    };
+    // What is left of a log that is partly gone ends nowhere.
+    if Mark::read(files)? != Some(Mark::Partial) {
+        give_up_log(Arc::new(files.clone()), Disk::group_dir(), &open()?)?;
+    }
+    throw_away(files, store)?;
+    Ok(open()?)
+}
+
 /// A copy that is being taken. The node has no process.
 pub struct Taking {
     files: FaultyFiles,
@@ -83,19 +102,13 @@ impl Taking {
         store: MemoryStore,
         leader: u64,
     ) -> Result<Self, TakeError> {
-        throw_away(&disk.files, &store)?;
         let files = disk.files.clone();
         let writing = disk.start_writing(Duration::from_millis(world.plan.flush_ms));
-        let opened = Wal::open(
-            Arc::new(files.clone()),
-            log_options(world),
-            &writing.flusher,
-        );
-        let wal = match opened {
-            Ok((wal, _)) => wal,
+        let wal = match emptied(world, &files, &store, &writing) {
+            Ok(wal) => wal,
             Err(error) => {
                 writing.stop();
-                return Err(error.into());
+                return Err(error);
             }
         };
         Ok(Self {
