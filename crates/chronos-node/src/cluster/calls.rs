@@ -31,7 +31,7 @@ const CHANGE_LIMIT: Duration = Duration::from_secs(6);
 /// How long it may take to say how its groups stand.
 const REPORT_LIMIT: Duration = Duration::from_secs(2);
 /// How long it may take to change a group.
-const STEER_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const STEER_LIMIT: Duration = Duration::from_secs(10);
 
 type Client = NodesClient<InterceptedService<Channel, To>>;
 

@@ -3,7 +3,7 @@
 //! It looks, plans ([`chronos_core::placement`]), takes the steps, and looks again. Nothing is
 //! remembered between two rounds but what the catalog has, so another node can go on at any moment.
 
-use super::calls::Calls;
+use super::calls::{Calls, STEER_LIMIT};
 use super::pulse::Pulses;
 use super::reports;
 use super::steer::Order;
@@ -15,6 +15,7 @@ use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 use tonic::Status;
 
 /// Between two rounds when there is something to do.
@@ -168,7 +169,12 @@ impl Placer {
             return Err("nobody leads the group".into());
         };
         match report.leader == self.engine.me() {
-            true => (order.carry_out(&self.engine, group).await).map_err(|error| error.to_string()),
+            // Without a majority a change would be waited for until there is one, and so would all other
+            // steps. What was begun goes on, and the next plan sees what came of it.
+            true => match timeout(STEER_LIMIT, order.carry_out(&self.engine, group)).await {
+                Ok(done) => done.map_err(|error| error.to_string()),
+                Err(_) => Err("it was not done in time".into()),
+            },
             false => (self.calls.steer(report.leader, group, order).await)
                 .map_err(|status: Status| status.message().to_owned()),
         }

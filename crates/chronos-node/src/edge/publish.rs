@@ -213,6 +213,13 @@ impl Publisher {
                 Err(Invalid::Rule(error)) => response.add_error(1, error),
             }
         }
+        // Whoever named the partitions knows other topics than this node, or knew them: nothing is taken
+        // before both know the same.
+        if let Some(named) = self.engine.named()
+            && sections.partitions().any(|number| !named.contains(&number))
+        {
+            return Ok((PublishBatchResponse::default(), named.clone()));
+        }
         let _room = admission.admit(self.engine.engine()).await?;
         self.metrics
             .rejected_invalid
@@ -226,6 +233,11 @@ impl Publisher {
             async move { (share.0, events, self.send(share, section, durable).await) }
         });
         let mut outcomes = futures::future::join_all(sent).await;
+        // Overload refuses the call as a whole when nothing of it was taken.
+        let is_refused = |(.., outcome): &Sent| matches!(outcome, Err(Failed::Overloaded));
+        if !outcomes.is_empty() && outcomes.iter().all(is_refused) {
+            return Err(status::overloaded());
+        }
         let not_taken = match self.engine.is_part() {
             true => taken_out(&mut outcomes),
             false => BTreeSet::new(),
@@ -241,10 +253,6 @@ impl Publisher {
                         last = last
                             .max(published.first_offset as i64 + i64::from(published.accepted) - 1);
                     }
-                }
-                // Overload refuses the call as a whole when nothing of it was taken.
-                Err(Failed::Overloaded) if response.published_count == 0 => {
-                    return Err(status::overloaded());
                 }
                 Err(failed) => response.add_error(events, failed.status().message().to_owned()),
             }
@@ -410,6 +418,10 @@ impl Sections {
         };
         builder.push_with(event, options);
         partition
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = PartitionNumber> {
+        self.builders.keys().map(|(partition, _)| *partition)
     }
 
     pub(super) fn into_iter(self) -> impl Iterator<Item = (Share, Builder)> {

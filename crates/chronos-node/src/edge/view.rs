@@ -33,6 +33,11 @@ impl View {
         self.only.is_some()
     }
 
+    /// The partitions that were named, if some were.
+    pub fn named(&self) -> Option<&BTreeSet<PartitionNumber>> {
+        self.only.as_deref()
+    }
+
     /// Its partitions that this node leads, in order.
     pub fn partitions(&self) -> Vec<Handle> {
         let mut led = self.engine.partitions();

@@ -162,7 +162,13 @@ impl Call {
         let mut answers: Vec<Answer<A>> = Vec::new();
         let mut wait = self.waiting();
         loop {
-            let (shares, leaderless) = self.shares(&open)?;
+            let (shares, leaderless) = match self.shares(&open) {
+                Ok(shares) => shares,
+                Err(_) if !answers.is_empty() && repeat == Repeat::Untaken => {
+                    return Err(partly_done(&open));
+                }
+                Err(status) => return Err(status),
+            };
             let mut why = None;
             if leaderless.is_empty() {
                 for (share, result) in asked(shares, &ask).await {
@@ -181,11 +187,7 @@ impl Call {
             }
             if !wait.for_change().await {
                 return Err(match (answers.is_empty(), repeat) {
-                    (false, Repeat::Untaken) => Status::aborted(format!(
-                        "part of the request is done, the rest has no leader (partitions {}): look \
-                         before you repeat it",
-                        scope::encode(&open)
-                    )),
+                    (false, Repeat::Untaken) => partly_done(&open),
                     _ => without_leader(&open, why),
                 });
             }
@@ -208,7 +210,14 @@ impl Call {
         let mut answers = Vec::new();
         let mut wait = self.waiting();
         loop {
-            let (shares, _) = self.shares(&open)?;
+            let shares = match self.shares(&open) {
+                Ok((shares, _)) => shares,
+                Err(status) if answers.is_empty() => return Err(status),
+                Err(status) => {
+                    answers.push(nobodys(open, status));
+                    return Ok(answers);
+                }
+            };
             let mut why = None;
             for (share, result) in asked(shares, &ask).await {
                 let value = match result {
@@ -225,13 +234,8 @@ impl Call {
                 return Ok(answers);
             }
             if !wait.for_change().await {
-                let value = Err(without_leader(&open, why));
-                let partitions = Arc::new(open);
-                let share = Share {
-                    peer: None,
-                    partitions,
-                };
-                answers.push(Answer { share, value });
+                let status = without_leader(&open, why);
+                answers.push(nobodys(open, status));
                 return Ok(answers);
             }
         }
@@ -292,6 +296,24 @@ where
         async move { (share, answer.await) }
     });
     futures::future::join_all(asked).await
+}
+
+/// What became of partitions that nobody was asked for.
+fn nobodys<A>(partitions: Partitions, status: Status) -> Answer<Result<A, Status>> {
+    let share = Share {
+        peer: None,
+        partitions: Arc::new(partitions),
+    };
+    let value = Err(status);
+    Answer { share, value }
+}
+
+/// The answer when some of the partitions have done their part, and it is not known who leads the others.
+fn partly_done(open: &Partitions) -> Status {
+    Status::aborted(format!(
+        "part of the request is done, the rest has no leader (partitions {}): look before you repeat it",
+        scope::encode(open)
+    ))
 }
 
 /// Waits for the table to change, as long as a call may.

@@ -5,7 +5,7 @@
 //! a leader itself.
 
 use super::Forwarded;
-use super::call::{Call, Partitions, Share, name_leaders, with_leaders};
+use super::call::{Answer, Call, Partitions, Share, name_leaders, with_leaders};
 use super::event_service::client;
 use super::outcome::Repeat;
 use super::scope;
@@ -91,42 +91,54 @@ impl Forwarded<Events> {
             let response = self.local.publish_batch(Request::new(of(refused))).await?;
             whole.add(response.into_inner());
         }
-        let mut open: Partitions = events.iter().map(|(partition, _)| *partition).collect();
+        let mut open = events;
         let (mut failed, mut shares) = (Vec::new(), Vec::new());
         let mut wait = call.waiting();
         while !open.is_empty() {
-            let asked = call.ask_each(
-                std::mem::take(&mut open),
-                Repeat::Untaken,
-                |share: Share| {
-                    let message = of(within(&events, &share.partitions));
-                    let local = self.part(&call, &share);
-                    async move {
-                        match &share.peer {
-                            None => local.publish_batch(Request::new(message)).await,
-                            Some(peer) => {
-                                let mut client = client(peer.channel());
-                                client.publish_batch(share.request(message)).await
-                            }
+            let partitions = open.iter().map(|(partition, _)| *partition).collect();
+            let asked = call.ask_each(partitions, Repeat::Untaken, |share: Share| {
+                let message = of(within(&open, &share.partitions));
+                let local = self.part(&call, &share);
+                async move {
+                    match &share.peer {
+                        None => local.publish_batch(Request::new(message)).await,
+                        Some(peer) => {
+                            let mut client = client(peer.channel());
+                            client.publish_batch(share.request(message)).await
                         }
                     }
-                },
-            );
-            for answer in asked.await? {
-                match answer.value {
-                    Ok(response) => {
-                        open.extend(not_taken(response.metadata(), call.all().len() as u32));
-                        whole.add(response.into_inner());
-                    }
-                    Err(status) => failed.push((answer.share.partitions.as_ref().clone(), status)),
                 }
-                shares.push(answer.share);
+            });
+            let answers = match asked.await {
+                Ok(answers) => answers,
+                Err(status) if whole.is_nothing() && failed.is_empty() => return Err(status),
+                Err(status) => {
+                    failed.push((open.len(), status));
+                    break;
+                }
+            };
+            let mut again = Partitions::new();
+            for Answer { share, value } in answers {
+                let sent = within(&open, &share.partitions).len();
+                match value {
+                    Ok(response) => {
+                        let left = not_taken(response.metadata(), call.all().len() as u32);
+                        let left = &left & &share.partitions;
+                        let judged = sent - within(&open, &left).len();
+                        again.extend(left);
+                        whole.add_all(response.into_inner(), judged);
+                    }
+                    Err(status) => failed.push((sent, status)),
+                }
+                shares.push(share);
             }
+            open = self.placed_again(within(&open, &again));
             if !open.is_empty() && !wait.for_change().await {
                 let gone = Status::unavailable(
                     "the leaders changed while the events were published: try again",
                 );
-                failed.push((std::mem::take(&mut open), gone));
+                failed.push((open.len(), gone));
+                break;
             }
         }
         if whole.is_nothing() {
@@ -137,11 +149,22 @@ impl Forwarded<Events> {
             }
             return Ok(with_leaders(whole.finish(), &shares));
         }
-        for (partitions, status) in failed {
-            let events = within(&events, &partitions).len();
+        for (events, status) in failed {
             whole.add_error(events, status.message());
         }
         Ok(with_leaders(whole.finish(), &shares))
+    }
+
+    /// Where events belong that were checked before: topics may have been made or changed since.
+    fn placed_again(&self, events: Vec<Bytes>) -> Vec<(PartitionNumber, Bytes)> {
+        let engine = &self.forwarder.engine;
+        let (topics, count) = (engine.topics().map(), engine.partition_count());
+        let placed = events.into_iter().filter_map(|bytes| {
+            let fields = raw::scan_event(&bytes).ok()?;
+            let partition = partition_of(&topics, count, &fields);
+            Some((partition, bytes))
+        });
+        placed.collect()
     }
 
     /// Where the events belong, in their order; and those that no partition has to see to be refused.
@@ -210,6 +233,20 @@ impl Merged {
         if part.published_count > 0 {
             let (first, last) = self.offsets.unwrap_or((i64::MAX, -1));
             self.offsets = Some((first.min(part.first_offset), last.max(part.last_offset)));
+        }
+    }
+
+    /// Adds an answer about so many events. Those that it does not tell of are not said to be published.
+    fn add_all(&mut self, part: PublishBatchResponse, events: usize) {
+        let told =
+            part.published_count + part.duplicate_count + part.error_count + part.dropped_count;
+        let untold = events.saturating_sub(usize::try_from(told).unwrap_or(0));
+        self.add(part);
+        if untold > 0 {
+            self.add_error(
+                untold,
+                "the leader does not say what became of an event: retry",
+            );
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::edge::status::NOT_TAKEN;
+use chronos_core::catalog::topics::{Field, Mode, PutTopic};
 use chronos_proto::cronos_db::{PublishBatchRequest, ReplayRequest};
 use std::time::Instant;
 use tonic::Code;
@@ -209,5 +210,94 @@ async fn a_forwarded_call_is_served_only_by_the_leader_and_only_between_nodes() 
         .unwrap();
     assert_eq!(leaders(taken.metadata()).len(), 1);
     assert!(taken.into_inner().success);
+    cluster.stop().await;
+}
+
+/// Puts all events of the topic `one` into one partition, as far as this node knows.
+async fn gather(node: &Node) -> PartitionNumber {
+    let put = PutTopic {
+        name: "one".into(),
+        mode: Mode::Create,
+        if_version: None,
+        changes: vec![(Field::Partitions, Some(1))],
+        now_ms: 1,
+    };
+    node.engine.change_catalog(&put.into()).await.unwrap();
+    let topics = node.engine.topics().map();
+    topics[b"one".as_slice()].partition(b"one", b"any", PARTITIONS)
+}
+
+/// A batch for all partitions but that the topic gathers its events.
+fn scattered() -> PublishBatchRequest {
+    let events = (0..PARTITIONS).map(|partition| Event {
+        topic: "one".into(),
+        ..event(partition, "scattered")
+    });
+    PublishBatchRequest {
+        events: events.collect(),
+        ..PublishBatchRequest::default()
+    }
+}
+
+/// A topic is known on one node before another: whoever is asked, no event is lost on the way between
+/// the two, and none is said to be published that is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_know_different_topics_publish_nothing_until_they_agree() {
+    let cluster = Cluster::start().await;
+    let goal = gather(&cluster.0[0]).await as usize;
+    for asked in 0..3 {
+        // The one that knows asks the leader, which does not, or the other way round.
+        let mut request = Request::new(scattered());
+        request.set_timeout(Duration::from_millis(600));
+        let answer = cluster.0[asked].events().publish_batch(request).await;
+        let alone = asked == 0 && goal % 3 == 0;
+        match answer {
+            Ok(answer) if alone => assert_eq!(answer.into_inner().published_count, 6),
+            Ok(answer) => {
+                let answer = answer.into_inner();
+                assert!(!answer.success, "{answer:?}");
+                let told = answer.published_count + answer.duplicate_count + answer.error_count;
+                assert_eq!(told, 6, "{answer:?}");
+            }
+            Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status}"),
+        }
+    }
+
+    // The others hear of it while the call is under way.
+    let mut events = cluster.0[1].events();
+    let batch = PublishBatchRequest {
+        allow_duplicate: true,
+        ..scattered()
+    };
+    let publishing = tokio::spawn(async move { events.publish_batch(batch).await });
+    for node in &cluster.0[1..] {
+        gather(node).await;
+    }
+    let published = soon("the batch", publishing).await.unwrap().unwrap();
+    let published = published.into_inner();
+    assert!(published.success, "{published:?}");
+    assert_eq!(published.published_count, 6);
+    cluster.stop().await;
+}
+
+/// A client that hears of overload repeats nothing: so it must not hear of it when a part was taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn overload_is_no_answer_for_a_batch_of_which_a_part_was_taken() {
+    let cluster = Cluster::start().await;
+    let room = Arc::clone(cluster.0[0].engine.inflight());
+    let but = room.available_permits() - 400;
+    let held = room.acquire_many_owned(but as u32).await.unwrap();
+    let large = Event {
+        payload: "x".repeat(1000).into(),
+        ..event(0, "large")
+    };
+    let request = PublishBatchRequest {
+        events: vec![large, event(3, "small")],
+        ..PublishBatchRequest::default()
+    };
+    let answer = cluster.0[0].events().publish_batch(request).await.unwrap();
+    let answer = answer.into_inner();
+    assert_eq!((answer.published_count, answer.error_count), (1, 1));
+    drop(held);
     cluster.stop().await;
 }
