@@ -6,9 +6,11 @@
 //! | `view.rs` | a letter as clients see it, with its event |
 //! | `edit.rs` | what a redrive delivers instead of the stored event |
 //! | `work.rs` | redriving and discarding, in chunks and at a rate |
+//! | `leads.rs` | the leads that they rely on |
 
 mod edit;
 mod filter;
+mod leads;
 mod view;
 mod work;
 
@@ -24,6 +26,7 @@ use chronos_proto::cronos_db::{
 use chronos_proto::server::dead_letter_service_server::DeadLetterService;
 use filter::Filter;
 use futures::stream::{BoxStream, StreamExt};
+use leads::Leads;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -189,6 +192,7 @@ impl DeadLetterService for DeadLetters {
         request: Request<RedriveDeadLettersRequest>,
     ) -> Result<Response<Self::RedriveDeadLettersStream>, Status> {
         let request = request.into_inner();
+        let leads = Leads::of(&self.0);
         let which = Which::of(&self.0, &request.ids, request.filter.as_ref())?;
         let rate = request.events_per_second;
         if !(rate.is_finite() && rate >= 0.0) {
@@ -204,7 +208,7 @@ impl DeadLetterService for DeadLetters {
                 dry_run: request.dry_run,
                 events_per_second: rate,
             };
-            if let Err(status) = work::run(&engine, which, what, Some(&sender)).await {
+            if let Err(status) = work::run(&engine, &leads, which, what, Some(&sender)).await {
                 let _ = sender.send(Err(status)).await;
             }
         });
@@ -216,13 +220,14 @@ impl DeadLetterService for DeadLetters {
         request: Request<DiscardDeadLettersRequest>,
     ) -> Result<Response<DiscardDeadLettersResponse>, Status> {
         let request = request.into_inner();
+        let leads = Leads::of(&self.0);
         let which = Which::of(&self.0, &request.ids, request.filter.as_ref())?;
         let what = What {
             discard: true,
             dry_run: request.dry_run,
             events_per_second: 0.0,
         };
-        let counts = work::run(&self.0, which, what, None).await?;
+        let counts = work::run(&self.0, &leads, which, what, None).await?;
         Ok(Response::new(DiscardDeadLettersResponse {
             matched: counts.matched,
             discarded: counts.redriven,

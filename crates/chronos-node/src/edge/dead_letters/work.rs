@@ -2,8 +2,10 @@
 
 use super::super::status;
 use super::filter::{Filter, Found};
+use super::leads::Leads;
 use super::{Place, named, of_index};
 use crate::edge::view::View;
+use crate::engine::Refused;
 use crate::engine::dead_letters::Letter;
 use chronos_core::command::dead_letters::{Action, Redrive};
 use chronos_core::types::{GroupNumber, PartitionNumber};
@@ -12,7 +14,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// Letters of one command.
 const CHUNK: usize = 512;
@@ -143,8 +145,13 @@ type Listener = mpsc::Sender<Result<RedriveProgress, Status>>;
 
 /// Does it, chunk by chunk, and tells `listener` how far it is after each one; ends early when nobody
 /// listens any more.
+///
+/// # Errors
+/// A partition refused its part, or one of the `leads` was lost, which are those from before `which`
+/// was made.
 pub async fn run(
     engine: &View,
+    leads: &Leads,
     mut which: Which,
     what: What,
     listener: Option<&Listener>,
@@ -172,6 +179,10 @@ pub async fn run(
         .await
         .map_err(|_| Status::unavailable("the server is shutting down"))?;
         which = rest;
+        // Before an error is told: what is being removed cannot be read.
+        if let Some(number) = leads.lost(engine) {
+            return Err(broken_off(&Refused::NotLeader(number), &counts));
+        }
         let (found, missing, more) = read?;
         counts.matched += found.len() as i64;
         counts.missing += missing;
@@ -196,6 +207,27 @@ async fn gone(listener: Option<&Listener>) {
     }
 }
 
+/// What a call is answered that a partition broke off. Only while nothing was done does it say that the
+/// request may be sent again.
+fn broken_off(refused: &Refused, counts: &RedriveProgress) -> Status {
+    let status = status::of_refused(refused);
+    let is_untaken = match refused {
+        Refused::NotLeader(_) | Refused::Stopping(_) | Refused::NoCatalog => true,
+        Refused::Unknown(_) | Refused::Failed(_) => false,
+    };
+    match (is_untaken, counts.redriven) {
+        (false, _) => status,
+        (true, 0) => Status::with_metadata(
+            Code::Unavailable,
+            status.message(),
+            status.metadata().clone(),
+        ),
+        (true, _) => Status::aborted(format!(
+            "{refused}: part of the request is done, look before you repeat it"
+        )),
+    }
+}
+
 /// One command for each group among the letters.
 async fn change(
     engine: &View,
@@ -210,14 +242,17 @@ async fn change(
     }
     for ((partition, group), letters) in by_group {
         let Some(handle) = engine.partition(partition) else {
-            continue;
+            return Err(broken_off(&Refused::NotLeader(partition), counts));
         };
         let changed = handle
             .change_letters(group, what.action(&letters))
             .await
-            .map_err(|refused| status::of_refused(&refused))?;
+            .map_err(|refused| broken_off(&refused, counts))?;
         counts.redriven += changed.len() as i64;
         counts.missing += (letters.len() - changed.len()) as i64;
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ pub use republish::Republisher;
 use super::status;
 use super::subscribe::stored;
 use super::view::View;
-use crate::engine::{Handle, ReadError};
+use crate::engine::{Handle, ReadError, Refused};
 use chronos_core::mutant;
 use chronos_proto::cronos_db::ReplayRequest;
 use chronos_proto::raw;
@@ -47,10 +47,10 @@ pub async fn serve(
 ) -> Result<Replaying<impl Stream<Item = Result<raw::ReplayEvent, Status>> + Send + use<>>, Status>
 {
     let (handle, plan) = planned(engine, request)?;
-    let reader = Reader::new(handle.clone(), plan.clone());
-    let available_from = reader
-        .available_from()
-        .map_err(|error| status::of_read(&error))?;
+    let reader = Reader::new(engine, handle.clone(), plan.clone());
+    let available_from = reader.available_from();
+    still_led(&reader)?;
+    let available_from = available_from.map_err(|error| status::of_read(&error))?;
     let (sender, receiver) = mpsc::channel(BUFFER);
     tokio::spawn(async move { replay(&handle, plan, reader, sender).await });
     Ok(Replaying {
@@ -62,16 +62,33 @@ pub async fn serve(
 fn planned(engine: &View, request: ReplayRequest) -> Result<(Handle, Plan), Status> {
     let number = u32::try_from(request.partition_id)
         .map_err(|_| Status::unknown("partition_id must be 0 or greater"))?;
-    let handle = engine
-        .partition(number)
-        .ok_or_else(|| status::no_such_partition(request.partition_id))?;
+    let handle = engine.partition(number).ok_or_else(|| {
+        // The lead may have been lost since the call came.
+        match engine.missing() == Some(number) {
+            true => status::of_refused(&Refused::NotLeader(number)),
+            false => status::no_such_partition(request.partition_id),
+        }
+    })?;
     let plan = Plan::of(request, &handle)?;
     Ok((handle, plan))
 }
 
 type Sender = mpsc::Sender<Result<raw::ReplayEvent, Status>>;
 
-/// Reads on, off the threads that serve.
+/// An error once this node has lost the lead that it had when the replay began: whoever leads now goes
+/// on.
+fn still_led(reader: &Reader) -> Result<(), Status> {
+    match reader.is_led() {
+        true => Ok(()),
+        false => Err(Status::unavailable(format!(
+            "{}, retry against the partition leader",
+            Refused::NotLeader(reader.partition())
+        ))),
+    }
+}
+
+/// Reads on, off the threads that serve. What is read, and that there is no more, counts only while
+/// this node leads.
 async fn read_on(mut reader: Reader) -> Result<(Vec<Read>, Reader), Status> {
     let read = tokio::task::spawn_blocking(move || {
         let read: Result<Vec<Read>, ReadError> = reader.next();
@@ -80,6 +97,8 @@ async fn read_on(mut reader: Reader) -> Result<(Vec<Read>, Reader), Status> {
     let (read, reader) = read
         .await
         .map_err(|_| Status::unavailable("the server is shutting down"))?;
+    // Before an error is told: what is being removed cannot be read.
+    still_led(&reader)?;
     let read = read.map_err(|error| status::of_read(&error))?;
     Ok((read, reader))
 }
@@ -137,3 +156,6 @@ fn event_ms(read: &Read) -> i64 {
         axis_ms => axis_ms,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,11 +4,12 @@
 //! read. So a read that fails looks the place up again; what is gone then is skipped and counted.
 
 use super::plan::{Axis, Plan};
+use crate::edge::view::View;
 use crate::engine::{Handle, ReadError, StoredEvent};
 use chronos_core::keys::batch::{self, Batch};
 use chronos_core::partition::released;
 use chronos_core::store::{Family, Store, StoreError};
-use chronos_core::types::{DueKey, TopicNumber};
+use chronos_core::types::{DueKey, PartitionNumber, TopicNumber};
 use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -33,7 +34,10 @@ pub struct Read {
 
 /// Where a replay has got to.
 pub struct Reader {
+    engine: View,
     handle: Handle,
+    /// The term in which this node led the partition when the replay began.
+    led_in: Option<u64>,
     plan: Plan,
     /// By offset: the next one.
     at: u64,
@@ -52,7 +56,7 @@ pub struct Reader {
 
 impl Reader {
     /// A reader at the beginning of a plan.
-    pub fn new(handle: Handle, plan: Plan) -> Self {
+    pub fn new(engine: &View, handle: Handle, plan: Plan) -> Self {
         let horizon = handle.state.lock().horizon();
         let start_ms = plan.times.map_or(i64::MIN, |(start, _)| start);
         let start = DueKey::new(start_ms, 0).before();
@@ -60,6 +64,8 @@ impl Reader {
             .after
             .map_or(start, |(ms, offset)| DueKey::new(ms, offset));
         Self {
+            engine: engine.clone(),
+            led_in: handle.led_in(),
             at: plan.from,
             after: after.max(start),
             horizon,
@@ -70,6 +76,19 @@ impl Reader {
             handle,
             plan,
         }
+    }
+
+    /// The partition that is read.
+    pub fn partition(&self) -> PartitionNumber {
+        self.handle.number
+    }
+
+    /// Whether this node has led the partition ever since the replay began. If not, the replica may be
+    /// gone, and what it held looks as if it were no longer stored.
+    pub fn is_led(&self) -> bool {
+        let now = self.engine.partition(self.handle.number);
+        let led_in = now.and_then(|handle| handle.led_in());
+        led_in.is_some() && led_in == self.led_in
     }
 
     /// The offset from which on events are stored, at or after the plan's first.

@@ -80,7 +80,7 @@ impl ReplayService for Republisher {
             bytes: 0,
         };
         let (sender, receiver) = mpsc::channel(1);
-        let reader = Reader::new(handle, plan);
+        let reader = Reader::new(&self.engine, handle, plan);
         tokio::spawn(async move {
             if let Err(status) = republish.run(reader, &sender).await {
                 let _ = sender.send(Err(status)).await;
