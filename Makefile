@@ -9,8 +9,8 @@ TESTED := --workspace --locked --features chronos-node/mutants
 WARNINGS_ARE_ERRORS := -D warnings
 
 # Tokio can be seeded in builds that say so. They have a folder of their own.
-SIMULATOR := RUSTFLAGS="--cfg tokio_unstable" CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),target)/sim \
-    cargo run --quiet --locked --package chronos-sim
+SIMULATOR := RUSTFLAGS="--cfg tokio_unstable" CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),target)/sim \
+    cargo run --quiet --locked --profile simulator --package chronos-sim
 SEEDS ?= 300
 ROUNDS ?= 1
 # The shell counts SECONDS by itself, so a value counts only when it is given to make.
@@ -41,7 +41,7 @@ release: deps
 
 # Programs and tests are built together: apart, cargo unites other features for each and compiles most of
 # what they depend on twice.
-test: deps ## Run every test
+test: deps ## Run every test that needs no Kubernetes
 	@if command -v go >/dev/null; then scripts/tools grpcurl; \
 	    else echo "Go is missing, so is grpcurl: tests that run it are skipped"; fi
 	$(CARGO) build $(TESTED) --bins --tests
@@ -81,7 +81,7 @@ fuzz: deps ## Run each fuzz target for 20 seconds (needs a nightly toolchain)
 	@scripts/fuzz 20
 
 sim: ## Simulate a cluster with faults from SEEDS=300 seeds, some 4 minutes on two cores (docs/simulation.md)
-	@$(SIMULATOR) -- --seeds $(SEEDS) $(SIM)
+	@$(SIMULATOR) -- $(if $(findstring --seed,$(SIM)),,--seeds $(SEEDS)) $(SIM)
 
 sim-mutants: ## Print how many seeds it takes to notice each known failure, ROUNDS=1 times, 10 minutes on two cores
 	@$(SIMULATOR) --features mutants -- --mutants --seeds 1000 --rounds $(ROUNDS) $(SIM)
