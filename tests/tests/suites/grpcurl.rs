@@ -1,4 +1,4 @@
-//! The brief's own grpcurl commands, as printed there; only the port is another.
+//! README's grpcurl commands, as printed there; only the port is another.
 //!
 //! They use server reflection and the JSON names of fields, so they also show that both work.
 
@@ -67,7 +67,7 @@ async fn run(folder: &Path, command: &str, address: &str) -> io::Result<Output> 
 }
 
 #[tokio::test]
-async fn the_brief_s_commands_work_as_printed() {
+async fn readme_s_commands_work_as_printed() {
     let Some(folder) = grpcurl() else { return };
     let (server, _client) = serve(&[]).await;
     let output = run(&folder, PUBLISH, &server.address()).await.unwrap();

@@ -336,7 +336,7 @@ pub const SETTINGS: [Setting; 51] = [
             min: 1,
             max: 87_600,
         },
-        doc: "How long a message id is remembered, so that a second publish of it is refused as a duplicate.",
+        doc: "How long a message id is remembered after its event was due, so that a second publish of it is refused as a duplicate.",
     },
     Setting {
         name: "partition-count",
@@ -491,7 +491,7 @@ pub const SETTINGS: [Setting; 51] = [
             min: MESSAGE_BYTES,
             max: TIB,
         },
-        doc: "Bytes of publishes received and not yet answered, in all. What exceeds it waits or is refused with a retryable status. At least one gRPC message (16MiB) must fit.",
+        doc: "Bytes of publishes received and not yet answered, in all. What exceeds it waits, for 5 s at most, and is then refused with RESOURCE_EXHAUSTED. At least one gRPC message (16MiB) must fit.",
     },
     Setting {
         name: "log-format",

@@ -121,11 +121,11 @@ metrics! {
         EVENTS_PENDING: Gauge, "chronos_events_pending", ["partition"],
             "Events accepted and not yet fired.";
         EVENTS_OVERDUE: Gauge, "chronos_events_overdue", ["partition"],
-            "Events whose time has come and that have not fired.";
+            "Events that were released and wait to be handed out, as far as groups have read them, once for each group.";
         OLDEST_OVERDUE: Gauge, "chronos_oldest_overdue_seconds", ["partition"],
             "How long ago the longest overdue event should have fired; 0 if none is overdue.";
         NEXT_FIRE: Gauge, "chronos_next_fire_timestamp_seconds", ["partition"],
-            "When the next event fires, in Unix seconds; 0 if none is pending.";
+            "When the next event in the timing wheel fires, in Unix seconds; 0 if the wheel is empty.";
         EVENTS_FIRED: Counter, "chronos_events_fired_total", ["partition"],
             "Events fired, that is released to consumer groups.";
         FIRE_LATENESS: Histogram(LATENESS), "chronos_fire_lateness_seconds", [],
@@ -161,7 +161,7 @@ metrics! {
         EVENTS_FIRED_BY_REQUEST: Counter, "chronos_events_fired_by_request_total", ["partition"],
             "Scheduled events that were fired before their time by request.";
         DLQ_EVENTS: Gauge, "chronos_dlq_events", ["partition"],
-            "Dead letters of all groups, without those that are being delivered again.";
+            "Dead letters of all groups, without those that are being delivered again. In a cluster every replica tells: take the maximum over nodes.";
         CREDITS_IN_USE: Gauge, "chronos_delivery_credits_in_use", ["partition"],
             "Deliveries handed out and not yet answered.";
         DELIVERY_INFLIGHT_BYTES: Gauge, "chronos_delivery_inflight_bytes", [],

@@ -21,7 +21,7 @@ use crate::when::{parse_time_ms, show_time_ms};
 const LIST_EXAMPLES: &str = "\
 Examples:
   chronosctl dlq list mailer
-  chronosctl dlq list mailer --error timeout --since 2026-12-24T00:00:00Z
+  chronosctl dlq list mailer --error 'no answer' --since 2026-12-24T00:00:00Z
   chronosctl dlq list mailer --key customer-9 -o json | jq -r .message_id";
 const SHOW_EXAMPLES: &str = "\
 Examples:
@@ -35,8 +35,8 @@ Examples:
 const REDRIVE_EXAMPLES: &str = "\
 Examples:
   chronosctl dlq redrive 0:3:17 0:3:18
-  chronosctl dlq redrive --group mailer --before now --error timeout --dry-run
-  chronosctl dlq redrive --group mailer --before now --error timeout --rate 50";
+  chronosctl dlq redrive --group mailer --before now --error 'no answer' --dry-run
+  chronosctl dlq redrive --group mailer --before now --error 'no answer' --rate 50";
 const DISCARD_EXAMPLES: &str = "\
 Examples:
   chronosctl dlq discard 0:3:17
@@ -123,7 +123,8 @@ struct Filter {
     /// Only letters that died before this time: RFC 3339, Unix time in ms, or now.
     #[arg(long, value_name = "TIME", value_parser = parse_time_or_now)]
     before: Option<i64>,
-    /// Only letters whose last error contains this.
+    /// Only letters whose last error contains this. After an ack timeout it is "no answer within …",
+    /// after a nack the one that the consumer gave.
     #[arg(
         long,
         default_value = "",
