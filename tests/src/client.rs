@@ -47,7 +47,8 @@ impl Client {
             cluster: ClusterServiceClient::new(channel.clone()),
             groups: ConsumerGroupServiceClient::new(channel.clone()),
             partitions: PartitionServiceClient::new(channel.clone()),
-            schedules: ScheduleServiceClient::new(channel),
+            schedules: ScheduleServiceClient::new(channel)
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Each of these calls may be made again without harm: the second time says what the first has done.
 
+use chronos_proto::MAX_MESSAGE_BYTES;
 use chronos_proto::cronos_db::schedule_service_client::ScheduleServiceClient;
 use chronos_proto::cronos_db::{
     CancelAndPublishRequest, CancelAndPublishResponse, CancelMatchingRequest, CancelRequest,
@@ -24,8 +25,9 @@ macro_rules! calls {
                 pub async fn $name(&self, request: $request) -> Result<$response, Error> {
                     let answer = self
                         .call(None, |channel| {
-                            let (mut schedules, request) =
-                                (ScheduleServiceClient::new(channel), request.clone());
+                            let mut schedules = ScheduleServiceClient::new(channel)
+                                .max_decoding_message_size(MAX_MESSAGE_BYTES);
+                            let request = request.clone();
                             async move { schedules.$rpc(request).await }
                         })
                         .await?;

@@ -3,7 +3,7 @@
 //! | module | what it shows |
 //! |---|---|
 //! | `wire` | what existing clients rely on, and what would break them |
-//! | `grpcurl` | the brief's own commands |
+//! | `grpcurl` | README's commands as printed |
 //! | `bad_input` | a clear error, and nothing changed |
 //! | `delivery` | groups, credits, acks, retries, dead letters, takeover |
 //! | `dead_letters` | listing, editing, redriving and discarding what groups gave up on |

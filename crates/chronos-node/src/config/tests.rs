@@ -48,7 +48,7 @@ fn nothing_at_all_gives_the_defaults() {
 }
 
 #[test]
-fn the_command_of_the_brief_works() {
+fn a_command_with_one_dash_and_equals_signs_works() {
     let config = serve(
         &[
             "-node-id=node1",

@@ -162,7 +162,10 @@ impl Edge {
         let admin_partitions = Arc::clone(&partitions);
         let partitions = PartitionServiceServer::from_arc(partitions);
         let schedules = schedule::Schedules::new(&view, publisher);
-        let schedules = ScheduleServiceServer::new(Forwarded::new(schedules, &forwarder));
+        // An event comes along with CancelAndPublish, and with pages of pending ones.
+        let schedules = ScheduleServiceServer::new(Forwarded::new(schedules, &forwarder))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let letters = dead_letters::DeadLetters(view.clone());
         let letters = DeadLetterServiceServer::new(Forwarded::new(letters, &forwarder))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)

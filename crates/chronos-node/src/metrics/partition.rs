@@ -53,7 +53,7 @@ partition_metrics! {
     carried_bytes: IntCounter from IntCounterVec, counters(CARRIED_BYTES), "Their bytes.";
     retention_segments: IntCounter from IntCounterVec, counters(RETENTION_SEGMENTS), "Segments removed.";
     pending: IntGauge from IntGaugeVec, gauges(EVENTS_PENDING), "Events not yet fired.";
-    overdue: IntGauge from IntGaugeVec, gauges(EVENTS_OVERDUE), "Events that should have fired.";
+    overdue: IntGauge from IntGaugeVec, gauges(EVENTS_OVERDUE), "Events that were released and wait to be handed out.";
     oldest_overdue_seconds: Gauge from GaugeVec, real_gauges(OLDEST_OVERDUE), "Age of the longest overdue event, in seconds.";
     next_fire_timestamp_seconds: Gauge from GaugeVec, real_gauges(NEXT_FIRE), "Unix seconds of the next firing, 0 for none.";
     fired: IntCounter from IntCounterVec, counters(EVENTS_FIRED), "Events fired.";

@@ -77,7 +77,7 @@ pub struct Settings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_048_576))]
     pub retention_max_size_gb: Option<u32>,
-    /// How long a message id is remembered, hours.
+    /// How long a message id is remembered after its event was due, hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 87_600))]
     pub dedup_ttl_hours: Option<u32>,

@@ -21,6 +21,7 @@ mod seen;
 mod status;
 mod tls;
 mod topic;
+mod wakes;
 mod wanted;
 
 pub use backoff::Backoff;

@@ -3,25 +3,26 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::future::Future;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hash;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::StreamExt;
 use futures::future::join_all;
-use futures::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Node as Machine, PersistentVolumeClaim, Pod, Service};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{Action as Next, Config, Controller};
-use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::{Predicate, PredicateConfig, WatchStreamExt, predicates, watcher};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use super::{Context, Error, cluster, seen, topic};
+use super::wakes::{changes_of, place, reflected, wish_and_phase, wishes};
+use super::{Context, Error, cluster, topic};
 use crate::api::{ChronosCluster, ScheduledTopic};
 use crate::log;
 
@@ -146,66 +147,6 @@ fn topics(
             context,
         );
     drain(stream)
-}
-
-/// What happens to objects, as far as `what` differs, and a copy of all of them.
-fn reflected<K>(
-    api: Api<K>,
-    what: impl Predicate<K> + Send + 'static,
-) -> (
-    impl Stream<Item = Result<K, watcher::Error>> + Send,
-    Store<K>,
-)
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-{
-    let (known, copy) = reflector::store();
-    let changes = watcher(api, watcher::Config::default())
-        .default_backoff()
-        .reflect(copy)
-        .applied_objects()
-        .predicate_filter(what, PredicateConfig::default());
-    (changes, known)
-}
-
-/// What happens to objects, as far as `what` differs.
-fn changes_of<K>(
-    api: Api<K>,
-    what: impl Predicate<K> + Send + 'static,
-) -> impl Stream<Item = Result<K, watcher::Error>> + Send
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    watcher(api, watcher::Config::default())
-        .default_backoff()
-        .touched_objects()
-        .predicate_filter(what, PredicateConfig::default())
-}
-
-/// All but the status: an operator that woke up by what it wrote itself would never rest.
-fn wishes<K: Resource>() -> impl Predicate<K> {
-    predicates::generation
-        .combine(predicates::annotations)
-        .combine(predicates::finalizers)
-}
-
-/// What topics heed of their cluster.
-fn wish_and_phase(cluster: &ChronosCluster) -> Option<u64> {
-    let phase = cluster.status.as_ref().and_then(|status| status.phase);
-    let gone = cluster.metadata.deletion_timestamp.is_some();
-    Some(hash(&(cluster.metadata.generation, gone, phase)))
-}
-
-/// What clusters heed of a machine.
-fn place(machine: &Machine) -> Option<u64> {
-    let leaving = machine.spec.as_ref().and_then(|spec| spec.unschedulable);
-    Some(hash(&(leaving, seen::zone_of(machine))))
-}
-
-fn hash(what: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    what.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Whether a topic names this cluster.

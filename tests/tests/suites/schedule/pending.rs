@@ -12,13 +12,22 @@ use tonic::Code;
 const HOUR_MS: i64 = 3_600_000;
 
 async fn list(client: &Client, filter: PendingFilter, page_size: i32) -> Vec<Vec<ScheduledEvent>> {
+    pages(client, filter, page_size, false).await
+}
+
+async fn pages(
+    client: &Client,
+    filter: PendingFilter,
+    page_size: i32,
+    with_payload: bool,
+) -> Vec<Vec<ScheduledEvent>> {
     let (mut pages, mut page_token) = (Vec::new(), String::new());
     loop {
         let request = ListPendingRequest {
             filter: Some(filter.clone()),
             page_size,
             page_token,
-            with_payload: false,
+            with_payload,
         };
         let answer = client
             .schedules
@@ -201,4 +210,27 @@ async fn a_histogram_counts_each_event_once() {
         .unwrap();
     let answer = answer.into_inner();
     assert_eq!(answer.counts.iter().sum::<i64>() + answer.after, 31);
+}
+
+/// A page is a message, whatever the events on it are like.
+#[tokio::test]
+async fn pages_of_large_events_are_short() {
+    let (_server, client) = serve(&[]).await;
+    for n in 0..5 {
+        let mut large = event_at(&format!("e{n}"), "t", wall_ms() + HOUR_MS + n);
+        large.payload = vec![7; 4 << 20].into();
+        client.publish(large).await.unwrap();
+    }
+    let pages = pages(&client, of_topic("t"), 100, true).await;
+    let ids: Vec<Vec<&str>> = pages
+        .iter()
+        .map(|page| page.iter().map(|event| event.message_id.as_str()).collect())
+        .collect();
+    assert_eq!(ids, [vec!["e0", "e1"], vec!["e2", "e3"], vec!["e4"]]);
+    assert!(
+        pages
+            .iter()
+            .flatten()
+            .all(|event| event.payload.len() == 4 << 20)
+    );
 }

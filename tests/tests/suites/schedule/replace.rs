@@ -3,7 +3,7 @@
 use super::{cancel, get, named, told};
 use crate::serve;
 use chronos_proto::cronos_db::{
-    CancelAndPublishRequest, CancelAndPublishResponse, Event, ScheduleOutcome,
+    CancelAndPublishRequest, CancelAndPublishResponse, Event, GetScheduledRequest, ScheduleOutcome,
 };
 use chronos_tests::client::{Client, event_at, ids, subscription};
 use chronos_tests::history::wall_ms;
@@ -55,6 +55,24 @@ async fn one_event_goes_and_another_comes() {
     let found = get(&client, "t", "a").await;
     assert_eq!(told(&found), (ScheduleOutcome::Found, 1, due_ms + 1));
     assert_eq!(found.event.unwrap().offset, answer.offset);
+}
+
+/// Whatever may be published may come in the place of another event.
+#[tokio::test]
+async fn the_largest_event_comes_in_the_place_of_another() {
+    let (_server, client) = serve(&[]).await;
+    let due_ms = wall_ms() + HOUR_MS;
+    client.publish(event_at("a", "t", due_ms)).await.unwrap();
+    let mut largest = event_at("a", "t", due_ms + 1);
+    largest.payload = vec![7; 4 << 20].into();
+    let answer = replace(&client, "a", largest).await.unwrap();
+    assert_eq!(answer.outcome(), ScheduleOutcome::Cancelled);
+    let request = GetScheduledRequest {
+        event: named("t", "a"),
+        with_payload: true,
+    };
+    let found = client.schedules.clone().get(request).await.unwrap();
+    assert_eq!(found.into_inner().event.unwrap().payload.len(), 4 << 20);
 }
 
 #[tokio::test]

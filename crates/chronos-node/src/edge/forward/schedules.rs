@@ -3,7 +3,7 @@
 use super::call::{Answer, Call, Partitions, Share, with_leaders};
 use super::outcome::Repeat;
 use super::{Forwarded, Way, asking, asking_steps, spread, spread_steps};
-use crate::edge::schedule::pending::Place;
+use crate::edge::schedule::pending::{Place, fitting};
 use crate::edge::schedule::{MOST_IN_BATCH, Schedules, page_size, settled};
 use chronos_core::types::{PartitionNumber, route};
 use chronos_proto::cronos_db::schedule_service_client::ScheduleServiceClient;
@@ -367,8 +367,9 @@ fn merged(pages: Vec<ListPendingResponse>, size: usize) -> ListPendingResponse {
     let mut events: Vec<ScheduledEvent> = pages.into_iter().flat_map(|page| page.events).collect();
     events.retain(|event| end.is_none_or(|end| place(event) <= end));
     events.sort_by_key(place);
-    if events.len() > size {
-        events.truncate(size);
+    let most = fitting(&events).min(size);
+    if events.len() > most {
+        events.truncate(most);
         end = events.last().map(place);
     }
     ListPendingResponse {
@@ -411,6 +412,14 @@ mod tests {
         let whole = merged(vec![page(0, &[1, 4], None), page(1, &[2, 3], None)], 3);
         assert_eq!(times(&whole), [1, 2, 3]);
         assert_eq!(whole.next_page_token, "3:1:3");
+        let large = |partition, time| {
+            let mut page = page(partition, &[time], None);
+            page.events[0].payload = vec![0; 5 << 20].into();
+            page
+        };
+        let whole = merged(vec![large(0, 1), large(1, 2), large(2, 3)], 10);
+        assert_eq!(times(&whole), [1, 2], "more would not fit into a message");
+        assert_eq!(whole.next_page_token, "2:1:2");
         let whole = merged(vec![page(0, &[1], None), page(1, &[2], None)], 3);
         assert_eq!(
             (times(&whole).len(), whole.next_page_token.as_str()),

@@ -256,11 +256,12 @@ impl ScheduleService for Schedules {
         blocking(move || {
             let page = pending::page(&engine.partitions(), engine.store(), &filter, after, size)?;
             let mut events = Vec::with_capacity(page.places.len());
-            for place in &page.places {
+            let (mut bytes, mut next) = (0, page.next);
+            for (place, is_last) in pending::with_last(&page.places) {
                 let Some(handle) = engine.partition(place.partition) else {
                     continue;
                 };
-                let mut failed = None;
+                let (mut failed, before) = (None, events.len());
                 handle
                     .events
                     .read(&[place.offset], &mut |_, event| match event {
@@ -282,10 +283,15 @@ impl ScheduleService for Schedules {
                 if let Some(error) = failed {
                     return Err(error);
                 }
+                bytes += pending::bytes(&events[before..]);
+                if bytes >= pending::PAGE_BYTES && !is_last {
+                    next = Some(*place);
+                    break;
+                }
             }
             Ok(ListPendingResponse {
                 events,
-                next_page_token: page.next.map(Place::token).unwrap_or_default(),
+                next_page_token: next.map(Place::token).unwrap_or_default(),
             })
         })
         .await

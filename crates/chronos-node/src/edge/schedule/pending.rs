@@ -4,7 +4,9 @@ use crate::engine::{Handle, ReadError};
 use chronos_core::partition::released;
 use chronos_core::store::{Store, StoreError};
 use chronos_core::types::{DueKey, PartitionNumber, TopicNumber};
+use chronos_proto::cronos_db::ScheduledEvent;
 use chronos_proto::raw::scan_event;
+use prost::Message;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -132,6 +134,32 @@ pub struct Page {
     pub places: Vec<Place>,
     /// The place after which the next page begins; `None` when there is nothing more.
     pub next: Option<Place>,
+}
+
+/// A page ends with the event that makes it this large: with that event it still fits into a message.
+pub const PAGE_BYTES: usize = 8 << 20;
+
+/// What events take in an answer.
+pub fn bytes(events: &[ScheduledEvent]) -> usize {
+    events.iter().map(Message::encoded_len).sum()
+}
+
+/// How many of these events, at least one, fit into a page.
+pub fn fitting(events: &[ScheduledEvent]) -> usize {
+    let mut bytes = 0;
+    let full = events.iter().position(|event| {
+        bytes += event.encoded_len();
+        bytes >= PAGE_BYTES
+    });
+    full.map_or(events.len(), |last| last + 1)
+}
+
+/// Places, each with whether it is the last one.
+pub fn with_last(places: &[Place]) -> impl Iterator<Item = (&Place, bool)> {
+    let count = places.len();
+    (1..)
+        .zip(places)
+        .map(move |(at, place)| (place, at == count))
 }
 
 /// Reads a page of at most `size` events after `after`. Blocks on the index and the log.
