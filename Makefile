@@ -80,7 +80,7 @@ chaos: deps ## Break clusters of real processes for SECONDS=60, check what clien
 fuzz: deps ## Run each fuzz target for 20 seconds (needs a nightly toolchain)
 	@scripts/fuzz 20
 
-sim: ## Simulate a cluster with faults from SEEDS=300 seeds, some 4 minutes on two cores (docs/simulation.md)
+sim: ## Simulate a cluster with faults from SEEDS=300 seeds, some 2 minutes on two cores (docs/simulation.md)
 	@$(SIMULATOR) -- $(if $(findstring --seed,$(SIM)),,--seeds $(SEEDS)) $(SIM)
 
 sim-mutants: ## Print how many seeds it takes to notice each known failure, ROUNDS=1 times, 10 minutes on two cores

@@ -1,6 +1,7 @@
 //! Named situations, random situations, and a world in which plans are carried out.
 
 mod faults;
+mod held;
 mod random;
 mod situations;
 mod world;
@@ -33,6 +34,23 @@ fn desired() -> Desired {
         delete_retired: false,
         replace: None,
         cluster_id: Some("id".to_owned()),
+    }
+}
+
+/// What is to be done.
+fn act(observed: &Observed, desired: &Desired) -> Action {
+    match plan(observed, desired) {
+        Step::Act(action) => action,
+        other => panic!("expected something to do, not {other:?}"),
+    }
+}
+
+/// The deletion of a healthy cluster's pod.
+fn delete(ordinal: u32, why: Disruption) -> Action {
+    Action::DeletePod {
+        ordinal,
+        uid: format!("pod-{ordinal}"),
+        why,
     }
 }
 
