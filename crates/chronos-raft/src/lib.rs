@@ -77,7 +77,9 @@ pub use machine::{Applied, LogId, Machine, MachineError};
 pub use members::{Members, Replication};
 pub use membership::MembershipError;
 pub use options::{First, GroupOptions};
-pub use seed::{Seed, SeedError, SeedWanted, give_up_log, is_still_wanted, prepare_seed};
+pub use seed::{
+    Seed, SeedError, SeedWanted, forget_positions, give_up_log, is_still_wanted, prepare_seed,
+};
 pub use state_file::StateFileError;
 pub use status::Status;
 pub use transport::{NoTransport, Request, RequestKind, Transport, Unreachable};

@@ -76,6 +76,17 @@ pub fn give_up_log(files: Arc<dyn Files>, dir: PathBuf, wal: &Wal) -> Result<(),
     }
 }
 
+/// Has the small files in `dir` say that the log begins with entry 0, once the log of a closed group was
+/// removed. The vote that was given stays, and so does the note of [`give_up_log`].
+///
+/// # Errors
+/// A small file cannot be removed.
+pub fn forget_positions(files: Arc<dyn Files>, dir: PathBuf) -> Result<(), SeedError> {
+    let files = StateFiles::open(files, dir)?;
+    files.remove_floor()?;
+    Ok(files.remove_committed()?)
+}
+
 fn entry_at(wal: &Wal, index: u64) -> Result<Option<LogId>, SeedError> {
     let unreadable = |error: &dyn std::fmt::Display| SeedError::Log(error.to_string());
     let record = wal.read(index).map_err(|error| unreadable(&error))?;

@@ -18,11 +18,10 @@ use super::replica::{self, Replica};
 use super::{Engine, Message};
 use anyhow::Context;
 use chronos_core::types::PartitionNumber;
-use chronos_raft::{LogId, Seed, SeedWanted, give_up_log, is_still_wanted, prepare_seed};
+use chronos_raft::{SeedWanted, forget_positions, give_up_log, is_still_wanted};
 use chronos_wal::{Wal, system_files};
 use futures::StreamExt;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -290,7 +289,7 @@ impl Engine {
             if log.exists() {
                 std::fs::remove_dir_all(&log).with_context(|| format!("cannot remove {log:?}"))?;
             }
-            forget_positions(&folder)
+            Ok(forget_positions(system_files(), folder.join("raft"))?)
         };
         tokio::task::spawn_blocking(removing).await?
     }
@@ -352,18 +351,4 @@ impl Engine {
         tracing::info!(partition = number, "the partition was copied");
         Ok(true)
     }
-}
-
-/// Raft's small files say that the log begins with the first entry; only the vote is left.
-fn forget_positions(folder: &Path) -> anyhow::Result<()> {
-    let nothing = LogId { term: 0, index: 0 };
-    let seed = Seed {
-        leader: 0,
-        term: 0,
-        floor: None,
-        last: nothing,
-        committed: None,
-    };
-    prepare_seed(system_files(), folder.join("raft"), &seed)?;
-    Ok(())
 }

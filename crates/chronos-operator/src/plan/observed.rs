@@ -174,6 +174,13 @@ pub enum Drain {
     Replicas,
 }
 
+impl Claim {
+    /// Whether somebody is deleting the disk of a member.
+    pub(super) fn is_at_risk(&self) -> bool {
+        self.terminating && !self.retired
+    }
+}
+
 impl Observed {
     /// Pods that the set is to have.
     pub(super) fn size(&self) -> u32 {
@@ -212,7 +219,7 @@ impl Observed {
     /// A node whose disk somebody is deleting. Kubernetes lets the disk live as long as the pod does.
     pub(super) fn claim_at_risk(&self) -> Option<u32> {
         let mut within = self.claims.range(..self.size());
-        let (ordinal, _) = within.find(|(_, claim)| claim.terminating && !claim.retired)?;
+        let (ordinal, _) = within.find(|(_, claim)| claim.is_at_risk())?;
         Some(*ordinal)
     }
 

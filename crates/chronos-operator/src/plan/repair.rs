@@ -22,8 +22,7 @@ pub(super) fn broken_pods(observed: &Observed, desired: &Desired) -> Option<Step
         if !outdated.contains(ordinal) || observed.is_alive(**ordinal) {
             return false;
         }
-        let claim = observed.claims.get(ordinal);
-        if claim.is_some_and(|claim| claim.terminating && !claim.retired) {
+        if observed.claims.get(ordinal).is_some_and(Claim::is_at_risk) {
             return false;
         }
         match pod.condition {

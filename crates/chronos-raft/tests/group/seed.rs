@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chronos_raft::{
-    First, LogId, OpenError, Seed, SeedError, SeedWanted, give_up_log, is_still_wanted,
-    prepare_seed,
+    First, LogId, OpenError, Seed, SeedError, SeedWanted, forget_positions, give_up_log,
+    is_still_wanted, prepare_seed,
 };
 use chronos_wal::faulty::FaultyFiles;
 
@@ -168,19 +168,7 @@ async fn a_voter_whose_copy_broke_off_gets_another_one() {
     cluster.restart(behind).await;
     for _ in 0..3 {
         wanted(&cluster, behind).await;
-        cluster.stop(behind).await;
-        let files = cluster.files(behind);
-        for path in files.paths("/log".as_ref()) {
-            chronos_wal::Files::remove(&files, &path).unwrap();
-        }
-        let nothing = Seed {
-            leader: 0,
-            term: 0,
-            floor: None,
-            last: LogId { term: 0, index: 0 },
-            committed: None,
-        };
-        prepare_seed(Arc::new(files), Cluster::dir(), &nothing).unwrap();
+        wipe(&mut cluster, behind).await;
         cluster.restart(behind).await;
     }
     let wanted = wanted(&cluster, behind).await;
@@ -199,14 +187,7 @@ async fn wipe(cluster: &mut Cluster, id: u64) {
     for path in files.paths("/log".as_ref()) {
         chronos_wal::Files::remove(&files, &path).unwrap();
     }
-    let nothing = Seed {
-        leader: 0,
-        term: 0,
-        floor: None,
-        last: LogId { term: 0, index: 0 },
-        committed: None,
-    };
-    prepare_seed(Arc::new(files), Cluster::dir(), &nothing).unwrap();
+    forget_positions(Arc::new(files), Cluster::dir()).unwrap();
 }
 
 /// What it had confirmed is not forgotten by somebody who never had it and gets its vote.

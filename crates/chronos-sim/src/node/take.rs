@@ -9,7 +9,7 @@ use crate::world::World;
 use chronos_core::mutant;
 use chronos_core::store::copy::{Import, ImportError, clear};
 use chronos_core::store::{MemoryStore, Store, StoreError};
-use chronos_raft::{LogId, Seed, SeedError, give_up_log, prepare_seed};
+use chronos_raft::{LogId, Seed, SeedError, forget_positions, give_up_log, prepare_seed};
 use chronos_wal::faulty::FaultyFiles;
 use chronos_wal::{Files, Record, Wal};
 use std::io;
@@ -53,15 +53,10 @@ pub fn throw_away(files: &FaultyFiles, store: &MemoryStore) -> Result<(), TakeEr
     }
     files.create_dir_all(&dir)?;
     files.sync_dir(&dir)?;
-    let nothing = Seed {
-        leader: 0,
-        term: 0,
-        floor: None,
-        last: LogId { term: 0, index: 0 },
-        committed: None,
-    };
-    let files: Arc<dyn Files> = Arc::new(files.clone());
-    Ok(prepare_seed(files, Disk::group_dir(), &nothing)?)
+    Ok(forget_positions(
+        Arc::new(files.clone()),
+        Disk::group_dir(),
+    )?)
 }
 
 /// An empty log in the place of the one that is there, of whose end a note stays.

@@ -257,7 +257,7 @@ impl ScheduleService for Schedules {
             let page = pending::page(&engine.partitions(), engine.store(), &filter, after, size)?;
             let mut events = Vec::with_capacity(page.places.len());
             let (mut bytes, mut next) = (0, page.next);
-            for (place, is_last) in pending::with_last(&page.places) {
+            for place in &page.places {
                 let Some(handle) = engine.partition(place.partition) else {
                     continue;
                 };
@@ -284,7 +284,7 @@ impl ScheduleService for Schedules {
                     return Err(error);
                 }
                 bytes += pending::bytes(&events[before..]);
-                if bytes >= pending::PAGE_BYTES && !is_last {
+                if bytes >= pending::PAGE_BYTES && page.places.last() != Some(place) {
                     next = Some(*place);
                     break;
                 }

@@ -154,14 +154,6 @@ pub fn fitting(events: &[ScheduledEvent]) -> usize {
     full.map_or(events.len(), |last| last + 1)
 }
 
-/// Places, each with whether it is the last one.
-pub fn with_last(places: &[Place]) -> impl Iterator<Item = (&Place, bool)> {
-    let count = places.len();
-    (1..)
-        .zip(places)
-        .map(move |(at, place)| (place, at == count))
-}
-
 /// Reads a page of at most `size` events after `after`. Blocks on the index and the log.
 pub fn page(
     partitions: &[Handle],

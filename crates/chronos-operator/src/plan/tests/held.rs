@@ -1,8 +1,6 @@
 //! What is not touched though it would be time: disks that somebody deletes, pods that could not start
 //! again, disks that do not grow.
 
-use std::collections::BTreeSet;
-
 use super::*;
 
 /// Kubernetes keeps the disk of a deleted claim as long as its pod is there.
