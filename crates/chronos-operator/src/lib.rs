@@ -26,3 +26,4 @@ pub mod http;
 pub mod log;
 pub mod metrics;
 pub mod plan;
+pub mod traces;

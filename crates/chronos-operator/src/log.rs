@@ -1,12 +1,16 @@
-//! The operator's log. It is its trace as well: every line about a reconciliation stands in a span
-//! that says of what, and has an id that no other reconciliation has.
+//! The operator's log. Every line about a reconciliation stands in a span that says of what, and has an
+//! id that no other reconciliation has. [`crate::traces`] sends the same spans.
 
 use clap::ValueEnum;
-use tracing::{Span, Subscriber};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
-
 use kube::{Resource, ResourceExt};
+use tracing::field::Empty;
+use tracing::{Span, Subscriber};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Layer};
+
+/// The name of the span of a reconciliation.
+pub(crate) const RECONCILIATION: &str = "reconciliation";
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -19,16 +23,15 @@ pub enum Format {
 }
 
 /// What writes the lines that a filter lets through.
-pub fn lines<W>(format: Format, filter: EnvFilter, writer: W) -> Box<dyn Subscriber + Send + Sync>
+pub fn lines<S, W>(format: Format, filter: EnvFilter, writer: W) -> Box<dyn Layer<S> + Send + Sync>
 where
+    S: Subscriber + for<'span> LookupSpan<'span>,
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     match format {
-        Format::Text => Box::new(lines.finish()),
-        Format::Json => Box::new(lines.json().finish()),
+        Format::Text => lines.with_filter(filter).boxed(),
+        Format::Json => lines.json().with_filter(filter).boxed(),
     }
 }
 
@@ -36,19 +39,21 @@ where
 /// through does not take away what the line is about.
 pub(crate) fn reconciliation<K: Resource<DynamicType = ()>>(object: &K) -> Span {
     tracing::error_span!(
-        "reconciliation",
+        RECONCILIATION,
         id = chronos_client::unique_id(),
         kind = %K::kind(&()),
         namespace = object.namespace(),
         // `name` is that of the span itself.
         resource = object.name_any(),
         generation = object.meta().generation,
+        otel.status_code = Empty,
     )
 }
 
 #[cfg(test)]
 mod tests {
     use chronos_tests::captured::Captured;
+    use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
     use crate::api::{ChronosCluster, ChronosClusterSpec};
@@ -56,7 +61,8 @@ mod tests {
     /// What is logged in the reconciliation of a cluster.
     fn logged(format: Format, filter: &str) -> Captured {
         let log = Captured::with(|written| {
-            lines(format, EnvFilter::new(filter), move || written.clone())
+            let filter = EnvFilter::new(filter);
+            tracing_subscriber::registry().with(lines(format, filter, move || written.clone()))
         });
         let mut cluster = ChronosCluster::new("db", ChronosClusterSpec::default());
         cluster.metadata.namespace = Some("shop".to_owned());

@@ -8,12 +8,14 @@ use chronos_operator::cli::{Cli, Command, Run};
 use chronos_operator::controller::{self, Context, Leadership, Settings};
 use chronos_operator::database::grpc::Pool;
 use chronos_operator::metrics::Metrics;
+use chronos_operator::traces::Traces;
 use chronos_operator::{crds, http, log};
 use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 #[tokio::main]
@@ -34,7 +36,11 @@ fn print_crds() -> anyhow::Result<()> {
 
 async fn run(arguments: Run) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    log::lines(arguments.log_format, filter, io::stderr).init();
+    let traces = Traces::wanted()?;
+    tracing_subscriber::registry()
+        .with(log::lines(arguments.log_format, filter, io::stderr))
+        .with(traces.as_ref().map(Traces::layer))
+        .init();
     let client = kube::Client::try_default()
         .await
         .context("Kubernetes cannot be reached: no service account, and no usable kubeconfig")?;
@@ -81,6 +87,9 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
     giving_back.send_replace(true);
     lease.await?;
     serving.abort();
+    if let Some(traces) = traces {
+        tokio::task::spawn_blocking(|| traces.end()).await?;
+    }
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{ChronosClusterStatus, PodOverrides, Settings, Tls, duration, schema};
+use super::{ChronosClusterStatus, Given, PodOverrides, Settings, Tls, duration, schema};
 
 /// A ChronosDB cluster.
 #[derive(Clone, Debug, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
@@ -71,14 +71,14 @@ pub struct ChronosClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
-    /// When the image is pulled: Always, IfNotPresent or Never.
+    /// When the image is pulled: Always, IfNotPresent or Never. A change restarts nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^(Always|IfNotPresent|Never)$"))]
     pub image_pull_policy: Option<String>,
     /// Processor and memory of a node. Left out: 250m and 512Mi are requested, without limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::as_it_is")]
-    pub resources: Option<ResourceRequirements>,
+    pub resources: Option<Given<ResourceRequirements>>,
     /// Where a node keeps its data. Left out: 10Gi of the default StorageClass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
@@ -217,8 +217,8 @@ pub struct UpdateStrategy {
     /// Who restarts the nodes. Left out: RollingUpdate.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub update_type: Option<UpdateType>,
-    /// How long a node's leaderships may take to move to others before it is stopped all the same,
-    /// and how long a stop may take. Left out: 2m.
+    /// How long a node's leaderships may take to move to others before it is stopped all the same.
+    /// Left out: 2m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "duration::optional_schema")]
     pub drain_timeout: Option<String>,

@@ -8,6 +8,7 @@ mod cluster;
 mod cluster_status;
 mod condition;
 pub mod duration;
+mod given;
 mod pod;
 pub mod quantity;
 mod schema;
@@ -22,6 +23,7 @@ pub use cluster::{
 };
 pub use cluster_status::{ChronosClusterStatus, MemberStatus, Phase};
 pub use condition::{Condition, ConditionStatus, ConditionType, seeded, set_condition};
+pub use given::{Given, Malformed};
 pub use pod::{PodOverrides, PullSecret};
 pub use settings::{FsyncMode, LogFormat, Settings};
 pub use tls::Tls;

@@ -8,10 +8,10 @@ use k8s_openapi::api::core::v1::{
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema;
+use super::{Given, schema};
 
-/// Additions to the pods. What the operator sets itself wins: its labels, ports, probes, volumes
-/// and the restricted security settings.
+/// Additions to the pods. What the operator sets itself wins: its labels, variables, ports, probes and the
+/// restricted security settings. Volumes, mounts and containers must not have the names and paths of its own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodOverrides {
@@ -27,11 +27,11 @@ pub struct PodOverrides {
     /// Taints that the pods tolerate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::list_as_it_is")]
-    pub tolerations: Vec<Toleration>,
-    /// Affinity, in place of the operator's, which spreads pods over nodes.
+    pub tolerations: Vec<Given<Toleration>>,
+    /// Affinity. The operator spreads pods over Kubernetes nodes and zones besides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::as_it_is")]
-    pub affinity: Option<Affinity>,
+    pub affinity: Option<Given<Affinity>>,
     /// The priority class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority_class_name: Option<String>,
@@ -44,19 +44,19 @@ pub struct PodOverrides {
     /// Environment variables of the node's container.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::list_as_it_is")]
-    pub env: Vec<EnvVar>,
-    /// Containers beside the node's.
+    pub env: Vec<Given<EnvVar>>,
+    /// Containers beside the node's. One without a securityContext gets the node's, which is restricted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::list_as_it_is")]
-    pub sidecars: Vec<Container>,
+    pub sidecars: Vec<Given<Container>>,
     /// Volumes beside the data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::list_as_it_is")]
-    pub volumes: Vec<Volume>,
+    pub volumes: Vec<Given<Volume>>,
     /// Where the node's container mounts them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::list_as_it_is")]
-    pub volume_mounts: Vec<VolumeMount>,
+    pub volume_mounts: Vec<Given<VolumeMount>>,
 }
 
 /// A Secret of type kubernetes.io/dockerconfigjson in the cluster's namespace.

@@ -2,8 +2,7 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-/// A Kubernetes object given as it is: its fields are checked by the API server when the object
-/// that holds it is made. The full schema of such a type would be thousands of lines of CRD.
+/// A Kubernetes object given as it is, which is checked when it is read: see [`Given`](super::Given).
 pub(super) fn as_it_is(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }

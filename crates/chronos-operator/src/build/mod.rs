@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! ChronosCluster ─┬─► record        what was decided once: seeds, copies, image
-//!                 └─► pod, tls ──► stateful_set
+//!                 └─► pod, given, tls ──► stateful_set
 //!                     services, service_account, disruption_budget, monitoring
 //! ```
 //!
 //! The pod template does not depend on the number of nodes, so scaling restarts nothing.
 
 mod disruption_budget;
+mod given;
 mod labels;
 mod monitoring;
 mod names;

@@ -1,5 +1,6 @@
-//! Objects for the Prometheus operator, whose kinds may not exist: so they are plain JSON.
+//! Objects for the Prometheus operator, whose kinds may not exist: so what they say is plain JSON.
 
+use kube::api::{DynamicObject, GroupVersionKind, ObjectMeta, TypeMeta};
 use serde_json::{Value, json};
 
 use super::{Names, labels, owner, selector};
@@ -26,8 +27,13 @@ impl MonitoringKind {
         }
     }
 
+    /// The kind, and where Kubernetes has it.
+    pub fn id(self) -> GroupVersionKind {
+        GroupVersionKind::gvk("monitoring.coreos.com", "v1", self.name())
+    }
+
     /// The object of this kind, if the cluster asks for it.
-    pub fn object(self, cluster: &ChronosCluster) -> Option<Value> {
+    pub fn object(self, cluster: &ChronosCluster) -> Option<DynamicObject> {
         let monitoring = cluster.spec.monitoring.as_ref()?;
         match self {
             Self::ServiceMonitor => monitoring
@@ -41,7 +47,7 @@ impl MonitoringKind {
 }
 
 /// Scrapes every node.
-pub fn service_monitor(cluster: &ChronosCluster) -> Value {
+pub fn service_monitor(cluster: &ChronosCluster) -> DynamicObject {
     let names = Names::of(cluster);
     object(
         cluster,
@@ -54,7 +60,7 @@ pub fn service_monitor(cluster: &ChronosCluster) -> Value {
 }
 
 /// Alerts that say what is wrong for the events, not for the machine.
-pub fn prometheus_rule(cluster: &ChronosCluster) -> Value {
+pub fn prometheus_rule(cluster: &ChronosCluster) -> DynamicObject {
     let names = Names::of(cluster);
     let of = format!("service=\"{}\"", names.nodes_service());
     let alert = |name: &str, expression: String, wait: &str, severity: &str, summary: &str| {
@@ -104,20 +110,23 @@ pub fn prometheus_rule(cluster: &ChronosCluster) -> Value {
     )
 }
 
-fn object(cluster: &ChronosCluster, kind: MonitoringKind, spec: Value) -> Value {
+fn object(cluster: &ChronosCluster, kind: MonitoringKind, spec: Value) -> DynamicObject {
     let mut all_labels = labels::of_object(cluster);
     if let Some(monitoring) = &cluster.spec.monitoring {
         all_labels.extend(monitoring.labels.clone());
     }
-    json!({
-        "apiVersion": "monitoring.coreos.com/v1",
-        "kind": kind.name(),
-        "metadata": {
-            "name": cluster.metadata.name,
-            "namespace": cluster.metadata.namespace,
-            "labels": all_labels,
-            "ownerReferences": [owner(cluster)],
+    DynamicObject {
+        types: Some(TypeMeta {
+            api_version: kind.id().api_version(),
+            kind: kind.name().to_owned(),
+        }),
+        metadata: ObjectMeta {
+            name: cluster.metadata.name.clone(),
+            namespace: cluster.metadata.namespace.clone(),
+            labels: Some(all_labels),
+            owner_references: Some(vec![owner(cluster)]),
+            ..ObjectMeta::default()
         },
-        "spec": spec,
-    })
+        data: json!({ "spec": spec }),
+    }
 }

@@ -13,14 +13,14 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::labels::TEMPLATE_ANNOTATION;
 use super::names::CLAIM;
-use super::{GRPC_PORT, HTTP_PORT, Names, PEER_PORT, Record, selector, template_hash, tls};
-use crate::api::{ChronosCluster, PodOverrides, ZoneSpread, duration};
+use super::{GRPC_PORT, HTTP_PORT, Names, PEER_PORT, Record, given, selector, template_hash, tls};
+use crate::api::{ChronosCluster, Given, Malformed, PodOverrides, ZoneSpread, duration};
 
 /// The container that runs the node.
-const CONTAINER: &str = "chronosdb";
+pub(super) const CONTAINER: &str = "chronosdb";
 /// The program, in the image.
 const PROGRAM: &str = "/usr/local/bin/chronosdb";
-const DATA_DIR: &str = "/data";
+pub(super) const DATA_DIR: &str = "/data";
 /// The user of the image; a disk is made readable for it by its group.
 const USER: i64 = 65532;
 /// How long a stopping node waits for open calls and streams when nobody said.
@@ -31,7 +31,10 @@ const STOP_MS: i64 = 20_000;
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 /// The template of every pod, whatever its ordinal and however many there are.
-pub(super) fn template(cluster: &ChronosCluster, record: &Record) -> PodTemplateSpec {
+pub(super) fn template(
+    cluster: &ChronosCluster,
+    record: &Record,
+) -> Result<PodTemplateSpec, Malformed> {
     let overrides = cluster.spec.pod.clone().unwrap_or_default();
     let mut labels = overrides.labels.clone();
     labels.extend(selector(Names::of(cluster).cluster()));
@@ -40,23 +43,29 @@ pub(super) fn template(cluster: &ChronosCluster, record: &Record) -> PodTemplate
         TEMPLATE_ANNOTATION.to_owned(),
         template_hash(cluster, record),
     );
-    PodTemplateSpec {
+    Ok(PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels),
             annotations: Some(annotations),
             ..ObjectMeta::default()
         }),
-        spec: Some(pod(cluster, record, overrides)),
-    }
+        spec: Some(pod(cluster, record, overrides)?),
+    })
 }
 
-fn pod(cluster: &ChronosCluster, record: &Record, overrides: PodOverrides) -> PodSpec {
+fn pod(
+    cluster: &ChronosCluster,
+    record: &Record,
+    overrides: PodOverrides,
+) -> Result<PodSpec, Malformed> {
     let names = Names::of(cluster);
-    let mut containers = vec![container(cluster, record, &overrides)];
-    containers.extend(overrides.sidecars);
+    let mut containers = vec![container(cluster, record, &overrides)?];
+    containers.extend(given::sidecars(&overrides)?);
     let mut volumes = tls::volumes(cluster);
-    volumes.extend(overrides.volumes);
-    PodSpec {
+    volumes.extend(given::volumes(&overrides)?);
+    let affinity = overrides.affinity.as_ref();
+    let tolerations = Given::read_all(&overrides.tolerations, "pod.tolerations")?;
+    Ok(PodSpec {
         service_account_name: Some(names.cluster().to_owned()),
         // The server never calls Kubernetes.
         automount_service_account_token: Some(false),
@@ -74,9 +83,9 @@ fn pod(cluster: &ChronosCluster, record: &Record, overrides: PodOverrides) -> Po
             ..PodSecurityContext::default()
         }),
         topology_spread_constraints: Some(spread(cluster)),
-        affinity: overrides.affinity,
+        affinity: affinity.map(|it| it.read("pod.affinity")).transpose()?,
         node_selector: not_empty(overrides.node_selector),
-        tolerations: (!overrides.tolerations.is_empty()).then_some(overrides.tolerations),
+        tolerations: (!tolerations.is_empty()).then_some(tolerations),
         priority_class_name: overrides.priority_class_name,
         scheduler_name: overrides.scheduler_name,
         image_pull_secrets: (!overrides.image_pull_secrets.is_empty()).then(|| {
@@ -86,30 +95,34 @@ fn pod(cluster: &ChronosCluster, record: &Record, overrides: PodOverrides) -> Po
         volumes: (!volumes.is_empty()).then_some(volumes),
         containers,
         ..PodSpec::default()
-    }
+    })
 }
 
-fn container(cluster: &ChronosCluster, record: &Record, overrides: &PodOverrides) -> Container {
+fn container(
+    cluster: &ChronosCluster,
+    record: &Record,
+    overrides: &PodOverrides,
+) -> Result<Container, Malformed> {
     let mut mounts = vec![VolumeMount {
         name: CLAIM.to_owned(),
         mount_path: DATA_DIR.to_owned(),
         ..VolumeMount::default()
     }];
     mounts.extend(tls::mounts(cluster));
-    mounts.extend(overrides.volume_mounts.clone());
-    Container {
+    mounts.extend(given::mounts(overrides)?);
+    Ok(Container {
         name: CONTAINER.to_owned(),
         image: Some(record.image(cluster).to_owned()),
         image_pull_policy: cluster.spec.image_pull_policy.clone(),
         command: Some(vec![PROGRAM.to_owned()]),
         args: Some(arguments(cluster)),
-        env: Some(environment(cluster, overrides)),
+        env: Some(environment(cluster, overrides)?),
         ports: Some(vec![
             port("grpc", GRPC_PORT),
             port("http", HTTP_PORT),
             port("peers", PEER_PORT),
         ]),
-        resources: Some(resources(cluster)),
+        resources: Some(resources(cluster)?),
         volume_mounts: Some(mounts),
         // Recovery of a long log answers /livez, so the time here is only for the process to come
         // up, for example on a disk that is slow to appear.
@@ -119,18 +132,23 @@ fn container(cluster: &ChronosCluster, record: &Record, overrides: &PodOverrides
         readiness_probe: Some(probe("/readyz", 2, 2)),
         // No hook before the stop: asked to stop, the node hands its leads over itself while it still
         // serves, whoever asks.
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            run_as_non_root: Some(true),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".to_owned()]),
-                ..Capabilities::default()
-            }),
-            seccomp_profile: Some(runtime_default()),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(restricted()),
         ..Container::default()
+    })
+}
+
+/// The [restricted](https://kubernetes.io/docs/concepts/security/pod-security-standards/) standard.
+pub(super) fn restricted() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        run_as_non_root: Some(true),
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".to_owned()]),
+            ..Capabilities::default()
+        }),
+        seccomp_profile: Some(runtime_default()),
+        ..SecurityContext::default()
     }
 }
 
@@ -155,9 +173,12 @@ fn arguments(cluster: &ChronosCluster) -> Vec<String> {
 }
 
 /// The operator's variables last: the last one of a name wins.
-fn environment(cluster: &ChronosCluster, overrides: &PodOverrides) -> Vec<EnvVar> {
+fn environment(
+    cluster: &ChronosCluster,
+    overrides: &PodOverrides,
+) -> Result<Vec<EnvVar>, Malformed> {
     let record = Names::of(cluster).record();
-    let mut all = overrides.env.clone();
+    let mut all = Given::read_all(&overrides.env, "pod.env")?;
     let mut own = vec![
         from_field("CHRONOS_NODE_ID", "metadata.name"),
         from_field(
@@ -171,7 +192,7 @@ fn environment(cluster: &ChronosCluster, overrides: &PodOverrides) -> Vec<EnvVar
     own.extend(tls::environment(cluster));
     all.retain(|theirs| own.iter().all(|ours| ours.name != theirs.name));
     all.extend(own);
-    all
+    Ok(all)
 }
 
 fn from_field(name: &str, path: &str) -> EnvVar {
@@ -227,14 +248,15 @@ fn probe(path: &str, period_seconds: i32, failures: i32) -> Probe {
     }
 }
 
-fn resources(cluster: &ChronosCluster) -> ResourceRequirements {
-    cluster.spec.resources.clone().unwrap_or_else(|| {
-        let requests = [("cpu", "250m"), ("memory", "512Mi")]
-            .map(|(key, value)| (key.to_owned(), Quantity(value.to_owned())));
-        ResourceRequirements {
-            requests: Some(requests.into()),
-            ..ResourceRequirements::default()
-        }
+fn resources(cluster: &ChronosCluster) -> Result<ResourceRequirements, Malformed> {
+    if let Some(resources) = &cluster.spec.resources {
+        return resources.read("resources");
+    }
+    let requests = [("cpu", "250m"), ("memory", "512Mi")]
+        .map(|(key, value)| (key.to_owned(), Quantity(value.to_owned())));
+    Ok(ResourceRequirements {
+        requests: Some(requests.into()),
+        ..ResourceRequirements::default()
     })
 }
 

@@ -15,23 +15,26 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use super::names::CLAIM;
 use super::{Names, Record, metadata, pod, selector};
-use crate::api::{ChronosCluster, WhenGone, quantity};
+use crate::api::{ChronosCluster, Malformed, WhenGone, quantity};
 
 /// Where a disk's size comes from when nobody said.
 const DEFAULT_SIZE: &str = "10Gi";
 
 /// The set with so many pods. `existing` is the one that there is: Kubernetes refuses any change
 /// of its claim templates, so they stay, and disks are grown claim by claim.
+///
+/// # Errors
+/// Something that the spec gives as it is cannot be read.
 pub fn stateful_set(
     cluster: &ChronosCluster,
     record: &Record,
     replicas: u32,
     existing: Option<&StatefulSet>,
-) -> StatefulSet {
+) -> Result<StatefulSet, Malformed> {
     let names = Names::of(cluster);
     let storage = cluster.spec.storage.clone().unwrap_or_default();
     let kept = existing.and_then(|set| set.spec.as_ref()?.volume_claim_templates.clone());
-    StatefulSet {
+    Ok(StatefulSet {
         metadata: metadata(cluster, names.stateful_set()),
         spec: Some(StatefulSetSpec {
             replicas: i32::try_from(replicas).ok(),
@@ -54,12 +57,12 @@ pub fn stateful_set(
                     when_scaled: Some("Retain".to_owned()),
                 },
             ),
-            template: pod::template(cluster, record),
+            template: pod::template(cluster, record)?,
             volume_claim_templates: Some(kept.unwrap_or_else(|| vec![claim(cluster)])),
             ..StatefulSetSpec::default()
         }),
         ..StatefulSet::default()
-    }
+    })
 }
 
 /// The size that a node's disk is to have at least, bytes.

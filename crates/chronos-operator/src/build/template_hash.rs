@@ -4,10 +4,13 @@
 //! template a little differently; that reaches a pod when it restarts anyway, and restarts none.
 
 use chronos_client::fnv1a_64;
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use serde::Serialize;
 
 use super::Record;
-use crate::api::{ChronosCluster, PodOverrides, RESTART_ANNOTATION, Settings, Tls, ZoneSpread};
+use crate::api::{
+    ChronosCluster, Given, PodOverrides, RESTART_ANNOTATION, Settings, Tls, ZoneSpread,
+};
 
 /// Whatever changes the pods. A field that is added must be left out while it is unset, or every
 /// cluster restarts.
@@ -15,7 +18,7 @@ use crate::api::{ChronosCluster, PodOverrides, RESTART_ANNOTATION, Settings, Tls
 struct Inputs<'a> {
     image: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    resources: Option<&'a k8s_openapi::api::core::v1::ResourceRequirements>,
+    resources: Option<&'a Given<ResourceRequirements>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     config: Option<&'a Settings>,
     #[serde(skip_serializing_if = "Option::is_none")]

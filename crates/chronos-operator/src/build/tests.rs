@@ -19,7 +19,7 @@ fn cluster(spec: Value) -> ChronosCluster {
 fn set(spec: Value) -> StatefulSet {
     let cluster = cluster(spec);
     let record = Record::new(&cluster, "chronosdb:1");
-    stateful_set(&cluster, &record, cluster.spec.replicas, None)
+    stateful_set(&cluster, &record, cluster.spec.replicas, None).unwrap()
 }
 
 fn pod_of(set: &StatefulSet) -> PodSpec {
@@ -32,8 +32,8 @@ fn scaling_changes_the_number_and_nothing_else() {
     let five = cluster(json!({ "replicas": 5 }));
     // The record is made once, when there were three.
     let record = Record::new(&three, "chronosdb:1");
-    let mut before = stateful_set(&three, &record, 3, None);
-    let after = stateful_set(&five, &record, 5, Some(&before));
+    let mut before = stateful_set(&three, &record, 3, None).unwrap();
+    let after = stateful_set(&five, &record, 5, Some(&before)).unwrap();
     before.spec.as_mut().unwrap().replicas = Some(5);
     assert_eq!(before, after);
     assert_eq!(record.config_map(&three), record.config_map(&five));
@@ -92,7 +92,7 @@ fn an_operator_with_another_image_changes_nothing() {
     let reread = Record::read(&record.config_map(&made)).unwrap();
     assert_eq!(reread, record);
     assert_eq!(reread.image(&made), "chronosdb:1");
-    let set = stateful_set(&made, &record, 3, None);
+    let set = stateful_set(&made, &record, 3, None).unwrap();
     let recovered = Record::recovered(&made, Some(&set), "chronosdb:2");
     assert_eq!(recovered.image, "chronosdb:1");
 }
@@ -234,7 +234,7 @@ fn every_object_goes_with_its_cluster() {
     let record = Record::new(&made, "chronosdb:1");
     let owners = [
         record.config_map(&made).metadata,
-        stateful_set(&made, &record, 3, None).metadata,
+        stateful_set(&made, &record, 3, None).unwrap().metadata,
         nodes_service(&made).metadata,
         client_service(&made).metadata,
         service_account(&made).metadata,
@@ -303,4 +303,90 @@ fn every_flag_and_variable_is_one_that_the_node_knows() {
     for name in flags.chain(variables) {
         assert!(reference.contains(&format!("`{name}`")), "{name}");
     }
+}
+
+/// Whatever a spec may say has a place in the hash; so a field that is renamed, or written in another way when it
+/// is set, restarts the clusters that set it.
+#[test]
+fn the_hash_of_a_spec_that_says_everything_is_the_same_in_every_version() {
+    let full = cluster(json!({
+        "resources": { "requests": { "cpu": 2 }, "limits": { "memory": "1Gi" } },
+        "config": {
+            "shutdownTimeout": "5s", "runtimeThreads": 2, "reflection": true, "segmentSize": "64MiB",
+            "indexInterval": 16, "fsyncMode": "periodic", "flushIntervalMs": 10, "fireAheadMs": 5,
+            "nearWindowMs": 60000, "ackTimeout": "30s", "maxRetries": 5, "retryBackoff": "1s",
+            "deadLetterTtl": "24h", "maxCredits": 100, "autoCreateTopics": false,
+            "retentionMaxAgeHours": 24, "retentionMaxSizeGb": 1, "dedupTtlHours": 24,
+            "raftHeartbeat": "100ms", "blockCacheBytes": "64MiB", "writeBufferBytes": "64MiB",
+            "maxInflightBytes": "64MiB", "logFormat": "text", "logLevel": "debug",
+        },
+        "pod": {
+            "labels": { "team": "a" }, "annotations": { "note": "b" },
+            "nodeSelector": { "disk": "ssd" },
+            "tolerations": [{ "key": "only", "operator": "Exists", "tolerationSeconds": 60 }],
+            "affinity": { "nodeAffinity": {} },
+            "priorityClassName": "high", "schedulerName": "mine",
+            "imagePullSecrets": [{ "name": "registry" }],
+            "env": [{ "name": "A", "value": "1" }],
+            "sidecars": [{ "name": "beside", "image": "beside:1" }],
+            "volumes": [{ "name": "scratch", "emptyDir": {} }],
+            "volumeMounts": [{ "name": "scratch", "mountPath": "/scratch" }],
+        },
+        "zoneSpread": "Required",
+        "tls": { "secretName": "clients", "clientAuth": true, "internalSecretName": "nodes" },
+    }));
+    let record = Record::new(&full, "chronosdb:1");
+    assert_eq!(template_hash(&full, &record), "30aac86ad9e046d6");
+    stateful_set(&full, &record, 3, None).unwrap();
+}
+
+#[test]
+fn names_of_the_operators_own_are_refused() {
+    for (spec, place) in [
+        (
+            json!({ "sidecars": [{ "name": "chronosdb" }] }),
+            "pod.sidecars",
+        ),
+        (
+            json!({ "volumes": [{ "name": "tls", "emptyDir": {} }] }),
+            "pod.volumes",
+        ),
+        (
+            json!({ "volumes": [{ "name": "data", "emptyDir": {} }] }),
+            "pod.volumes",
+        ),
+        (
+            json!({ "volumeMounts": [{ "name": "x", "mountPath": "/data/" }] }),
+            "pod.volumeMounts",
+        ),
+        (
+            json!({ "env": [{ "name": "PORT", "value": 8080 }] }),
+            "pod.env[0]",
+        ),
+        (
+            json!({ "tolerations": [{ "opertor": "Exists" }] }),
+            "pod.tolerations[0]",
+        ),
+    ] {
+        let made = cluster(json!({ "pod": spec }));
+        let record = Record::new(&made, "chronosdb:1");
+        let refused = stateful_set(&made, &record, 3, None).unwrap_err();
+        assert_eq!(refused.place, place, "{refused}");
+    }
+}
+
+#[test]
+fn a_container_beside_the_nodes_is_restricted_unless_it_says_otherwise() {
+    let plain = json!({ "name": "plain", "image": "a:1" });
+    let own = json!({ "name": "own", "image": "a:1", "securityContext": { "runAsUser": 7 } });
+    let pod = pod_of(&set(json!({ "pod": { "sidecars": [plain, own] } })));
+    let [node, plain, own] = pod.containers.as_slice() else {
+        panic!("{:?}", pod.containers);
+    };
+    assert_eq!(plain.security_context, node.security_context);
+    let own = own.security_context.as_ref().unwrap();
+    assert_eq!(
+        (own.run_as_user, own.read_only_root_filesystem),
+        (Some(7), None)
+    );
 }

@@ -18,6 +18,9 @@ pub const TLS_VOLUME: &str = "tls";
 const CLIENTS: (&str, &str) = ("/etc/chronosdb/tls", TLS_VOLUME);
 const NODES: (&str, &str) = ("/etc/chronosdb/internal-tls", "internal-tls");
 
+/// Both places.
+pub(super) const PLACES: [(&str, &str); 2] = [CLIENTS, NODES];
+
 /// Readable for the group of the pod's volumes.
 const MODE: i32 = 0o440;
 

@@ -27,24 +27,37 @@ where
         + Serialize
         + DeserializeOwned,
 {
+    let namespace = object.meta().namespace.as_ref().ok_or(Error::Incomplete)?;
+    apply_as(
+        &Api::namespaced(client.clone(), namespace),
+        &K::kind(&()),
+        object,
+    )
+    .await
+}
+
+/// The same for a `kind` that may only be known when the program runs.
+///
+/// # Errors
+/// As [`apply`]; an answer of 404 is of a kind that Kubernetes does not have.
+pub(super) async fn apply_as<K>(api: &Api<K>, kind: &str, object: &K) -> Result<(), Error>
+where
+    K: Resource + Clone + Debug + Serialize + DeserializeOwned,
+{
     let meta = object.meta();
-    let (Some(name), Some(namespace)) = (&meta.name, &meta.namespace) else {
-        return Err(Error::Incomplete);
-    };
-    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let name = meta.name.as_ref().ok_or(Error::Incomplete)?;
     let found = api
         .get_opt(name)
         .await
         .map_err(Error::kubernetes("an object"))?;
     if found.is_some_and(|found| !is_ours(found.meta(), meta)) {
-        let kind = K::kind(&());
         return Err(Error::Taken(format!("{kind} {name}")));
     }
     let patch = PatchParams::apply(MANAGER).force();
     api.patch(name, &patch, &Patch::Apply(object))
         .await
         .map(|_| ())
-        .map_err(Error::kubernetes("an object"))
+        .map_err(Error::kubernetes(format!("{kind} {name}")))
 }
 
 /// Whether an object is what was built: it has the same owner, or none any more and our labels, as after a
@@ -65,19 +78,10 @@ pub(super) fn is_ours(found: &ObjectMeta, built: &ObjectMeta) -> bool {
 }
 
 /// Deletes an object that this cluster owns. One that is gone, or another's, is left.
-pub(super) async fn delete_owned<K>(
-    client: &Client,
-    namespace: &str,
-    name: &str,
-    owner_uid: &str,
-) -> Result<(), Error>
+pub(super) async fn delete_owned<K>(api: &Api<K>, name: &str, owner_uid: &str) -> Result<(), Error>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned,
+    K: Resource + Clone + Debug + DeserializeOwned,
 {
-    let api: Api<K> = Api::namespaced(client.clone(), namespace);
     let found = api
         .get_opt(name)
         .await

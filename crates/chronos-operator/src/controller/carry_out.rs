@@ -34,7 +34,7 @@ impl Scene<'_> {
         let names = Names::of(self.cluster);
         match action {
             Action::Resize(replicas, _) => {
-                let set = stateful_set(self.cluster, self.record, *replicas, self.set);
+                let set = stateful_set(self.cluster, self.record, *replicas, self.set)?;
                 apply(&self.context.client, &set).await?;
             }
             Action::DeletePod { ordinal, uid, .. } => {

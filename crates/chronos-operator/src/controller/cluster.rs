@@ -174,11 +174,12 @@ async fn apply_objects(
         None => {
             let name = Names::of(cluster).cluster().to_owned();
             let uid = cluster.uid().unwrap_or_default();
-            delete_owned::<PodDisruptionBudget>(client, namespace, &name, &uid).await?;
+            let api: Api<PodDisruptionBudget> = Api::namespaced(client.clone(), namespace);
+            delete_owned(&api, &name, &uid).await?;
         }
     }
     if set.is_some() {
-        let as_large = build::stateful_set(cluster, record, size, set);
+        let as_large = build::stateful_set(cluster, record, size, set)?;
         apply(client, &as_large).await?;
     }
     Ok(())

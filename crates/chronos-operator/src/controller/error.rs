@@ -1,5 +1,8 @@
 //! What can go wrong in a reconciliation. All of it is tried again.
 
+use std::borrow::Cow;
+
+use crate::api::Malformed;
 use crate::database;
 
 /// A failed reconciliation.
@@ -9,7 +12,7 @@ pub enum Error {
     #[error("Kubernetes refused {what}: {source}")]
     Kubernetes {
         /// What it was asked.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// What it answered.
         source: Box<kube::Error>,
     },
@@ -19,6 +22,12 @@ pub enum Error {
     /// An object of the name that the cluster needs is somebody else's.
     #[error("{0} exists and is not this cluster's: delete it, or give the cluster another name")]
     Taken(String),
+    /// A part of the spec that the API server takes as it is.
+    #[error("spec.{0}")]
+    SpecInvalid(#[from] Malformed),
+    /// A kind that somebody else brings is not there.
+    #[error("Kubernetes does not know {0}: install the Prometheus operator.")]
+    UnknownKind(&'static str),
     /// The resource has no name, namespace or uid, which the API server gives.
     #[error("the resource is incomplete")]
     Incomplete,
@@ -26,7 +35,10 @@ pub enum Error {
 
 impl Error {
     /// Wraps an error of Kubernetes.
-    pub(super) fn kubernetes(what: &'static str) -> impl FnOnce(kube::Error) -> Self {
+    pub(super) fn kubernetes(
+        what: impl Into<Cow<'static, str>>,
+    ) -> impl FnOnce(kube::Error) -> Self {
+        let what = what.into();
         move |source| Self::Kubernetes {
             what,
             source: Box::new(source),
@@ -40,7 +52,17 @@ impl Error {
             Self::Database(database::Error::Silent(_)) => "DatabaseSilent",
             Self::Database(database::Error::Refused(_)) => "DatabaseRefused",
             Self::Taken(_) => "NameTaken",
+            Self::SpecInvalid(_) => "SpecInvalid",
+            Self::UnknownKind(_) => "UnknownKind",
             Self::Incomplete => "Incomplete",
         }
+    }
+
+    /// Whether Kubernetes does not have what it was asked about.
+    pub(super) fn is_not_found(&self) -> bool {
+        let Self::Kubernetes { source, .. } = self else {
+            return false;
+        };
+        matches!(&**source, kube::Error::Api(status) if status.code == 404)
     }
 }

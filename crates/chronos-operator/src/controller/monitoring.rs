@@ -1,16 +1,15 @@
-//! Objects for the Prometheus operator, where its kinds exist. Kubernetes is asked for the kinds
-//! each time they are wanted: they may come later than this operator.
+//! Objects for the Prometheus operator, where its kinds exist. Kubernetes is asked each time: the kinds may
+//! come later than this operator.
 
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
-use kube::discovery;
-use serde_json::Value;
+use kube::api::{Api, ApiResource, DynamicObject};
 
-use super::apply::MANAGER;
+use super::apply::{apply_as, delete_owned};
 use super::{Context, Error};
 use crate::api::ChronosCluster;
 use crate::build::{MonitoringKind, Names};
 
-/// Makes what is asked for. Returns why something is missing: nothing else waits for these objects.
+/// Makes what is asked for, and deletes what no longer is. Returns why that is not so: nothing else waits
+/// for these objects.
 pub(super) async fn monitoring(
     context: &Context,
     cluster: &ChronosCluster,
@@ -18,48 +17,30 @@ pub(super) async fn monitoring(
 ) -> Option<String> {
     let mut missing = Vec::new();
     for kind in MonitoringKind::ALL {
-        let Some(object) = kind.object(cluster) else {
-            continue;
+        let resource = ApiResource::from_gvk(&kind.id());
+        let api = Api::namespaced_with(context.client.clone(), namespace, &resource);
+        let done = match kind.object(cluster) {
+            Some(object) => make(&api, kind, &object).await,
+            None => unmake(&api, cluster).await,
         };
-        match make(context, cluster, namespace, kind, object).await {
-            Ok(true) => {}
-            Ok(false) => missing.push(format!(
-                "Kubernetes does not know {}: install the Prometheus operator.",
-                kind.name()
-            )),
-            Err(error) => missing.push(error.to_string()),
-        }
+        missing.extend(done.err().map(|error| error.to_string()));
     }
     (!missing.is_empty()).then(|| missing.join(" "))
 }
 
-/// Whether the kind exists, and so the object now.
 async fn make(
-    context: &Context,
-    cluster: &ChronosCluster,
-    namespace: &str,
+    api: &Api<DynamicObject>,
     kind: MonitoringKind,
-    object: Value,
-) -> Result<bool, Error> {
-    let Some(resource) = resource(context, kind).await? else {
-        return Ok(false);
-    };
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(context.client.clone(), namespace, &resource);
-    let name = Names::of(cluster).cluster().to_owned();
-    let patch = PatchParams::apply(MANAGER).force();
-    api.patch(&name, &patch, &Patch::Apply(object))
-        .await
-        .map_err(Error::kubernetes("an object for monitoring"))?;
-    Ok(true)
+    object: &DynamicObject,
+) -> Result<(), Error> {
+    match apply_as(api, kind.name(), object).await {
+        Err(error) if error.is_not_found() => Err(Error::UnknownKind(kind.name())),
+        done => done,
+    }
 }
 
-async fn resource(context: &Context, kind: MonitoringKind) -> Result<Option<ApiResource>, Error> {
-    let kind = GroupVersionKind::gvk("monitoring.coreos.com", "v1", kind.name());
-    match discovery::pinned_kind(&context.client, &kind).await {
-        Ok((resource, _)) => Ok(Some(resource)),
-        Err(kube::Error::Discovery(_)) => Ok(None),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-        Err(error) => Err(Error::kubernetes("what kinds there are")(error)),
-    }
+/// An unknown kind has no objects.
+async fn unmake(api: &Api<DynamicObject>, cluster: &ChronosCluster) -> Result<(), Error> {
+    let uid = cluster.metadata.uid.as_deref().ok_or(Error::Incomplete)?;
+    delete_owned(api, Names::of(cluster).cluster(), uid).await
 }

@@ -179,6 +179,9 @@ where
     let seconds = began.elapsed().as_secs_f64();
     let word = outcome.as_ref().map_or_else(Error::reason, |_| "ok");
     metrics.reconciled(kind, word, seconds);
+    if outcome.is_err() {
+        span.record("otel.status_code", "ERROR");
+    }
     span.in_scope(|| match &outcome {
         Ok(_) => tracing::debug!(seconds, "reconciled"),
         Err(error) => tracing::warn!(reason = word, %error, seconds, "the reconciliation failed"),

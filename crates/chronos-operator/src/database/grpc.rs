@@ -10,6 +10,7 @@ use chronos_client::schedule::{ListPendingRequest, PendingFilter};
 use chronos_client::topic::{AlterTopicRequest, TopicSettings as WireSettings};
 use chronos_client::{Client, Options, RetryPolicy, Tls};
 use tokio::sync::OnceCell;
+use tracing::Instrument;
 
 use super::{Access, Database, Databases, Error, Status, Topic, TopicSettings, Way};
 use crate::build::Names;
@@ -78,7 +79,7 @@ impl Connection {
             };
             Client::connect(options).await.map_err(error)
         };
-        within(self.client.get_or_try_init(connect)).await
+        within("connect", self.client.get_or_try_init(connect)).await
     }
 }
 
@@ -92,8 +93,13 @@ fn tls(access: &Access) -> Tls {
     }
 }
 
-async fn within<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(WHOLE, work)
+/// Does the work, which is a span of its own in the trace, in bounded time.
+async fn within<T>(
+    name: &'static str,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let span = tracing::debug_span!("database", otel.name = name, otel.kind = "client");
+    tokio::time::timeout(WHOLE, work.instrument(span))
         .await
         .unwrap_or_else(|_| Err(Error::Silent("no answer in time".to_owned())))
 }
@@ -102,7 +108,10 @@ async fn within<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Er
 impl Database for Connection {
     async fn status(&self) -> Result<Status, Error> {
         let client = self.client().await?;
-        let status = within(async { client.cluster_status().await.map_err(error) }).await?;
+        let status = within("ClusterStatus", async {
+            client.cluster_status().await.map_err(error)
+        })
+        .await?;
         let nodes = status.nodes.into_iter();
         Ok(Status {
             cluster_id: status.cluster_id,
@@ -124,12 +133,18 @@ impl Database for Connection {
             Drain::Replicas => DrainScope::DrainReplicas,
         };
         let client = self.client().await?;
-        within(async { client.drain_node(node, scope).await.map_err(error) }).await
+        within("DrainNode", async {
+            client.drain_node(node, scope).await.map_err(error)
+        })
+        .await
     }
 
     async fn undrain(&self, node: &str) -> Result<(), Error> {
         let client = self.client().await?;
-        within(async { client.undrain_node(node).await.map_err(error) }).await
+        within("UndrainNode", async {
+            client.undrain_node(node).await.map_err(error)
+        })
+        .await
     }
 
     async fn remove(&self, node: &str, number: u64, lost: bool) -> Result<(), Error> {
@@ -139,17 +154,23 @@ impl Database for Connection {
             lost,
         };
         let client = self.client().await?;
-        within(async { gone_is_fine(client.remove_node(request).await) }).await
+        within("RemoveNode", async {
+            gone_is_fine(client.remove_node(request).await)
+        })
+        .await
     }
 
     async fn set_zone(&self, node: &str, zone: &str) -> Result<(), Error> {
         let client = self.client().await?;
-        within(async { client.set_node_zone(node, zone).await.map_err(error) }).await
+        within("SetNodeZone", async {
+            client.set_node_zone(node, zone).await.map_err(error)
+        })
+        .await
     }
 
     async fn topic(&self, name: &str) -> Result<Option<Topic>, Error> {
         let client = self.client().await?;
-        let found = within(async {
+        let found = within("GetTopic", async {
             match client.topic(name).await {
                 Ok(topic) => Ok(Some(topic)),
                 Err(chronos_client::Error::NotFound(_)) => Ok(None),
@@ -173,7 +194,10 @@ impl Database for Connection {
     async fn create_topic(&self, name: &str, settings: &TopicSettings) -> Result<(), Error> {
         let settings = wire_of(settings);
         let client = self.client().await?;
-        within(async { client.create_topic(name, settings).await.map_err(error) }).await?;
+        within("CreateTopic", async {
+            client.create_topic(name, settings).await.map_err(error)
+        })
+        .await?;
         Ok(())
     }
 
@@ -190,13 +214,19 @@ impl Database for Connection {
             if_version: None,
         };
         let client = self.client().await?;
-        within(async { client.alter_topic(request).await.map_err(error) }).await?;
+        within("AlterTopic", async {
+            client.alter_topic(request).await.map_err(error)
+        })
+        .await?;
         Ok(())
     }
 
     async fn delete_topic(&self, name: &str) -> Result<(), Error> {
         let client = self.client().await?;
-        within(async { gone_is_fine(client.delete_topic(name, true).await.map(|_| ())) }).await
+        within("DeleteTopic", async {
+            gone_is_fine(client.delete_topic(name, true).await.map(|_| ()))
+        })
+        .await
     }
 
     async fn next_fire_ms(&self, topic: &str) -> Result<Option<i64>, Error> {
@@ -209,13 +239,19 @@ impl Database for Connection {
             ..ListPendingRequest::default()
         };
         let client = self.client().await?;
-        let page = within(async { client.list_pending(request).await.map_err(error) }).await?;
+        let page = within("ListPending", async {
+            client.list_pending(request).await.map_err(error)
+        })
+        .await?;
         Ok(page.events.first().map(|event| event.schedule_ts))
     }
 
     async fn leaders(&self) -> Result<Vec<String>, Error> {
         let client = self.client().await?;
-        let all = within(async { client.partitions().await.map_err(error) }).await?;
+        let all = within("Partitions", async {
+            client.partitions().await.map_err(error)
+        })
+        .await?;
         Ok(all
             .into_iter()
             .map(|partition| partition.leader_id)

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use chronos_operator::api::ConditionStatus;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};
-
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
+};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
@@ -50,6 +51,34 @@ async fn monitors_are_made_only_where_their_kinds_exist() {
             "it goes with the cluster"
         );
     }
+
+    let one = json!({ "serviceMonitor": false, "prometheusRule": null });
+    stage.change(json!({ "spec": { "monitoring": one } })).await;
+    for (kind, _) in KINDS {
+        let gone = async || objects(&stage, kind).get_opt("db").await.unwrap().is_none();
+        let began = Instant::now();
+        while !gone().await {
+            stage.turn().await;
+            assert!(began.elapsed() < PATIENCE, "{kind} is still there");
+        }
+    }
+    let foreign = json!({
+        "apiVersion": format!("{GROUP}/v1"), "kind": "ServiceMonitor",
+        "metadata": { "name": "db", "namespace": stage.namespace }, "spec": { "theirs": true },
+    });
+    let foreign: DynamicObject = serde_json::from_value(foreign).unwrap();
+    let monitors = objects(&stage, "ServiceMonitor");
+    monitors
+        .create(&PostParams::default(), &foreign)
+        .await
+        .unwrap();
+    let both = json!({ "serviceMonitor": true, "prometheusRule": true });
+    stage
+        .change(json!({ "spec": { "monitoring": both } }))
+        .await;
+    comes_to(&stage, Some(unavailable.clone())).await;
+    let kept = monitors.get("db").await.unwrap();
+    assert_eq!(kept.data["spec"], json!({ "theirs": true }));
 
     remove_kinds(&stage.client).await;
     comes_to(&stage, Some(unavailable)).await;

@@ -21,6 +21,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
 
 use crate::stage::{Stage, as_account};
 use crate::topics::{make_named, ready};
@@ -48,7 +49,9 @@ async fn an_operator_of_one_namespace_leaves_others_alone() {
 
     let log = Captured::with(|written| {
         let filter = EnvFilter::new("info,chronos_operator=debug");
-        log::lines(log::Format::Json, filter, move || written.clone())
+        tracing_subscriber::registry().with(log::lines(log::Format::Json, filter, move || {
+            written.clone()
+        }))
     });
     watched.create(json!({})).await;
     other.create(json!({})).await;
