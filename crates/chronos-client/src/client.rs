@@ -13,8 +13,9 @@ use chronos_proto::raw::event_service_client::EventServiceClient as RawEventServ
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
+use crate::error::speaks_grpc;
 use crate::nodes::Nodes;
-use crate::retry::{Verdict, verdict};
+use crate::retry::{Verdict, is_of_the_node, verdict};
 use crate::topology::Topology;
 use crate::{Error, Options, RetryPolicy};
 
@@ -72,7 +73,7 @@ impl Client {
         let listed = self
             .call(None, |channel| async move {
                 match list_partitions(channel).await {
-                    Err(status) if status.code() == Code::Unimplemented => {
+                    Err(status) if status.code() == Code::Unimplemented && speaks_grpc(&status) => {
                         Ok(Response::new(Topology::one_partition()))
                     }
                     other => other,
@@ -103,12 +104,14 @@ impl Client {
     /// The channel for a partition: its leader's if that has an address and may be called, else any
     /// node's.
     pub(crate) fn channel(&self, partition_id: Option<u32>) -> Channel {
+        self.shared.nodes.channel(&self.node(partition_id))
+    }
+
+    fn node(&self, partition_id: Option<u32>) -> http::Uri {
         let topology = self.topology();
         let partition_id = partition_id.filter(|_| self.shared.direct);
-        match partition_id.and_then(|id| topology.leader(id)) {
-            Some(leader) => self.shared.nodes.channel(leader),
-            None => self.shared.nodes.any(),
-        }
+        let leader = partition_id.and_then(|id| topology.leader(id));
+        leader.unwrap_or_else(|| self.shared.nodes.any()).clone()
     }
 
     /// Takes note of a failure, so that the next try goes elsewhere if it can.
@@ -130,8 +133,11 @@ impl Client {
         // A leader that did not answer may be one that cannot be reached from here: the next try goes
         // to any node, which forwards it.
         let mut is_detour = false;
+        // What a node said of itself tells more than that another one cannot be reached.
+        let mut said = None;
         for tries in 1.. {
-            let channel = self.channel(partition_id.filter(|_| !is_detour));
+            let node = self.node(partition_id.filter(|_| !is_detour));
+            let channel = self.shared.nodes.channel(&node);
             let status =
                 match tokio::time::timeout(self.shared.request_timeout, request(channel)).await {
                     Ok(Ok(response)) => {
@@ -144,13 +150,20 @@ impl Client {
                     Err(_) => Status::deadline_exceeded("no answer within the request timeout"),
                 };
             let verdict = verdict(&status);
-            if verdict == Verdict::Final || tries >= self.shared.retry.attempts {
-                return Err(Error::from_status(&status, tries));
+            if verdict == Verdict::Final {
+                return Err(Error::of_call(&status, tries, &node));
+            }
+            if tries >= self.shared.retry.attempts {
+                let (status, node) = match said {
+                    Some(said) if !is_of_the_node(&status) => said,
+                    _ => (status, node),
+                };
+                return Err(Error::of_call(&status, tries, &node));
             }
             if let Verdict::Throttled(wait) = verdict {
                 // The node is well, and so is what is known of the leaders.
                 let Some(pause) = self.shared.retry.throttled(wait) else {
-                    return Err(Error::from_status(&status, tries));
+                    return Err(Error::of_call(&status, tries, &node));
                 };
                 tracing::debug!(tries, pause_ms = pause.as_millis() as u64, "throttled");
                 tokio::time::sleep(pause).await;
@@ -159,6 +172,9 @@ impl Client {
             retried_uncertain |= verdict == Verdict::Uncertain;
             is_detour = verdict == Verdict::Uncertain && !is_detour;
             tracing::debug!(tries, code = ?status.code(), "request failed, trying again");
+            if is_of_the_node(&status) {
+                said = Some((status, node));
+            }
             self.distrust();
             tokio::time::sleep(self.shared.retry.backoff(tries)).await;
             self.look_for_leader().await;
@@ -168,7 +184,7 @@ impl Client {
 
     /// One quiet attempt to learn who leads; the caller's own try tells if it failed.
     pub(crate) async fn look_for_leader(&self) {
-        let listing = list_partitions(self.shared.nodes.any());
+        let listing = list_partitions(self.channel(None));
         if let Ok(Ok(listed)) = tokio::time::timeout(self.shared.request_timeout, listing).await {
             self.set_topology(listed.into_inner());
         }

@@ -45,7 +45,7 @@ impl Client {
     /// Says that a node is to lead a partition.
     ///
     /// # Errors
-    /// [`Error::NotFound`], and [`Error::Status`] when the node holds no replica of it.
+    /// [`Error::NotFound`], and [`Error::Conflict`] when the node holds no replica of it.
     pub async fn prefer_leader(&self, partition: u32, node: &str) -> Result<(), Error> {
         let request = PreferLeaderRequest {
             partition,
@@ -87,7 +87,7 @@ impl Client {
     /// [`Error::NotFound`], because the node is gone.
     ///
     /// # Errors
-    /// [`Error::NotFound`], and [`Error::Status`] while it holds something.
+    /// [`Error::NotFound`], and [`Error::Conflict`] while it holds something.
     pub async fn remove_node(&self, request: RemoveNodeRequest) -> Result<(), Error> {
         self.call(None, |channel| {
             let request = request.clone();

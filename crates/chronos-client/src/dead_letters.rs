@@ -57,7 +57,7 @@ impl Client {
     /// Changes what a redrive of a letter delivers; returns the letter as it is then.
     ///
     /// # Errors
-    /// [`Error::NotFound`], or [`Error::Status`] when the letter is being delivered again.
+    /// [`Error::NotFound`], or [`Error::Conflict`] when the letter is being delivered again.
     pub async fn edit_dead_letter(
         &self,
         request: EditDeadLetterRequest,

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chronos_proto::cronos_db::{
-    AckRequest, AckResponse, CompactRequest, CompactResponse, Event, GetPartitionRequest,
-    GetSchedulerStatusRequest, GetWalStatusRequest, ListPartitionsRequest, ListPartitionsResponse,
-    PartitionInfo, PublishBatchResponse, PublishResponse, ReplayRequest, RetentionRequest,
-    RetentionResponse, SchedulerStatus, SplitPartitionRequest, SplitPartitionResponse,
-    SubscribeRequest, WalStatus,
+    AckRequest, AckResponse, CompactRequest, CompactResponse, Event, ExistingEvent,
+    GetPartitionRequest, GetSchedulerStatusRequest, GetWalStatusRequest, ListPartitionsRequest,
+    ListPartitionsResponse, PartitionInfo, PublishBatchResponse, PublishResponse, ReplayRequest,
+    RetentionRequest, RetentionResponse, SchedulerStatus, SplitPartitionRequest,
+    SplitPartitionResponse, SubscribeRequest, WalStatus,
 };
 use chronos_proto::raw::{
     Delivery, PublishBatchRequest, PublishRequest, ReplayEvent, Stamp, StoredEvent,
@@ -199,6 +199,20 @@ impl State {
     }
 }
 
+impl State {
+    fn existing(&self, message_id: &str) -> Option<ExistingEvent> {
+        let mut events = self.partitions.iter().flatten();
+        let event = events.find(|event| event.message_id == message_id)?;
+        Some(ExistingEvent {
+            offset: event.offset,
+            partition_id: event.partition_id,
+            schedule_ts: event.schedule_ts,
+            version: 1,
+            ..ExistingEvent::default()
+        })
+    }
+}
+
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -218,15 +232,21 @@ impl EventService for Service {
         if let Some(PublishStep::StoreThenFail(status)) = step {
             return Err(status);
         }
+        let sent = Event::decode(&event[..]).unwrap_or_default();
         Ok(Response::new(match stored {
             Ok((partition_id, offset)) => PublishResponse {
                 success: true,
                 partition_id,
                 offset,
+                schedule_ts: sent.schedule_ts,
                 ..PublishResponse::default()
             },
             Err(error) => PublishResponse {
                 error,
+                existing: request
+                    .return_existing
+                    .then(|| state.existing(&sent.message_id))
+                    .flatten(),
                 ..PublishResponse::default()
             },
         }))

@@ -63,7 +63,7 @@ pub use batch::{BatchOutcome, EventOutcome};
 pub use chronos_proto::cronos_db::{
     CompactRequest, ConsumerGroupMetadata, DeadLetter, DeadLetterFilter, DeadLetterState,
     DiscardDeadLettersRequest, DiscardDeadLettersResponse, EditDeadLetterRequest, Event,
-    ListDeadLettersRequest, ListDeadLettersResponse, MetaEdit, PartitionInfo,
+    ExistingEvent, ListDeadLettersRequest, ListDeadLettersResponse, MetaEdit, PartitionInfo,
     RedriveDeadLettersRequest, RedriveProgress, ReplayEvent, ReplayOrder, ReplayRequest,
     RepublishProgress, RepublishRequest, RetentionRequest, SchedulerStatus, WalStatus,
 };
@@ -99,10 +99,10 @@ pub use event::{NewEvent, now_ms};
 pub use options::Options;
 pub use partitions::Freed;
 pub use producer::{Producer, ProducerOptions, Receipt};
-pub use publish::{IfPast, PublishOptions, Published};
+pub use publish::{IfPast, PublishAnswer, PublishOptions, Published};
 pub use replay::ReplayRange;
 pub use retry::RetryPolicy;
-pub use routing::{fnv1a_64, partition_of, routing_key};
+pub use routing::{fnv1a_64, partition_in_topic, partition_of, routing_key};
 pub use subscription::{
     AckHandle, AckReceipt, Batch, BatchEvent, Delivery, Start, SubscribeOptions, Subscription,
 };

@@ -51,10 +51,10 @@ impl Nodes {
         })
     }
 
-    /// A channel to a bootstrap node.
-    pub(crate) fn any(&self) -> Channel {
+    /// A bootstrap node.
+    pub(crate) fn any(&self) -> &http::Uri {
         let index = self.preferred.load(Ordering::Relaxed) % self.bootstrap.len();
-        self.channel(&self.bootstrap[index])
+        &self.bootstrap[index]
     }
 
     /// Makes [`Self::any`] take the next bootstrap address.

@@ -1,7 +1,7 @@
 //! Publishing one event.
 
 use bytes::Bytes;
-use chronos_proto::cronos_db::{Event, PastPolicy};
+use chronos_proto::cronos_db::{Event, ExistingEvent, PastPolicy};
 use chronos_proto::raw::PublishRequest;
 use prost::Message;
 
@@ -20,6 +20,29 @@ pub enum Published {
     /// Stored, but not known where: a try of this call got no answer, and the next one heard
     /// that the id is known. (Or the id was known long before; the wire cannot tell.)
     StoredEarlier,
+    /// Not stored, because its time had passed and [`IfPast::Drop`] was asked for.
+    Dropped,
+}
+
+/// What the server said of an event to publish.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PublishAnswer {
+    /// Stored by this call.
+    Stored {
+        /// The partition that took it.
+        partition_id: u32,
+        /// Position in the partition, from 0.
+        offset: u64,
+        /// When it is due, Unix ms. Of an event with a delay it is what the server computed.
+        schedule_ts: i64,
+    },
+    /// The id is known; nothing was changed by the try that heard so.
+    Known {
+        /// The event that has the id, if it was asked for and the server says so.
+        existing: Option<ExistingEvent>,
+        /// Whether an earlier try of this call got no answer, and may be what stored it.
+        retried_uncertain: bool,
+    },
     /// Not stored, because its time had passed and [`IfPast::Drop`] was asked for.
     Dropped,
 }
@@ -93,13 +116,49 @@ impl Client {
         event: impl Into<Event>,
         options: PublishOptions,
     ) -> Result<Published, Error> {
-        let event = event.into();
+        match self.send_one(event.into(), options, false).await? {
+            PublishAnswer::Stored {
+                partition_id,
+                offset,
+                ..
+            } => Ok(Published::Stored {
+                partition_id,
+                offset,
+            }),
+            PublishAnswer::Known {
+                retried_uncertain: true,
+                ..
+            } => Ok(Published::StoredEarlier),
+            PublishAnswer::Known { .. } => Err(Error::Duplicate),
+            PublishAnswer::Dropped => Ok(Published::Dropped),
+        }
+    }
+
+    /// As [`Self::publish_with`], and tells all that the server says: when the event is due, and of a
+    /// duplicate which event has its id.
+    ///
+    /// # Errors
+    /// As [`Self::publish_with`]; a duplicate is [`PublishAnswer::Known`] instead.
+    pub async fn publish_in_full(
+        &self,
+        event: impl Into<Event>,
+        options: PublishOptions,
+    ) -> Result<PublishAnswer, Error> {
+        self.send_one(event.into(), options, true).await
+    }
+
+    async fn send_one(
+        &self,
+        event: Event,
+        options: PublishOptions,
+        return_existing: bool,
+    ) -> Result<PublishAnswer, Error> {
         let partition = partition_of(routing_key(&event), self.partition_count());
         let request = PublishRequest {
             event: Some(Bytes::from(event.encode_to_vec())),
             allow_duplicate: options.allow_duplicate,
             past: options.if_past.wire(),
-            ..Default::default()
+            return_existing,
         };
         let answer = self
             .call(Some(partition), |channel| {
@@ -109,18 +168,22 @@ impl Client {
             .await?;
         let response = answer.value;
         if response.success {
-            return Ok(Published::Stored {
+            return Ok(PublishAnswer::Stored {
                 partition_id: u32::try_from(response.partition_id)
                     .map_err(|_| Error::Unexpected("negative partition_id"))?,
                 offset: u64::try_from(response.offset)
                     .map_err(|_| Error::Unexpected("negative offset"))?,
+                schedule_ts: response.schedule_ts,
             });
         }
         if response.dropped {
-            return Ok(Published::Dropped);
+            return Ok(PublishAnswer::Dropped);
         }
         match Error::rejected(response.error) {
-            Error::Duplicate if answer.retried_uncertain => Ok(Published::StoredEarlier),
+            Error::Duplicate => Ok(PublishAnswer::Known {
+                existing: response.existing,
+                retried_uncertain: answer.retried_uncertain,
+            }),
             error => Err(error),
         }
     }
@@ -181,6 +244,33 @@ mod tests {
             client.publish_allowing_duplicate(event()).await,
             Ok(Published::Stored { offset: 1, .. })
         ));
+    }
+
+    #[tokio::test]
+    async fn a_duplicate_can_ask_which_event_has_its_id() {
+        let fake = Fake::start(1).await;
+        let client = fake.client().await;
+        let options = PublishOptions::default();
+        let stored = client.publish_in_full(event(), options).await.unwrap();
+        assert_eq!(
+            stored,
+            PublishAnswer::Stored {
+                partition_id: 0,
+                offset: 0,
+                schedule_ts: 77
+            }
+        );
+        let again = client.publish_in_full(event(), options).await.unwrap();
+        assert!(
+            matches!(
+                &again,
+                PublishAnswer::Known {
+                    existing: Some(existing),
+                    retried_uncertain: false,
+                } if (existing.offset, existing.schedule_ts) == (0, 77)
+            ),
+            "{again:?}"
+        );
     }
 
     #[tokio::test]

@@ -108,6 +108,11 @@ fn retry_after(status: &Status) -> Option<Duration> {
     wait_ms.parse().ok().map(Duration::from_millis)
 }
 
+/// Whether a node gave this status, and not the connection to it, or the wait for it.
+pub(crate) fn is_of_the_node(status: &Status) -> bool {
+    status.source().is_none() && status.code() != Code::DeadlineExceeded
+}
+
 /// The status code, where a connection that broke counts as unavailable. tonic reports some
 /// of those as UNKNOWN; unlike a status that a server sent, they have a source.
 pub(crate) fn effective_code(status: &Status) -> Code {

@@ -18,6 +18,24 @@ pub fn partition_of(key: &str, partition_count: u32) -> u32 {
     (fnv1a_64(key.as_bytes()) % u64::from(partition_count)) as u32
 }
 
+/// The partition of a routing key in a topic that spreads over `spread` partitions only, neighbours from
+/// the one on that its name decides; as [`partition_of`] for a topic that has no such setting.
+pub fn partition_in_topic(
+    topic: &str,
+    key: &str,
+    spread: Option<u32>,
+    partition_count: u32,
+) -> u32 {
+    match spread {
+        Some(spread) if partition_count > 0 => {
+            let first = u64::from(partition_of(topic, partition_count));
+            let step = partition_of(key, spread.clamp(1, partition_count));
+            ((first + u64::from(step)) % u64::from(partition_count)) as u32
+        }
+        _ => partition_of(key, partition_count),
+    }
+}
+
 /// What an event is routed by: meta `partition_key` if it is not empty, else message_id.
 pub fn routing_key(event: &Event) -> &str {
     match event.meta.get(PARTITION_KEY) {
@@ -47,6 +65,20 @@ mod tests {
         }
         assert_eq!(partition_of("anything", 1), 0);
         assert_eq!(partition_of("anything", 0), 0);
+    }
+
+    #[test]
+    fn a_topic_may_spread_over_neighbours() {
+        let first = partition_of("t", 16);
+        for key in ["a", "b", "c", "d"] {
+            assert_eq!(partition_in_topic("t", key, Some(1), 16), first);
+            let third = partition_in_topic("t", key, Some(3), 16);
+            assert!((0..3).any(|step| third == (first + step) % 16));
+            let free = partition_of(key, 16);
+            assert_eq!(partition_in_topic("t", key, None, 16), free);
+        }
+        assert_eq!(partition_in_topic("t", "a", Some(3), 0), 0);
+        assert_eq!(partition_in_topic("t", "a", Some(99), 1), 0);
     }
 
     #[test]

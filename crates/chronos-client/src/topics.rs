@@ -15,7 +15,7 @@ impl Client {
     /// Creates a topic. What `settings` leave out is as the node is set.
     ///
     /// # Errors
-    /// [`Error::Status`] when it exists, [`Error::Rejected`] for a setting out of its range.
+    /// [`Error::AlreadyExists`], [`Error::Rejected`] for a setting out of its range.
     pub async fn create_topic(&self, name: &str, settings: TopicSettings) -> Result<Topic, Error> {
         let request = CreateTopicRequest {
             name: name.to_owned(),
@@ -33,7 +33,7 @@ impl Client {
     /// Changes settings of a topic; they hold at once.
     ///
     /// # Errors
-    /// [`Error::NotFound`], and [`Error::Status`] when it has another version than the one asked for.
+    /// [`Error::NotFound`], and [`Error::Conflict`] when it has another version than the one asked for.
     pub async fn alter_topic(&self, request: AlterTopicRequest) -> Result<Topic, Error> {
         let answer = self
             .call(None, |channel| {
@@ -96,7 +96,7 @@ impl Client {
     /// Deletes a topic with everything in it; returns how many pending events went with it.
     ///
     /// # Errors
-    /// [`Error::NotFound`], and [`Error::Status`] while events are pending, unless `force` is set.
+    /// [`Error::NotFound`], and [`Error::Conflict`] while events are pending, unless `force` is set.
     pub async fn delete_topic(&self, name: &str, force: bool) -> Result<i64, Error> {
         let request = DeleteTopicRequest {
             name: name.to_owned(),

@@ -18,7 +18,8 @@ Exit codes:
   1  failed for a reason that has no code of its own
   2  the command line is wrong
   3  what was asked for does not exist
-  4  a conflict: a duplicate message id, a known group, an event already fired or cancelled
+  4  a conflict: a duplicate message id, a known group, an event already fired or cancelled, another
+     version than the one named, something still there that is in the way
   5  no node answers";
 
 const EXAMPLES: &str = "\

@@ -6,13 +6,14 @@ use chronos_client::{Options, Tls};
 use clap::builder::FalseyValueParser;
 
 /// The nodes, and TLS.
+// Each option names its heading: one named for the struct would go on to what is declared after it.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Global options")]
 pub(crate) struct Connect {
     /// Address of a node, host:port or :port; several are tried in turn, separated by commas.
     #[arg(
         long,
         global = true,
+        help_heading = "Global options",
         env = "CHRONOS_ADDR",
         default_value = "127.0.0.1:9000",
         value_name = "ADDRESS"
@@ -23,6 +24,7 @@ pub(crate) struct Connect {
     #[arg(
         long,
         global = true,
+        help_heading = "Global options",
         env = "CHRONOS_CLIENT_TLS",
         value_parser = FalseyValueParser::new()
     )]
@@ -31,6 +33,7 @@ pub(crate) struct Connect {
     #[arg(
         long,
         global = true,
+        help_heading = "Global options",
         env = "CHRONOS_CLIENT_TLS_CA_FILE",
         value_name = "FILE"
     )]
@@ -39,6 +42,7 @@ pub(crate) struct Connect {
     #[arg(
         long,
         global = true,
+        help_heading = "Global options",
         env = "CHRONOS_CLIENT_TLS_CERT_FILE",
         value_name = "FILE"
     )]
@@ -47,6 +51,7 @@ pub(crate) struct Connect {
     #[arg(
         long,
         global = true,
+        help_heading = "Global options",
         env = "CHRONOS_CLIENT_TLS_KEY_FILE",
         value_name = "FILE"
     )]
@@ -55,6 +60,7 @@ pub(crate) struct Connect {
     #[arg(
         long,
         global = true,
+        help_heading = "Global options",
         env = "CHRONOS_CLIENT_TLS_SERVER_NAME",
         value_name = "NAME"
     )]

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use chronos_client::Event;
 use serde::Serialize;
+
+use crate::payload::{one_line, shown, text_or_base64};
 
 /// An event in JSON and YAML. A payload that is not UTF-8 is given in base64 instead.
 #[derive(Debug, Serialize)]
@@ -26,7 +26,7 @@ pub(crate) struct EventView {
 
 impl From<&Event> for EventView {
     fn from(event: &Event) -> Self {
-        let text = String::from_utf8(event.payload.to_vec()).ok();
+        let (payload, payload_base64) = text_or_base64(&event.payload);
         Self {
             message_id: event.message_id.clone(),
             topic: event.topic.clone(),
@@ -35,10 +35,25 @@ impl From<&Event> for EventView {
             schedule_ts: event.schedule_ts,
             created_ts: event.created_ts,
             meta: event.meta.clone(),
-            payload_base64: text.is_none().then(|| STANDARD.encode(&event.payload)),
-            payload: text,
+            payload,
+            payload_base64,
         }
     }
+}
+
+impl EventView {
+    /// Payload and metadata as rows of a table.
+    pub(crate) fn rows(&self) -> Vec<[String; 2]> {
+        let mut rows = vec![["payload".to_string(), shown(self.payload.as_deref())]];
+        rows.extend(meta_rows(&self.meta));
+        rows
+    }
+}
+
+/// Metadata as rows of a table.
+pub(crate) fn meta_rows(meta: &BTreeMap<String, String>) -> impl Iterator<Item = [String; 2]> {
+    meta.iter()
+        .map(|(key, value)| [format!("meta {key}"), one_line(value.as_bytes())])
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// A call failed.
     Client(Error),
+    /// Nobody answers at the other end, or what leads there failed.
+    Unreachable(String),
     /// A node is not well. The report said so already.
     Unhealthy,
     /// Some of several events failed, the first of them so. Each was reported already.
@@ -52,7 +54,7 @@ pub(crate) fn report(failure: &Failure) -> ExitCode {
         Failure::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => {
             return ExitCode::SUCCESS;
         }
-        Failure::Usage(words) => eprintln!("error: {words}"),
+        Failure::Usage(words) | Failure::Unreachable(words) => eprintln!("error: {words}"),
         Failure::Client(error) => eprintln!("error: {error}"),
         Failure::Io(error) => eprintln!("error: {error}"),
         Failure::Other(error) => eprintln!("error: {error:#}"),
@@ -61,11 +63,12 @@ pub(crate) fn report(failure: &Failure) -> ExitCode {
     ExitCode::from(code(failure))
 }
 
-fn code(failure: &Failure) -> u8 {
+/// The code of a failure.
+pub(crate) fn code(failure: &Failure) -> u8 {
     match failure {
         Failure::Usage(_) => 2,
         Failure::Client(error) | Failure::Partly(error) => client_code(error),
-        Failure::Unhealthy => 5,
+        Failure::Unreachable(_) | Failure::Unhealthy => 5,
         Failure::Io(_) => 1,
         // As shells count.
         Failure::Ended { signal } => 128 + signal,
@@ -77,7 +80,7 @@ fn client_code(error: &Error) -> u8 {
     match error {
         Error::Address(_) | Error::NoAddress | Error::Tls(_) => 2,
         Error::NotFound(_) => 3,
-        Error::Duplicate | Error::AlreadyExists(_) => 4,
+        Error::Duplicate | Error::AlreadyExists(_) | Error::Conflict(_) => 4,
         Error::Unavailable { .. } | Error::Throttled { .. } => 5,
         Error::Rejected(_) | Error::Status { .. } | Error::Unexpected(_) | Error::Closed => 1,
     }
@@ -92,6 +95,7 @@ mod tests {
         let unavailable = || Error::Unavailable {
             tries: 1,
             message: String::new(),
+            answered: false,
         };
         let throttled = Error::Throttled {
             retry_after: std::time::Duration::from_secs(1),
@@ -105,8 +109,10 @@ mod tests {
             (Error::NotFound(String::new()).into(), 3),
             (Error::Duplicate.into(), 4),
             (Error::AlreadyExists(String::new()).into(), 4),
+            (Error::Conflict(String::new()).into(), 4),
             (unavailable().into(), 5),
             (Failure::Unhealthy, 5),
+            (Failure::Unreachable(String::new()), 5),
             (throttled.into(), 5),
             (Error::Rejected(String::new()).into(), 1),
             (Error::Closed.into(), 1),

@@ -94,7 +94,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Partition(args) => commands::partition::run(args, &cli.connect, &printer).await,
         Command::Cluster(args) => commands::cluster::run(args, &cli.connect, &printer).await,
         Command::Health(args) => commands::health::run(args, &cli.connect, &printer).await,
-        Command::Load(args) => load::run(args).await.map_err(Failure::Other),
+        Command::Load(args) => load::run(args).await,
         Command::Completion(args) => commands::completion::run(&args),
     }
 }

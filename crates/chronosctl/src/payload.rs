@@ -3,6 +3,9 @@
 use std::fs;
 use std::io::{self, IsTerminal, Read};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::exit::Failure;
 use crate::template;
 
@@ -68,6 +71,22 @@ pub(crate) fn one_line(payload: &[u8]) -> String {
         line.push('…');
     }
     line
+}
+
+/// A payload as JSON and YAML give it: text, or base64 of what is no UTF-8.
+pub(crate) fn text_or_base64(payload: &[u8]) -> (Option<String>, Option<String>) {
+    match String::from_utf8(payload.to_vec()) {
+        Ok(text) => (Some(text), None),
+        Err(_) => (None, Some(STANDARD.encode(payload))),
+    }
+}
+
+/// A payload as the table of one event gives it.
+pub(crate) fn shown(text: Option<&str>) -> String {
+    match text {
+        Some(text) => one_line(text.as_bytes()),
+        None => "no text; -o json gives it in base64".to_string(),
+    }
 }
 
 #[cfg(test)]

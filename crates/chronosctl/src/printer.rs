@@ -118,6 +118,16 @@ pub(crate) fn verdict(well: bool, words: &str) -> Cell {
     Cell::new(words).fg(if well { Color::Green } else { Color::Red })
 }
 
+/// Says, beside the results, that there is more than was shown, and by which option to get it.
+pub(crate) fn more_follow(option: &str) {
+    eprintln!("more follow: {option} N");
+}
+
+/// The same where only the number of results tells.
+pub(crate) fn more_may_follow(option: &str) {
+    eprintln!("more may follow: {option} N");
+}
+
 fn write(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;

@@ -1,5 +1,6 @@
 //! Times and durations as people write them.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,10 +15,17 @@ const UNITS_MS: [(&str, u64); 6] = [
     ("w", 7 * 86_400_000),
 ];
 
+/// Numbers that are times of the years 1973 to 5138 in seconds. In ms they are of 1970 to 1973, which
+/// nobody means.
+const LIKE_SECONDS: RangeInclusive<i64> = 100_000_000..=100_000_000_000;
+
 /// Reads a point in time: RFC 3339 with an offset, or Unix ms. Gives Unix ms.
 pub(crate) fn parse_time_ms(text: &str) -> Result<i64, String> {
     if let Ok(ms) = text.parse::<i64>() {
-        return Ok(ms);
+        return match LIKE_SECONDS.contains(&ms) {
+            true => Err("this looks like seconds; write milliseconds or RFC 3339".to_string()),
+            false => Ok(ms),
+        };
     }
     text.parse::<Timestamp>()
         .map(Timestamp::as_millisecond)
@@ -26,6 +34,22 @@ pub(crate) fn parse_time_ms(text: &str) -> Result<i64, String> {
              2026-12-24T19:00:00+01:00, or Unix time in ms"
                 .to_string()
         })
+}
+
+/// Reads a time that bounds something. 0 means "no bound" on the wire, which no one asks for by a time.
+pub(crate) fn parse_bound_ms(text: &str) -> Result<i64, String> {
+    match parse_time_ms(text)? {
+        ms if ms > 0 => Ok(ms),
+        _ => Err("it must be after 1970; leave the option out for no bound".to_string()),
+    }
+}
+
+/// Reads a duration of 1 ms or more. 0 means "not given" on the wire.
+pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        span if span.as_millis() > 0 => Ok(span),
+        _ => Err("it must be 1ms or more; leave the option out for no bound".to_string()),
+    }
 }
 
 /// Reads a duration: numbers with units, added up, such as 10s, 1h30m or 1.5s.
@@ -101,6 +125,34 @@ mod tests {
         ] {
             assert!(parse_time_ms(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn seconds_are_not_taken_for_ms() {
+        for text in ["100000000", "1796000000", "100000000000"] {
+            let refused = parse_time_ms(text).unwrap_err();
+            assert!(refused.contains("looks like seconds"), "{text}: {refused}");
+        }
+        for text in ["99999999", "100000000001", "1796000000000", "-1796000000"] {
+            assert!(parse_time_ms(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_never_zero() {
+        assert_eq!(parse_bound_ms("1"), Ok(1));
+        assert_eq!(parse_span("1ms"), Ok(Duration::from_millis(1)));
+        for refused in [
+            parse_bound_ms("0").map(drop),
+            parse_bound_ms("-5").map(drop),
+            parse_bound_ms("1970-01-01T00:00:00Z").map(drop),
+            parse_span("0s").map(drop),
+            parse_span("0.4ms").map(drop),
+        ] {
+            let refused = refused.unwrap_err();
+            assert!(refused.contains("leave the option out"), "{refused}");
+        }
+        assert!(parse_bound_ms("soon").is_err() && parse_span("soon").is_err());
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! `chronosctl` against a real server: exit codes and the shapes of its output.
 
+mod conflicts;
+mod health;
+mod ranges;
+
 use std::process::{Output, Stdio};
 
 use chronos_tests::history::wall_ms;

@@ -14,6 +14,7 @@ use tonic::transport::Channel;
 
 use super::ack::Settle;
 use super::{AckHandle, Delivery, SubscribeOptions};
+use crate::error::in_full;
 use crate::retry::{Verdict, verdict};
 use crate::{Client, Error};
 
@@ -59,6 +60,14 @@ struct Unanswered {
     emptied: Notify,
 }
 
+/// How a session goes.
+struct Course {
+    /// Sessions before it that failed, one after the other.
+    failures: u32,
+    /// Deliveries so far.
+    received: u64,
+}
+
 /// Why a session is over.
 enum End {
     /// The subscription was dropped or closed.
@@ -93,11 +102,15 @@ impl<D: Arrival> Session<D> {
         let mut is_detour = false;
         loop {
             let session = self.current.fetch_add(1, Ordering::AcqRel) + 1;
-            let mut received = 0;
-            let status = match self.hold(session, is_detour, &mut received).await {
+            let mut course = Course {
+                failures,
+                received: 0,
+            };
+            let status = match self.hold(session, is_detour, &mut course).await {
                 End::Done => return,
                 End::Broken(status) => status,
             };
+            let received = course.received;
             if let Some(status) = &status
                 && verdict(status) == Verdict::Final
             {
@@ -110,7 +123,9 @@ impl<D: Arrival> Session<D> {
             let pause = self.client.retry().backoff(failures);
             tracing::warn!(
                 failures,
-                code = ?status.map(|status| status.code()),
+                reason = status
+                    .as_ref()
+                    .map_or_else(|| "it ended".to_string(), in_full),
                 pause_ms = pause.as_millis() as u64,
                 "subscription interrupted, connecting again"
             );
@@ -131,7 +146,7 @@ impl<D: Arrival> Session<D> {
     }
 
     /// Opens both streams and serves them until one ends.
-    async fn hold(&mut self, session: u64, is_detour: bool, received: &mut u64) -> End {
+    async fn hold(&mut self, session: u64, is_detour: bool, course: &mut Course) -> End {
         let partition = self.options.partition_id();
         let channel = self.client.channel(partition.filter(|_| !is_detour));
         let (sent, to_send) = mpsc::unbounded_channel();
@@ -146,7 +161,7 @@ impl<D: Arrival> Session<D> {
             &self.delivered,
             &self.orders,
             session,
-            received,
+            course,
         );
         let orders = forward_orders(&mut self.inbox, &sent, &self.unanswered);
         tokio::select! {
@@ -165,7 +180,7 @@ async fn read_deliveries<D: Arrival>(
     delivered: &mpsc::Sender<Result<Numbered<D>, Error>>,
     orders: &mpsc::WeakUnboundedSender<Order>,
     session: u64,
-    received: &mut u64,
+    course: &mut Course,
 ) -> End {
     // The server reads one message; ending the request stream would end the subscription.
     let request = stream::iter([options.request(D::BATCHED)]).chain(stream::pending());
@@ -173,6 +188,10 @@ async fn read_deliveries<D: Arrival>(
         Ok(response) => response.into_inner(),
         Err(status) => return End::Broken(Some(status)),
     };
+    if course.failures > 0 {
+        // As loud as the interruption was, so that whoever saw that sees this.
+        tracing::warn!("subscription connected again");
+    }
     loop {
         let message = match stream.message().await {
             Ok(Some(message)) => message,
@@ -183,7 +202,7 @@ async fn read_deliveries<D: Arrival>(
             return End::Done;
         };
         let item = D::arrive(message, orders).map(|delivery| Numbered { session, delivery });
-        *received += 1;
+        course.received += 1;
         if delivered.send(item).await.is_err() {
             return End::Done;
         }

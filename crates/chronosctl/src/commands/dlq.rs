@@ -2,7 +2,8 @@
 
 use chronos_client::{
     Client, DeadLetter, DeadLetterFilter, DeadLetterState, DiscardDeadLettersRequest,
-    EditDeadLetterRequest, ListDeadLettersRequest, MetaEdit, RedriveDeadLettersRequest, now_ms,
+    EditDeadLetterRequest, Error, ListDeadLettersRequest, MetaEdit, RedriveDeadLettersRequest,
+    now_ms,
 };
 use clap::Subcommand;
 use comfy_table::Table;
@@ -15,8 +16,8 @@ use crate::connect::Connect;
 use crate::event_view::EventView;
 use crate::exit::Failure;
 use crate::payload::{Payload, one_line};
-use crate::printer::{Printer, table};
-use crate::when::{parse_time_ms, show_time_ms};
+use crate::printer::{Printer, more_follow, table};
+use crate::when::{parse_bound_ms, show_time_ms};
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -87,7 +88,7 @@ enum Verb {
         reset: bool,
     },
     /// Deliver letters to their group again, to no other. Ends when Ctrl-C is pressed; what was
-    /// redriven stays so.
+    /// redriven stays so. Exits with 3 when some that are named do not exist.
     #[command(after_help = REDRIVE_EXAMPLES)]
     Redrive {
         #[command(flatten)]
@@ -101,7 +102,7 @@ enum Verb {
         )]
         rate: f64,
     },
-    /// Forget letters for good.
+    /// Forget letters for good. Exits with 3 when some that are named do not exist.
     #[command(after_help = DISCARD_EXAMPLES)]
     Discard {
         #[command(flatten)]
@@ -109,19 +110,25 @@ enum Verb {
     },
 }
 
+/// What narrows a group's letters. It says nothing of letters that are named by their ids.
 #[derive(Debug, clap::Args)]
 struct Filter {
     /// Only events of this topic.
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        requires = "group"
+    )]
     topic: String,
     /// Only this partition.
-    #[arg(long)]
+    #[arg(long, requires = "group")]
     partition: Option<u32>,
     /// Only letters that died at this time or later: RFC 3339, Unix time in ms, or now.
-    #[arg(long, value_name = "TIME", value_parser = parse_time_or_now)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time_or_now, requires = "group")]
     since: Option<i64>,
     /// Only letters that died before this time: RFC 3339, Unix time in ms, or now.
-    #[arg(long, value_name = "TIME", value_parser = parse_time_or_now)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time_or_now, requires = "group")]
     before: Option<i64>,
     /// Only letters whose last error contains this. After an ack timeout it is "no answer within …",
     /// after a nack the one that the consumer gave.
@@ -129,11 +136,17 @@ struct Filter {
         long,
         default_value = "",
         hide_default_value = true,
-        value_name = "TEXT"
+        value_name = "TEXT",
+        requires = "group"
     )]
     error: String,
     /// Only events with this routing key: meta partition_key, or else the id.
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        requires = "group"
+    )]
     key: String,
 }
 
@@ -141,7 +154,7 @@ struct Filter {
 #[derive(Debug, clap::Args)]
 struct Which {
     /// Ids of letters.
-    #[arg(required_unless_present = "group", conflicts_with = "group")]
+    #[arg(required_unless_present = "group", conflicts_with_all = ["group", "before"])]
     ids: Vec<String>,
     /// Instead of ids: every letter of this group that matches. A bound in time is required.
     #[arg(long, requires = "before")]
@@ -156,7 +169,7 @@ struct Which {
 fn parse_time_or_now(text: &str) -> Result<i64, String> {
     match text {
         "now" => Ok(now_ms()),
-        text => parse_time_ms(text),
+        text => parse_bound_ms(text),
     }
 }
 
@@ -241,6 +254,18 @@ struct Counts {
     dry_run: bool,
 }
 
+impl Counts {
+    /// An error when letters that were named are missing. Of those that matched a filter, some may
+    /// always go away meanwhile.
+    fn complete(&self, is_by_id: bool) -> Result<(), Failure> {
+        if !is_by_id || self.missing == 0 {
+            return Ok(());
+        }
+        let words = format!("{} of the letters named are not there", self.missing);
+        Err(Error::NotFound(words).into())
+    }
+}
+
 /// Runs the command.
 pub(crate) async fn run(args: Args, to: &Connect, printer: &Printer) -> Result<(), Failure> {
     let client = connect(to).await?;
@@ -279,6 +304,7 @@ pub(crate) async fn run(args: Args, to: &Connect, printer: &Printer) -> Result<(
         Verb::Redrive { which, rate } => redrive(&client, which, rate, printer).await,
         Verb::Discard { which } => {
             let dry_run = which.dry_run;
+            let is_by_id = !which.ids.is_empty();
             let response = client
                 .discard_dead_letters(DiscardDeadLettersRequest {
                     filter: which.group.map(|group| which.filter.of(group)),
@@ -292,7 +318,8 @@ pub(crate) async fn run(args: Args, to: &Connect, printer: &Printer) -> Result<(
                 missing: response.missing,
                 dry_run,
             };
-            Ok(printer.whole(&counts, || counts_table(&counts, "DISCARDED"))?)
+            printer.whole(&counts, || counts_table(&counts, "DISCARDED"))?;
+            counts.complete(is_by_id)
         }
     }
 }
@@ -307,22 +334,27 @@ async fn list(
         filter: Some(filter),
         ..ListDeadLettersRequest::default()
     };
-    let mut left = limit;
+    let mut shown = 0;
     printer.heading(HEADER)?;
-    while left > 0 {
-        request.page_size = i32::try_from(left).unwrap_or(i32::MAX);
+    loop {
+        // One more than is shown tells whether there is more.
+        let wanted = (limit - shown).saturating_add(1);
+        request.page_size = i32::try_from(wanted).unwrap_or(i32::MAX);
         let page = client.dead_letters(request.clone()).await?;
         for letter in page.letters {
-            left = left.saturating_sub(1);
+            if shown == limit {
+                more_follow("--limit");
+                return Ok(());
+            }
+            shown += 1;
             let view = View::from(letter);
             printer.one(&view, || line(&view))?;
         }
         if page.next_page_token.is_empty() {
-            break;
+            return Ok(());
         }
         request.page_token = page.next_page_token;
     }
-    Ok(())
 }
 
 async fn redrive(
@@ -332,6 +364,7 @@ async fn redrive(
     printer: &Printer,
 ) -> Result<(), Failure> {
     let dry_run = which.dry_run;
+    let is_by_id = !which.ids.is_empty();
     let request = RedriveDeadLettersRequest {
         filter: which.group.map(|group| which.filter.of(group)),
         ids: which.ids,
@@ -354,7 +387,8 @@ async fn redrive(
         let next = next?;
         (counts.matched, counts.done, counts.missing) = (next.matched, next.redriven, next.missing);
     }
-    Ok(printer.whole(&counts, || counts_table(&counts, "REDRIVEN"))?)
+    printer.whole(&counts, || counts_table(&counts, "REDRIVEN"))?;
+    counts.complete(is_by_id)
 }
 
 const HEADER: &str = "ID              DIED                      ATTEMPTS  MESSAGE ID                        LAST ERROR";
@@ -400,6 +434,9 @@ fn one_table(letter: &View) -> Table {
             row(name, value.clone());
         }
     }
+    if let Some(event) = &letter.event {
+        table.add_rows(event.rows());
+    }
     table
 }
 
@@ -415,6 +452,7 @@ fn counts_table(counts: &Counts, done: &str) -> Table {
 
 #[cfg(test)]
 mod tests {
+    use chronos_client::Event;
     use clap::Parser;
 
     use super::*;
@@ -438,6 +476,55 @@ mod tests {
         assert!(!is_valid("redrive"));
         assert!(!is_valid("redrive --group g"));
         assert!(!is_valid("redrive 0:1:2 --group g --before now"));
+    }
+
+    #[test]
+    fn a_filter_is_one_of_a_group() {
+        for filter in [
+            "--topic t",
+            "--partition 1",
+            "--since 7",
+            "--before 7",
+            "--error x",
+            "--key k",
+        ] {
+            assert!(is_valid(&format!("list g {filter}")), "{filter}");
+            assert!(!is_valid(&format!("redrive 0:1:2 {filter}")), "{filter}");
+            assert!(!is_valid(&format!("discard 0:1:2 {filter}")), "{filter}");
+        }
+        assert!(is_valid("discard --group g --before 7 --topic t --key k"));
+    }
+
+    #[test]
+    fn letters_that_are_named_and_missing_are_an_error() {
+        let counts = |missing| Counts {
+            matched: 2,
+            done: 2,
+            missing,
+            dry_run: false,
+        };
+        assert!(counts(0).complete(true).is_ok() && counts(1).complete(false).is_ok());
+        assert!(matches!(
+            counts(1).complete(true),
+            Err(Failure::Client(Error::NotFound(_)))
+        ));
+    }
+
+    #[test]
+    fn a_letter_shows_its_event() {
+        let table = one_table(&View::from(DeadLetter {
+            event: Some(Event {
+                payload: "call back".into(),
+                meta: [("k".to_string(), "v".to_string())].into(),
+                ..Event::default()
+            }),
+            ..DeadLetter::default()
+        }));
+        let text = table.to_string();
+        assert!(
+            text.contains("call back") && text.contains("meta k"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use chronos_client::Error;
 use comfy_table::Cell;
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,7 +22,8 @@ const DEFAULT_HTTP_PORT: u16 = 8080;
 const EXAMPLES: &str = "\
 Examples:
   chronosctl health
-  chronosctl health --addr db-1:9000 --http db-1:8080
+  chronosctl health --addr db-1:9000
+  chronosctl health --addr db-1:9000 --http db-1:8081
   chronosctl health -o json";
 
 /// Ask whether a node is well: alive and ready over HTTP, and answering over gRPC.
@@ -30,14 +32,9 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Address of the node's HTTP listener, host:port or :port.
-    #[arg(
-        long,
-        env = "CHRONOS_HTTP",
-        default_value = "127.0.0.1:8080",
-        value_name = "ADDRESS"
-    )]
-    pub(crate) http: String,
+    /// Address of the node's HTTP listener, host:port or :port; if not given, port 8080 of the host of --addr.
+    #[arg(long, env = "CHRONOS_HTTP", value_name = "ADDRESS")]
+    pub(crate) http: Option<String>,
 }
 
 /// One question and its answer.
@@ -50,7 +47,10 @@ struct Check {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args, to: &Connect, printer: &Printer) -> Result<(), Failure> {
-    let http = authority(&args.http)?;
+    let http = match &args.http {
+        Some(given) => authority(given)?,
+        None => beside(to)?,
+    };
     let (health, ready, grpc) = tokio::join!(
         check_http("health", &http, "/health"),
         check_http("ready", &http, "/readyz"),
@@ -151,12 +151,21 @@ fn authority(address: &str) -> Result<String, Failure> {
     Ok(uri.authority().map(ToString::to_string).unwrap_or_default())
 }
 
+/// Where the node that is named first listens for HTTP, unless it was told otherwise.
+fn beside(to: &Connect) -> Result<String, Failure> {
+    let address = to.addresses().next().ok_or(Error::NoAddress)?;
+    let uri = chronos_client::endpoint_uri(address).map_err(Error::from)?;
+    let host = uri.host().unwrap_or_default();
+    Ok(format!("{host}:{DEFAULT_HTTP_PORT}"))
+}
+
 fn has_port(address: &str) -> bool {
     !address.ends_with(']') && address.contains(':')
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -173,6 +182,19 @@ mod tests {
             assert_eq!(authority(address).unwrap(), expected);
         }
         assert!(matches!(authority("a:b"), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn http_is_on_the_host_of_grpc() {
+        for (addr, expected) in [
+            ("db-1:9000", "db-1:8080"),
+            (":9000", "127.0.0.1:8080"),
+            ("[::1]:9000,db-2:9000", "[::1]:8080"),
+        ] {
+            let words = ["chronosctl", "health", "--addr", addr];
+            let cli = crate::cli::Cli::try_parse_from(words).unwrap();
+            assert_eq!(beside(&cli.connect).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::connect;
 use crate::connect::Connect;
 use crate::exit::Failure;
 use crate::printer::{Printer, table};
-use crate::when::{parse_time_ms, show_time_ms};
+use crate::when::{parse_bound_ms, show_time_ms};
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -69,7 +69,7 @@ enum Verb {
         /// Number of the partition.
         partition: u32,
         /// Only segments whose events were all published before this time.
-        #[arg(long, value_parser = parse_time_ms)]
+        #[arg(long, value_parser = parse_bound_ms)]
         before: Option<i64>,
         /// Also what has fired less than the time ago for which events are kept.
         #[arg(long)]
@@ -123,6 +123,13 @@ impl From<PartitionInfo> for PartitionView {
             segment_count: info.segment_count,
             disk_usage_bytes: info.disk_usage_bytes,
         }
+    }
+}
+
+impl PartitionView {
+    /// Whether its leader said nothing of its log: a log that is there has a segment.
+    fn is_silent(&self) -> bool {
+        self.high_watermark == 0 && self.segment_count == 0 && self.disk_usage_bytes == 0
     }
 }
 
@@ -267,14 +274,20 @@ fn list_table(partitions: &[PartitionView]) -> Table {
         "DISK",
     ]);
     for partition in partitions {
-        table.add_row([
+        let log = match partition.is_silent() {
+            true => ["no answer".to_string(), "-".to_string(), "-".to_string()],
+            false => [
+                partition.last_offset.to_string(),
+                partition.segment_count.to_string(),
+                show_bytes(partition.disk_usage_bytes),
+            ],
+        };
+        let who = [
             partition.partition_id.to_string(),
             partition.leader_id.clone(),
             partition.replica_ids.join(","),
-            partition.last_offset.to_string(),
-            partition.segment_count.to_string(),
-            show_bytes(partition.disk_usage_bytes),
-        ]);
+        ];
+        table.add_row(who.into_iter().chain(log));
     }
     table
 }
@@ -311,16 +324,17 @@ fn wal_table(wal: &WalView) -> Table {
 }
 
 fn scheduler_table(scheduler: &SchedulerView) -> Table {
+    // By its name on the wire it is a delay; it is the time until the next event in the wheel.
+    let next = match scheduler.avg_delay_ms {
+        0 => "-".to_string(),
+        ms => format!("{ms} ms"),
+    };
     let mut table = table(["FIELD", "VALUE"]);
     table.add_rows([
         ["partition", &scheduler.partition_id.to_string()],
         ["waiting", &scheduler.active_timers.to_string()],
         ["ready", &scheduler.ready_events.to_string()],
-        ["mean lateness", &format!("{} ms", scheduler.avg_delay_ms)],
-        [
-            "greatest lateness",
-            &format!("{} ms", scheduler.max_delay_ms),
-        ],
+        ["next event in", &next],
         ["tick", &format!("{} ms", scheduler.tick_ms)],
         ["wheel slots", &scheduler.wheel_size.to_string()],
     ]);
@@ -374,6 +388,23 @@ mod tests {
         let text = list_table(&[view]).to_string();
         for part in ["3", "node1", "-1", "2.0 KiB"] {
             assert!(text.contains(part), "{part}: {text}");
+        }
+        let silent = PartitionView::from(PartitionInfo {
+            last_offset: -1,
+            ..PartitionInfo::default()
+        });
+        let text = list_table(&[silent]).to_string();
+        assert!(text.contains("no answer"), "{text}");
+        assert!(!text.contains("-1") && !text.contains("0 B"), "{text}");
+        for (avg_delay_ms, expected) in [(0, "-"), (1500, "1500 ms")] {
+            let view = SchedulerView::from(SchedulerStatus {
+                avg_delay_ms,
+                max_delay_ms: avg_delay_ms,
+                ..SchedulerStatus::default()
+            });
+            let text = scheduler_table(&view).to_string();
+            let row = text.lines().find(|line| line.contains("next event in"));
+            assert!(row.is_some_and(|row| row.contains(expected)), "{text}");
         }
         let view = WalView::from(WalStatus {
             segment_files: vec!["0.log".into()],

@@ -11,7 +11,7 @@ use super::connect;
 use crate::connect::Connect;
 use crate::exit::Failure;
 use crate::printer::{Printer, table};
-use crate::when::{parse_duration, parse_time_ms, show_time_ms};
+use crate::when::{parse_bound_ms, parse_span, show_time_ms};
 
 const TOPIC_EXAMPLES: &str = "\
 Examples:
@@ -66,10 +66,10 @@ enum Verb {
 #[derive(Debug, clap::Args)]
 struct How {
     /// How long; without it and --until, until it is resumed.
-    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, conflicts_with = "until")]
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_span, conflicts_with = "until")]
     duration: Option<Duration>,
     /// When it ends: RFC 3339, or Unix time in ms.
-    #[arg(long, value_name = "TIME", value_parser = parse_time_ms)]
+    #[arg(long, value_name = "TIME", value_parser = parse_bound_ms)]
     until: Option<i64>,
     /// Why, for whoever lists pauses.
     #[arg(
@@ -303,6 +303,16 @@ mod tests {
         ));
         assert!(parsed("chronosctl resume group g"));
         assert!(!parsed("chronosctl pause topic t --for 1h --until 5"));
+        for line in [
+            "chronosctl pause topic t --for 0s",
+            "chronosctl pause group g --until 0",
+        ] {
+            let refused = Cli::try_parse_from(line.split(' ')).unwrap_err();
+            assert!(
+                refused.to_string().contains("leave the option out"),
+                "{refused}"
+            );
+        }
         assert!(!parsed("chronosctl pause t"));
         assert!(!parsed("chronosctl resume list"));
     }

@@ -1,7 +1,8 @@
 //! `chronosctl publish`
 
 use chronos_client::{
-    Client, Error, IfPast, NewEvent, PublishOptions, Published, now_ms, unique_id,
+    Client, Error, ExistingEvent, IfPast, NewEvent, PublishAnswer, PublishOptions, now_ms,
+    unique_id,
 };
 use clap::ValueEnum;
 use comfy_table::Cell;
@@ -15,7 +16,7 @@ use crate::exit::Failure;
 use crate::payload::Payload;
 use crate::printer::{Printer, table, verdict};
 use crate::template;
-use crate::when::{parse_duration, parse_time_ms, show_time_ms};
+use crate::when::{parse_bound_ms, parse_duration, parse_span, parse_time_ms, show_time_ms};
 
 /// Publishes under way at a time.
 const IN_FLIGHT: usize = 64;
@@ -56,10 +57,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "in_")]
     after: Option<Duration>,
     /// Do not deliver after this time: RFC 3339, or Unix time in ms.
-    #[arg(long, value_name = "TIME", value_parser = parse_time_ms, conflicts_with = "ttl")]
+    #[arg(long, value_name = "TIME", value_parser = parse_bound_ms, conflicts_with = "ttl")]
     expires_at: Option<i64>,
     /// Do not deliver later than this after the time of delivery, by this machine's clock.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_span)]
     ttl: Option<Duration>,
     /// 0 to 9: higher goes first among events that are due in the same millisecond.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=9), value_name = "N")]
@@ -112,6 +113,59 @@ struct Outcome {
     offset: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// The event that has the id of a duplicate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    existing: Option<Existing>,
+}
+
+impl Outcome {
+    /// The outcome for people: what went wrong, and of a duplicate where the id is known.
+    fn words(&self) -> String {
+        let words = self.error.as_deref().unwrap_or(self.outcome);
+        match &self.existing {
+            Some(existing) => format!("{words}, {}", existing.words()),
+            None => words.to_string(),
+        }
+    }
+}
+
+/// An event that was there before, by the names of the wire.
+#[derive(Debug, Serialize)]
+struct Existing {
+    partition_id: i32,
+    offset: i64,
+    schedule_ts: i64,
+    version: i64,
+    fired: bool,
+    cancelled: bool,
+}
+
+impl From<ExistingEvent> for Existing {
+    fn from(event: ExistingEvent) -> Self {
+        Self {
+            partition_id: event.partition_id,
+            offset: event.offset,
+            schedule_ts: event.schedule_ts,
+            version: event.version,
+            fired: event.fired,
+            cancelled: event.cancelled,
+        }
+    }
+}
+
+impl Existing {
+    fn words(&self) -> String {
+        let state = match (self.cancelled, self.fired) {
+            (true, _) => ", cancelled",
+            (false, true) => ", fired",
+            (false, false) => "",
+        };
+        let due = show_time_ms(self.schedule_ts);
+        format!(
+            "known as {}/{}, due {due}{state}",
+            self.partition_id, self.offset
+        )
+    }
 }
 
 /// Runs the command.
@@ -171,7 +225,6 @@ async fn publish(
         allow_duplicate: args.allow_duplicate,
         if_past: args.if_past.into(),
     };
-    let result = client.publish_with(event, options).await;
     let mut outcome = Outcome {
         message_id,
         topic: args.topic.clone(),
@@ -180,33 +233,44 @@ async fn publish(
         partition_id: None,
         offset: None,
         error: None,
+        existing: None,
     };
-    match result {
-        Ok(Published::Stored {
+    let error = match client.publish_in_full(event, options).await {
+        Ok(PublishAnswer::Stored {
             partition_id,
             offset,
+            schedule_ts,
         }) => {
             outcome.partition_id = Some(partition_id);
             outcome.offset = Some(offset);
-            (outcome, None)
+            // Counted by the server's clock, if it was to wait from its arrival on.
+            if schedule_ts > 0 {
+                outcome.schedule_ts = schedule_ts;
+            }
+            None
         }
-        Ok(Published::StoredEarlier) => {
-            outcome.outcome = "stored_earlier";
-            (outcome, None)
+        Ok(PublishAnswer::Known {
+            existing,
+            retried_uncertain,
+        }) => {
+            outcome.existing = existing.map(Existing::from);
+            outcome.outcome = match retried_uncertain {
+                true => "stored_earlier",
+                false => "duplicate",
+            };
+            (!retried_uncertain).then_some(Error::Duplicate)
         }
-        Ok(Published::Dropped) => {
+        Ok(PublishAnswer::Dropped) => {
             outcome.outcome = "dropped";
-            (outcome, None)
+            None
         }
         Err(error) => {
-            outcome.outcome = match error {
-                Error::Duplicate => "duplicate",
-                _ => "failed",
-            };
-            outcome.error = Some(error.to_string());
-            (outcome, Some(error))
+            outcome.outcome = "failed";
+            Some(error)
         }
-    }
+    };
+    outcome.error = error.as_ref().map(ToString::to_string);
+    (outcome, error)
 }
 
 /// The time asked for; the start of the command counts, so that events of one command are
@@ -238,10 +302,7 @@ fn show(outcomes: &[Outcome], single: bool, printer: &Printer) -> Result<(), Fai
                 Cell::new(number(outcome.partition_id.map(u64::from))),
                 Cell::new(number(outcome.offset)),
                 Cell::new(show_time_ms(outcome.schedule_ts)),
-                verdict(
-                    outcome.error.is_none(),
-                    outcome.error.as_deref().unwrap_or(outcome.outcome),
-                ),
+                verdict(outcome.error.is_none(), &outcome.words()),
             ]);
         }
         table
@@ -305,6 +366,34 @@ mod tests {
         ] {
             assert!(Line::try_parse_from(format!("publish {line}").split(' ')).is_err());
         }
+    }
+
+    #[test]
+    fn a_duplicate_says_where_its_id_is_known() {
+        let existing = Existing::from(ExistingEvent {
+            partition_id: 2,
+            offset: 17,
+            schedule_ts: 1_700_000_000_000,
+            cancelled: true,
+            ..ExistingEvent::default()
+        });
+        let outcome = Outcome {
+            message_id: "a".into(),
+            topic: "t".into(),
+            schedule_ts: 1,
+            outcome: "duplicate",
+            partition_id: None,
+            offset: None,
+            error: Some("duplicate message_id".into()),
+            existing: Some(existing),
+        };
+        assert_eq!(
+            outcome.words(),
+            "duplicate message_id, known as 2/17, due 2023-11-14T22:13:20.000Z, cancelled"
+        );
+        let json = serde_json::to_value(&outcome).unwrap();
+        assert_eq!(json["existing"]["offset"], 17);
+        assert_eq!(json["error"], "duplicate message_id");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chronos_client::topic::{AlterTopicRequest, Topic, TopicSettings};
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 use comfy_table::Table;
 use serde::Serialize;
 
@@ -12,6 +13,25 @@ use crate::connect::Connect;
 use crate::exit::Failure;
 use crate::printer::{Printer, table};
 use crate::when::{parse_duration, show_time_ms};
+
+/// Settings that can be taken back, by their names in JSON: all but those that are fixed from the
+/// beginning.
+const CLEARABLE: [&str; 14] = [
+    "retention_age_ms",
+    "retention_bytes",
+    "dedup_window_ms",
+    "ack_timeout_ms",
+    "max_retries",
+    "backoff_first_ms",
+    "backoff_factor",
+    "backoff_max_ms",
+    "backoff_jitter",
+    "max_horizon_ms",
+    "events_per_second",
+    "bytes_per_second",
+    "max_pending_events",
+    "max_pending_bytes",
+];
 
 const CREATE_EXAMPLES: &str = "\
 Examples:
@@ -63,8 +83,8 @@ enum Verb {
         topic: String,
         #[command(flatten)]
         settings: Settings,
-        /// A setting that goes back to its default, by its name in JSON. May be repeated.
-        #[arg(long, value_name = "SETTING")]
+        /// A setting that goes back to its default. May be repeated.
+        #[arg(long, value_name = "SETTING", value_parser = PossibleValuesParser::new(CLEARABLE))]
         clear: Vec<String>,
         /// Only if the topic has this version.
         #[arg(long, value_name = "VERSION")]
@@ -231,9 +251,23 @@ struct View {
     automatic: bool,
     created_ts: i64,
     version: i64,
-    pending: i64,
-    /// Pending events by partition, where there are any.
-    partitions: Vec<(i32, i64)>,
+    /// Only when the topic is described.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending: Option<i64>,
+    /// Pending events by partition, where there are any. Only when the topic is described.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitions: Option<Vec<(i32, i64)>>,
+}
+
+impl View {
+    /// A topic of an answer that does not say what is pending.
+    fn uncounted(topic: Topic) -> Self {
+        Self {
+            pending: None,
+            partitions: None,
+            ..Self::from(topic)
+        }
+    }
 }
 
 impl From<Topic> for View {
@@ -246,11 +280,13 @@ impl From<Topic> for View {
             automatic: topic.automatic,
             created_ts: topic.created_ts,
             version: topic.version,
-            pending: topic.pending,
-            partitions: (topic.partitions.iter())
-                .filter(|partition| partition.pending > 0)
-                .map(|partition| (partition.partition_id, partition.pending))
-                .collect(),
+            pending: Some(topic.pending),
+            partitions: Some(
+                (topic.partitions.iter())
+                    .filter(|partition| partition.pending > 0)
+                    .map(|partition| (partition.partition_id, partition.pending))
+                    .collect(),
+            ),
         }
     }
 }
@@ -264,16 +300,25 @@ struct Deleted {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args, to: &Connect, printer: &Printer) -> Result<(), Failure> {
+    if let Verb::Alter {
+        settings, clear, ..
+    } = &args.verb
+        && clear.is_empty()
+        && settings.wire(None) == TopicSettings::default()
+    {
+        return Err(Failure::Usage(
+            "say what to alter: a setting such as --ack-timeout 5s, or --clear".into(),
+        ));
+    }
     let client = connect(to).await?;
-    let topic = match args.verb {
+    let view = match args.verb {
         Verb::Create {
             topic,
             partitions,
             settings,
         } => {
-            client
-                .create_topic(&topic, settings.wire(partitions))
-                .await?
+            let settings = settings.wire(partitions);
+            View::uncounted(client.create_topic(&topic, settings).await?)
         }
         Verb::Alter {
             topic,
@@ -287,12 +332,12 @@ pub(crate) async fn run(args: Args, to: &Connect, printer: &Printer) -> Result<(
                 clear,
                 if_version,
             };
-            client.alter_topic(request).await?
+            View::uncounted(client.alter_topic(request).await?)
         }
-        Verb::Describe { topic } => client.topic(&topic).await?,
+        Verb::Describe { topic } => View::from(client.topic(&topic).await?),
         Verb::List { prefix } => {
             let topics = client.topics(&prefix).await?;
-            let views: Vec<View> = topics.into_iter().map(View::from).collect();
+            let views: Vec<View> = topics.into_iter().map(View::uncounted).collect();
             printer.whole(&views, || list_table(&views))?;
             return Ok(());
         }
@@ -309,7 +354,6 @@ pub(crate) async fn run(args: Args, to: &Connect, printer: &Printer) -> Result<(
             return Ok(());
         }
     };
-    let view = View::from(topic);
     printer.whole(&view, || one_table(&view))?;
     Ok(())
 }
@@ -336,10 +380,12 @@ fn one_table(topic: &View) -> Table {
         ["topic", &topic.name],
         ["created", &created(topic)],
         ["version", &topic.version.to_string()],
-        ["pending", &topic.pending.to_string()],
     ]);
+    if let Some(pending) = topic.pending {
+        table.add_row(["pending", &pending.to_string()]);
+    }
     table.add_rows(topic.settings.rows());
-    for (partition, pending) in &topic.partitions {
+    for (partition, pending) in topic.partitions.iter().flatten() {
         table.add_row([format!("pending in {partition}"), pending.to_string()]);
     }
     table
@@ -354,11 +400,14 @@ fn created(topic: &View) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::cli::{Cli, Command};
 
     #[test]
     fn tables_show_what_was_set() {
-        let view = View::from(Topic {
+        let view = View::uncounted(Topic {
             name: "t".into(),
             settings: Some(TopicSettings {
                 max_retries: Some(3),
@@ -373,5 +422,43 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains("ack_timeout_ms"), "{text}");
+    }
+
+    #[test]
+    fn what_is_pending_is_left_out_where_it_was_not_counted() {
+        let json = |view: View| serde_json::to_value(view).unwrap();
+        let topic = || Topic {
+            pending: 3,
+            ..Topic::default()
+        };
+        assert_eq!(json(View::from(topic()))["pending"], 3);
+        let listed = json(View::uncounted(topic()));
+        assert_eq!(
+            (listed.get("pending"), listed.get("partitions")),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn a_wrong_name_to_clear_is_answered_with_the_right_ones() {
+        let line = "chronosctl topic alter t --clear ack_timeout";
+        let refused = Cli::try_parse_from(line.split(' ')).unwrap_err();
+        assert!(refused.to_string().contains("ack_timeout_ms"), "{refused}");
+        for name in CLEARABLE {
+            let line = format!("chronosctl topic alter t --clear {name}");
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn altering_nothing_is_refused() {
+        let line = "chronosctl --addr 127.0.0.1:1 topic alter t --if-version 3";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Command::Topic(args) = cli.command else {
+            panic!("another command");
+        };
+        let printer = Printer::new(crate::printer::Format::Json, false);
+        let refused = run(args, &cli.connect, &printer).await;
+        assert!(matches!(refused, Err(Failure::Usage(_))));
     }
 }

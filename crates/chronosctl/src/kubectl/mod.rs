@@ -114,7 +114,7 @@ async fn over_a_forward(mut cli: Cli, target: &Target) -> Result<(), Failure> {
     cli.connect.addr = forward.grpc.to_string();
     cli.connect.direct = false;
     if let (cli::Command::Health(health), Some(http)) = (&mut cli.command, forward.http) {
-        health.http = http.to_string();
+        health.http = Some(http.to_string());
     }
     run(cli).await
 }

@@ -4,7 +4,8 @@ use std::io;
 use std::process::Stdio;
 
 use chronos_client::Error;
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{ChildStderr, Command};
 
 use crate::exit::Failure;
 
@@ -60,14 +61,13 @@ impl Target {
         let mut words = vec!["get", KIND, "--output", "name"];
         words.extend(self.cluster.as_deref());
         let mut get = self.kubectl(&words);
-        // What it has to complain about, it says itself.
-        let answer = get.stderr(Stdio::inherit()).output().await;
+        let get = get.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = get.spawn().map_err(not_run)?;
+        let said = passed_on(child.stderr.take());
+        let (answer, said) = tokio::join!(child.wait_with_output(), said);
         let answer = answer.map_err(not_run)?;
         if !answer.status.success() {
-            return Err(match &self.cluster {
-                Some(name) => missing(&format!("there is no ChronosCluster {name} to be found")),
-                None => missing("kubectl cannot list ChronosClusters"),
-            });
+            return Err(self.refusal(&said));
         }
         let names = String::from_utf8_lossy(&answer.stdout).into_owned();
         let names: Vec<&str> = names
@@ -86,6 +86,24 @@ impl Target {
         }
     }
 
+    /// What it means that kubectl failed with these words.
+    fn refusal(&self, said: &str) -> Failure {
+        match &self.cluster {
+            // As kubectl puts it: Error from server (NotFound).
+            Some(name) if said.contains("NotFound") => {
+                missing(&format!("there is no ChronosCluster {name} to be found"))
+            }
+            _ => {
+                let last = said
+                    .trim()
+                    .lines()
+                    .next_back()
+                    .unwrap_or("it does not say why");
+                Failure::Unreachable(format!("kubectl failed: {last}"))
+            }
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn of(namespace: &str, cluster: &str) -> Self {
         Self {
@@ -94,6 +112,21 @@ impl Target {
             ..Self::default()
         }
     }
+}
+
+/// What kubectl says beside its answer. It is shown as it comes: it may be how to log in.
+async fn passed_on(stderr: Option<ChildStderr>) -> String {
+    let mut said = String::new();
+    let Some(stderr) = stderr else {
+        return said;
+    };
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        eprintln!("{line}");
+        said.push_str(&line);
+        said.push('\n');
+    }
+    said
 }
 
 fn missing(words: &str) -> Failure {
@@ -113,6 +146,34 @@ pub(super) fn not_run(error: io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cluster_that_is_missing_is_told_from_a_kubectl_that_failed() {
+        let target = Target::of("shop", "db");
+        let missing = "Error from server (NotFound): chronosclusters.chronosdb.io \"db\" not found";
+        assert!(matches!(
+            target.refusal(missing),
+            Failure::Client(Error::NotFound(words)) if words.contains("db")
+        ));
+        for (said, reason) in [
+            (
+                "W1124 old\nUnable to connect: timeout\n",
+                "Unable to connect: timeout",
+            ),
+            ("", "it does not say why"),
+        ] {
+            match target.refusal(said) {
+                Failure::Unreachable(words) => {
+                    assert_eq!(words, format!("kubectl failed: {reason}"));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(matches!(
+            Target::default().refusal(missing),
+            Failure::Unreachable(_)
+        ));
+    }
 
     #[test]
     fn kubectl_is_told_where() {

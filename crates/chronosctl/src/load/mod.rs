@@ -53,9 +53,11 @@ use std::io::Write as _;
 
 use anyhow::Result;
 
+use crate::exit::Failure;
 use crate::printer::Format;
 use modes::{batch, far, herd, life, rate, schedule, single, subscribe};
 use report::Report;
+use wire::status::CallError;
 
 /// Arguments of `chronosctl load`.
 #[derive(Debug, clap::Args)]
@@ -77,7 +79,7 @@ Examples:
   chronosctl load batch --run nightly --events 1000 --due +30s
   chronosctl load subscribe --run nightly --expect 1000
 
-The exit status is 1 when an event was lost, repeated, damaged or early.";
+The exit status is 1 when an event was lost, repeated, damaged or early, and 5 when no node answers.";
 
 #[derive(Debug, clap::Subcommand)]
 enum Mode {
@@ -103,11 +105,21 @@ enum Mode {
 ///
 /// # Errors
 /// When the server cannot be reached or measured, or when the run failed its own verification.
-pub(crate) async fn run(args: Args) -> Result<()> {
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    carry_out(&args).await.map_err(|error| {
+        // Only connecting fails a whole run for this; what breaks later is counted.
+        match error.downcast_ref::<CallError>() {
+            Some(CallError::Transport(_)) => Failure::Unreachable(format!("{error:#}")),
+            _ => Failure::Other(error),
+        }
+    })
+}
+
+async fn carry_out(args: &Args) -> Result<()> {
     if let Mode::Schedule(args) = &args.mode {
         return schedule::run(args).await;
     }
-    let (report, output) = measure(&args).await?;
+    let (report, output) = measure(args).await?;
     show(&report, output)?;
     if !report.passed {
         anyhow::bail!("the run failed: {}", report.failures.join("; "));

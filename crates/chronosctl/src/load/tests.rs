@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use super::fake_server::{FakeServer, Fault};
 use super::report::Report;
@@ -269,5 +269,42 @@ fn impossible_options_are_refused() {
             "{:?}",
             words.collect::<Vec<_>>()
         );
+    }
+}
+
+#[test]
+fn options_of_a_run_do_not_stand_among_the_global_ones() {
+    let command = Cli::command();
+    let modes = command.find_subcommand("load").unwrap().get_subcommands();
+    for mode in modes {
+        for argument in mode.get_arguments() {
+            let is_global = argument.get_help_heading() == Some("Global options");
+            let id = argument.get_id().as_str();
+            let expected = id == "addr" || id == "output" || id.starts_with("tls");
+            assert_eq!(is_global, expected, "{} --{id}", mode.get_name());
+        }
+    }
+}
+
+#[test]
+fn schedule_takes_what_it_uses() {
+    let parsed = |line: &str| Cli::try_parse_from(line.split(' '));
+    assert!(parsed("chronosctl load schedule --pending 10 --timeout 5s -o json").is_ok());
+    for option in ["--payload-bytes 5", "--topic t", "--connections 2"] {
+        let line = format!("chronosctl load schedule {option}");
+        assert!(parsed(&line).is_err(), "{option}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_there_has_a_code_of_its_own() {
+    for mode in ["batch --events 10", "schedule --pending 1"] {
+        let line = format!("chronosctl load {mode} --addr 127.0.0.1:1");
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let cli::Command::Load(args) = cli.command else {
+            panic!("another command");
+        };
+        let failure = super::run(args).await.unwrap_err();
+        assert_eq!(crate::exit::code(&failure), 5, "{mode}: {failure:?}");
     }
 }

@@ -2,62 +2,67 @@
 
 use chronos_client::schedule::{
     CancelMatchingRequest, CancelRequest, ChangeMatchingResponse, EventRef, FireNowRequest,
-    RescheduleMatchingRequest, RescheduleRequest, ScheduleResponse,
+    PendingFilter, RescheduleMatchingRequest, RescheduleRequest, ScheduleResponse,
 };
 use chronos_client::{Client, now_ms};
 use serde::Serialize;
 use std::time::Duration;
 
-use super::{Filter, Named, View, failed, reference};
+use super::{Filter, Named, Place, View, failed, reference};
 use crate::exit::Failure;
 use crate::printer::{Printer, table};
 use crate::when::{parse_duration, parse_time_ms, show_time_ms};
 
 /// One event, or those that match.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("one").args(["id", "offset"]))]
 struct Target {
     /// Topic of the events.
-    topic: String,
+    #[arg(required_unless_present = "offset", conflicts_with = "offset")]
+    topic: Option<String>,
     /// Message id of one event; without it, say which ones by a filter.
     id: Option<String>,
     /// The partition_key that it was published with; only saves the server a search.
     #[arg(long, default_value = "", hide_default_value = true, requires = "id")]
     partition_key: String,
+    #[command(flatten)]
+    place: Place,
     /// Only if the event has this version.
-    #[arg(long, value_name = "N", requires = "id")]
+    #[arg(long, value_name = "N", requires = "one")]
     if_version: Option<i64>,
     #[command(flatten)]
     filter: Filter,
     /// Every pending event of the topic, as far as the filter does not narrow it.
-    #[arg(long, conflicts_with = "id")]
+    #[arg(long, conflicts_with = "one")]
     all: bool,
     /// Count what matches and change nothing.
-    #[arg(long, conflicts_with = "id")]
+    #[arg(long, conflicts_with = "one")]
     dry_run: bool,
     /// Change so many at most.
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 0,
-        hide_default_value = true,
-        conflicts_with = "id"
-    )]
-    limit: i64,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..), conflicts_with = "one")]
+    limit: Option<i64>,
 }
 
 impl Target {
     /// The one event; `None` when a filter says which ones.
     fn event(&self) -> Result<Option<EventRef>, Failure> {
-        match &self.id {
+        let one = self.place.event().or_else(|| {
+            let is_named = self.id.is_some();
+            is_named.then(|| reference(&self.topic, &self.id, &self.partition_key))
+        });
+        match one {
             Some(_) if !self.filter.is_empty() => Err(Failure::Usage(
-                "name one event by its id or many by a filter, not both".into(),
+                "name one event or many by a filter, not both".into(),
             )),
-            Some(id) => Ok(reference(&self.topic, id, &self.partition_key)),
             None if self.filter.is_empty() && !self.all => Err(Failure::Usage(
                 "name an event by its id, say which ones by a filter, or ask for --all".into(),
             )),
-            None => Ok(None),
+            one => Ok(one),
         }
+    }
+
+    fn matching(&self) -> Option<PendingFilter> {
+        self.filter.of(self.topic.as_deref().unwrap_or_default())
     }
 }
 
@@ -79,9 +84,9 @@ impl Cancel {
             return one(client.cancel(request).await?, "cancelled", printer);
         }
         let request = CancelMatchingRequest {
-            filter: target.filter.of(&target.topic),
+            filter: target.matching(),
             dry_run: target.dry_run,
-            limit: target.limit,
+            limit: target.limit.unwrap_or(0),
         };
         matching(client.cancel_matching(request).await?, printer)
     }
@@ -100,7 +105,7 @@ pub(super) struct Reschedule {
     #[arg(long = "in", id = "after", value_name = "DURATION", value_parser = parse_duration)]
     after: Option<Duration>,
     /// So much later than it is, or sooner with a minus sign; for events that match a filter.
-    #[arg(long, value_name = "DURATION", value_parser = parse_shift, allow_hyphen_values = true, conflicts_with = "id")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_shift, allow_hyphen_values = true, conflicts_with = "one")]
     shift: Option<i64>,
 }
 
@@ -136,9 +141,9 @@ impl Reschedule {
             return one(client.reschedule(request).await?, "moved", printer);
         }
         let request = RescheduleMatchingRequest {
-            filter: target.filter.of(&target.topic),
+            filter: target.matching(),
             dry_run: target.dry_run,
-            limit: target.limit,
+            limit: target.limit.unwrap_or(0),
             shift_ms: self.shift.unwrap_or(0),
             schedule_ts: match (self.shift, self.at) {
                 (Some(_), _) => 0,
@@ -163,7 +168,7 @@ pub(super) struct Fire {
 impl Fire {
     pub(super) async fn run(self, client: &Client, printer: &Printer) -> Result<(), Failure> {
         let request = FireNowRequest {
-            event: self.named.event(),
+            event: Some(self.named.event()),
             if_version: self.if_version,
         };
         one(client.fire_now(request).await?, "fired", printer)
@@ -226,7 +231,24 @@ fn matching(answer: ChangeMatchingResponse, printer: &Printer) -> Result<(), Fai
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn zero_is_no_bound_and_so_never_one() {
+        let parsed = |line: &str| Cli::try_parse_from(line.split(' '));
+        assert!(parsed("chronosctl schedule cancel t --to 7 --limit 1").is_ok());
+        for line in [
+            "chronosctl schedule cancel t --to 0",
+            "chronosctl schedule cancel t --all --from 0",
+            "chronosctl schedule cancel t --all --limit 0",
+            "chronosctl schedule list t --to 1970-01-01T00:00:00Z",
+        ] {
+            assert_eq!(parsed(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
 
     #[test]
     fn shifts_go_both_ways() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::exit::Failure;
 use crate::printer::{Printer, table};
-use crate::when::{parse_duration, parse_time_ms, show_time_ms};
+use crate::when::{parse_bound_ms, parse_span, show_time_ms};
 
 /// Rows when the command line does not say how wide a bucket is.
 const ROWS: i64 = 24;
@@ -24,13 +24,13 @@ pub(super) struct Args {
     #[arg(default_value = "", hide_default_value = true)]
     topic: String,
     /// Where the first row begins; now if not given.
-    #[arg(long, value_name = "TIME", value_parser = parse_time_ms)]
+    #[arg(long, value_name = "TIME", value_parser = parse_bound_ms)]
     from: Option<i64>,
     /// Where the last row ends; a day later if not given.
-    #[arg(long, value_name = "TIME", value_parser = parse_time_ms)]
+    #[arg(long, value_name = "TIME", value_parser = parse_bound_ms)]
     to: Option<i64>,
     /// How long a row is; a twenty-fourth of the whole if not given.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_span)]
     bucket: Option<Duration>,
 }
 

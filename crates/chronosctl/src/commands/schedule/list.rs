@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::{Filter, View};
 use crate::exit::Failure;
 use crate::payload::one_line;
-use crate::printer::{Printer, table};
+use crate::printer::{Printer, more_follow, table};
 use crate::when::show_time_ms;
 
 /// Events asked for at a time.
@@ -36,13 +36,18 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> Resul
     loop {
         let request = ListPendingRequest {
             filter: args.filter.of(&args.topic),
-            page_size: left.min(PAGE) as i32,
+            // One more than is shown tells whether there is more.
+            page_size: left.saturating_add(1).min(PAGE) as i32,
             page_token,
             with_payload: false,
         };
         let page = client.list_pending(request).await?;
-        left = left.saturating_sub(page.events.len());
         for event in page.events {
+            if left == 0 {
+                more_follow("--limit");
+                return Ok(());
+            }
+            left -= 1;
             let view = View::from(event);
             printer.one(&view, || {
                 format!(
@@ -56,7 +61,7 @@ pub(super) async fn run(args: Args, client: &Client, printer: &Printer) -> Resul
             })?;
         }
         page_token = page.next_page_token;
-        if page_token.is_empty() || left == 0 {
+        if page_token.is_empty() {
             return Ok(());
         }
     }

@@ -7,19 +7,23 @@ mod list;
 use chronos_client::schedule::{EventRef, PendingFilter, ScheduleOutcome, ScheduleState};
 use chronos_client::{Client, Error};
 use clap::Subcommand;
+use comfy_table::Table;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 use super::connect;
 use crate::connect::Connect;
+use crate::event_view::meta_rows;
 use crate::exit::Failure;
+use crate::payload::{shown, text_or_base64};
 use crate::printer::Printer;
-use crate::when::{parse_time_ms, show_time_ms};
+use crate::when::{parse_bound_ms, show_time_ms};
 
 const GET_EXAMPLES: &str = "\
 Examples:
   chronosctl schedule get reminders invoice-17
-  chronosctl schedule get reminders invoice-17 -o json";
+  chronosctl schedule get reminders invoice-17 -o json
+  chronosctl schedule get --partition 2 --offset 500";
 const CANCEL_EXAMPLES: &str = "\
 Examples:
   chronosctl schedule cancel reminders invoice-17
@@ -82,41 +86,73 @@ enum Verb {
     Count(list::Count),
 }
 
-/// One event by its name.
+/// One event by its name or its place.
 #[derive(Debug, clap::Args)]
 struct Named {
     /// Topic of the event.
-    topic: String,
+    #[arg(required_unless_present = "offset", conflicts_with = "offset")]
+    topic: Option<String>,
     /// Message id of the event.
-    id: String,
+    #[arg(required_unless_present = "offset", conflicts_with = "offset")]
+    id: Option<String>,
     /// The partition_key that it was published with; only saves the server a search.
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        conflicts_with = "offset"
+    )]
     partition_key: String,
+    #[command(flatten)]
+    place: Place,
 }
 
 impl Named {
-    fn event(&self) -> Option<EventRef> {
-        reference(&self.topic, &self.id, &self.partition_key)
+    fn event(&self) -> EventRef {
+        self.place
+            .event()
+            .unwrap_or_else(|| reference(&self.topic, &self.id, &self.partition_key))
     }
 }
 
-fn reference(topic: &str, id: &str, partition_key: &str) -> Option<EventRef> {
-    Some(EventRef {
-        topic: topic.to_string(),
-        message_id: id.to_string(),
+/// Where an event is. It needs no name then, and may have none that is known.
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// In place of topic and id: the partition that holds the event.
+    #[arg(long, value_name = "N", requires = "offset", value_parser = clap::value_parser!(i32).range(0..))]
+    partition: Option<i32>,
+    /// With --partition: the event's offset.
+    #[arg(long, value_name = "N", requires = "partition", value_parser = clap::value_parser!(i64).range(0..))]
+    offset: Option<i64>,
+}
+
+impl Place {
+    fn event(&self) -> Option<EventRef> {
+        Some(EventRef {
+            partition_id: Some(self.partition?),
+            offset: Some(self.offset?),
+            ..EventRef::default()
+        })
+    }
+}
+
+fn reference(topic: &Option<String>, id: &Option<String>, partition_key: &str) -> EventRef {
+    EventRef {
+        topic: topic.clone().unwrap_or_default(),
+        message_id: id.clone().unwrap_or_default(),
         partition_key: partition_key.to_string(),
         ..EventRef::default()
-    })
+    }
 }
 
 /// Which pending events of a topic.
 #[derive(Debug, clap::Args)]
 struct Filter {
     /// Only events due at this time or later: RFC 3339, or Unix time in ms.
-    #[arg(long, value_name = "TIME", value_parser = parse_time_ms)]
+    #[arg(long, value_name = "TIME", value_parser = parse_bound_ms)]
     from: Option<i64>,
     /// Only events due before this time.
-    #[arg(long, value_name = "TIME", value_parser = parse_time_ms)]
+    #[arg(long, value_name = "TIME", value_parser = parse_bound_ms)]
     to: Option<i64>,
     /// Only events with this routing key: partition_key, or the id of an event without one.
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -156,11 +192,20 @@ struct View {
     created_ts: i64,
     changed_ts: i64,
     payload_bytes: i64,
+    /// Only where one event is looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_base64: Option<String>,
     meta: BTreeMap<String, String>,
 }
 
 impl From<chronos_client::schedule::ScheduledEvent> for View {
     fn from(event: chronos_client::schedule::ScheduledEvent) -> Self {
+        let (payload, payload_base64) = match event.payload.is_empty() {
+            true => (None, None),
+            false => text_or_base64(&event.payload),
+        };
         Self {
             state: match event.state() {
                 ScheduleState::Unspecified => "unknown",
@@ -178,6 +223,8 @@ impl From<chronos_client::schedule::ScheduledEvent> for View {
             created_ts: event.created_ts,
             changed_ts: event.changed_ts,
             payload_bytes: event.payload_bytes,
+            payload,
+            payload_base64,
             meta: event.meta,
         }
     }
@@ -217,8 +264,8 @@ pub(crate) async fn run(args: Args, to: &Connect, printer: &Printer) -> Result<(
 
 async fn get(client: &Client, named: &Named, printer: &Printer) -> Result<(), Failure> {
     let request = chronos_client::schedule::GetScheduledRequest {
-        event: named.event(),
-        with_payload: false,
+        event: Some(named.event()),
+        with_payload: true,
     };
     let answer = client.scheduled(request).await?;
     let outcome = answer.outcome();
@@ -227,28 +274,97 @@ async fn get(client: &Client, named: &Named, printer: &Printer) -> Result<(), Fa
         return Err(Error::Unexpected("an event that was found is missing").into());
     };
     let view = View::from(event);
-    printer.whole(&view, || {
-        let mut table = crate::printer::table(["FIELD", "VALUE"]);
-        let time = |ms| match ms {
-            0 => "never".to_string(),
-            ms => show_time_ms(ms),
-        };
-        table.add_rows([
-            ["topic", &view.topic],
-            ["id", &view.message_id],
-            ["state", view.state],
-            ["due", &time(view.schedule_ts)],
-            ["published for", &time(view.published_schedule_ts)],
-            ["version", &view.version.to_string()],
-            ["place", &format!("{}/{}", view.partition_id, view.offset)],
-            ["created", &time(view.created_ts)],
-            ["changed", &time(view.changed_ts)],
-            ["payload", &format!("{} bytes", view.payload_bytes)],
-        ]);
-        for (key, value) in &view.meta {
-            table.add_row([format!("meta {key}"), value.clone()]);
-        }
-        table
-    })?;
+    printer.whole(&view, || one_table(&view))?;
     Ok(())
+}
+
+fn one_table(view: &View) -> Table {
+    let mut table = crate::printer::table(["FIELD", "VALUE"]);
+    let time = |ms| match ms {
+        0 => "never".to_string(),
+        ms => show_time_ms(ms),
+    };
+    table.add_rows([
+        ["topic", &view.topic],
+        ["id", &view.message_id],
+        ["state", view.state],
+        ["due", &time(view.schedule_ts)],
+        ["published for", &time(view.published_schedule_ts)],
+        ["version", &view.version.to_string()],
+        ["place", &format!("{}/{}", view.partition_id, view.offset)],
+        ["created", &time(view.created_ts)],
+        ["changed", &time(view.changed_ts)],
+        ["payload bytes", &view.payload_bytes.to_string()],
+        ["payload", &shown(view.payload.as_deref())],
+    ]);
+    table.add_rows(meta_rows(&view.meta));
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn verb(line: &str) -> Result<Verb, clap::Error> {
+        let line = format!("chronosctl schedule {line}");
+        let cli = Cli::try_parse_from(line.split(' '))?;
+        match cli.command {
+            Command::Schedule(args) => Ok(args.verb),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_event_is_named_or_placed() {
+        let Ok(Verb::Get(named)) = verb("get t a --partition-key k") else {
+            panic!("no name");
+        };
+        let event = named.event();
+        assert_eq!(
+            (event.topic.as_str(), event.message_id.as_str()),
+            ("t", "a")
+        );
+        assert_eq!((event.partition_key.as_str(), event.offset), ("k", None));
+        let Ok(Verb::Get(placed)) = verb("get --partition 2 --offset 0") else {
+            panic!("no place");
+        };
+        let event = placed.event();
+        assert_eq!((event.partition_id, event.offset), (Some(2), Some(0)));
+        assert!(verb("cancel --partition 2 --offset 5 --if-version 1").is_ok());
+        assert!(verb("reschedule --partition 2 --offset 5 --in 1h").is_ok());
+        assert!(verb("fire --partition 2 --offset 5").is_ok());
+        for line in [
+            "get t",
+            "get",
+            "get --partition 2",
+            "get --offset 5",
+            "get t a --partition 2 --offset 5",
+            "get --partition 2 --offset -1",
+            "cancel",
+            "cancel --all",
+            "cancel t --partition 2 --offset 5",
+            "cancel t --all --if-version 1",
+            "cancel --partition 2 --offset 5 --all",
+            "reschedule --partition 2 --offset 5 --shift 1h",
+        ] {
+            assert!(verb(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_table_of_an_event_shows_payload_and_metadata() {
+        let view = View::from(chronos_client::schedule::ScheduledEvent {
+            payload: "call back".into(),
+            payload_bytes: 9,
+            meta: BTreeMap::from([("k".to_string(), "v".to_string())]),
+            ..Default::default()
+        });
+        let text = one_table(&view).to_string();
+        for part in ["call back", "meta k", "never"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
 }

@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use chronos_client::schedule::{
     CancelMatchingRequest, CancelRequest, CountPendingRequest, EventRef, ListPendingRequest,
     PendingFilter, ScheduleOutcome,
 };
-use chronos_client::{Client, NewEvent, now_ms, unique_id};
+use chronos_client::{Client, Error, NewEvent, now_ms, unique_id};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::load::options::Options;
-use crate::printer::{Printer, table};
+use crate::connect::Connect;
+use crate::load::span::Span;
+use crate::printer::{Format, Printer, table};
 
 /// Events of one publish call.
 const BATCH: u64 = 2_000;
@@ -26,8 +27,15 @@ const DAY_MS: i64 = 86_400_000;
 /// Options of `schedule`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    // As in the other modes, so that the global options may stand before or after the mode.
     #[command(flatten)]
-    options: Options,
+    connect: Connect,
+    /// How to print the result.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, help_heading = "Global options")]
+    output: Format,
+    /// Give up, and fail, after this time
+    #[arg(long, default_value = "10m", value_name = "SPAN")]
+    timeout: Span,
     /// Events that are cancelled one by one
     #[arg(long, default_value_t = 50_000, value_name = "N")]
     single: u64,
@@ -52,53 +60,59 @@ struct Figures {
     count_p50_ms: f64,
 }
 
-/// Publishes, cancels, looks, and checks every count.
+/// Publishes, cancels, looks, checks every count, and deletes what it published.
 ///
 /// # Errors
-/// When the server cannot be reached, or a count is not what it must be.
+/// When the server cannot be reached, a count is not what it must be, or the time is over.
 pub(crate) async fn run(args: &Args) -> Result<()> {
-    let mut options = args.options.connect.options();
+    let mut options = args.connect.options();
     options.request_timeout = Duration::from_secs(120);
     let client = Client::connect(options).await?;
     let run = unique_id();
-    let topic = |name: &str| format!("load-{run}-{name}");
+    let topics = ["single", "matching", "pending"].map(|name| format!("load-{run}-{name}"));
+    let measured = measure(&client, args, &topics);
+    let measured = tokio::time::timeout(args.timeout.duration(), measured).await;
+    let deleted = delete(&client, &topics).await;
+    let figures = measured.map_err(|_| anyhow!("it was not done after {}", args.timeout))??;
+    show(&figures, args.output)?;
+    deleted
+}
 
-    let single = topic("single");
-    publish(&client, &single, args.single, DAY_MS).await?;
+async fn measure(client: &Client, args: &Args, topics: &[String; 3]) -> Result<Figures> {
+    let [single, matching, pending] = topics;
+    publish(client, single, args.single, DAY_MS).await?;
     let began = Instant::now();
     stream::iter(0..args.single)
-        .map(|n| cancel(&client, &single, n))
+        .map(|n| cancel(client, single, n))
         .buffer_unordered(args.in_flight)
         .try_collect::<Vec<()>>()
         .await?;
     let cancel_per_second = args.single as f64 / began.elapsed().as_secs_f64();
     ensure!(
-        count(&client, &single).await? == 0,
+        count(client, single).await? == 0,
         "cancelled events are still pending"
     );
 
-    let matching = topic("matching");
-    publish(&client, &matching, args.matching, DAY_MS).await?;
+    publish(client, matching, args.matching, DAY_MS).await?;
     let began = Instant::now();
     let request = CancelMatchingRequest {
-        filter: of_topic(&matching),
+        filter: of_topic(matching),
         ..CancelMatchingRequest::default()
     };
     let answer = client.cancel_matching(request).await?;
     let cancel_matching_per_second = args.matching as f64 / began.elapsed().as_secs_f64();
     ensure!(
-        answer.changed as u64 == args.matching && count(&client, &matching).await? == 0,
+        answer.changed as u64 == args.matching && count(client, matching).await? == 0,
         "{} of {} events were cancelled",
         answer.changed,
         args.matching
     );
 
-    let pending = topic("pending");
-    publish(&client, &pending, args.pending, 90 * DAY_MS).await?;
+    publish(client, pending, args.pending, 90 * DAY_MS).await?;
     let (mut pages, mut counts) = (Vec::new(), Vec::new());
     for _ in 0..LOOKS {
         let request = ListPendingRequest {
-            filter: of_topic(&pending),
+            filter: of_topic(pending),
             ..ListPendingRequest::default()
         };
         let began = Instant::now();
@@ -110,30 +124,46 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
         );
         let began = Instant::now();
         ensure!(
-            count(&client, &pending).await? as u64 == args.pending,
+            count(client, pending).await? as u64 == args.pending,
             "a count is wrong"
         );
         counts.push(began.elapsed().as_secs_f64() * 1e3);
     }
     pages.sort_by(f64::total_cmp);
     counts.sort_by(f64::total_cmp);
-    let figures = Figures {
+    Ok(Figures {
         cancel_per_second,
         cancel_matching_per_second,
         first_page_p50_ms: pages[LOOKS / 2],
         first_page_max_ms: pages[LOOKS - 1],
         count_p50_ms: counts[LOOKS / 2],
-    };
-    Printer::new(args.options.output, false).whole(&figures, || {
+    })
+}
+
+/// Deletes the topics of a run with what is pending in them.
+async fn delete(client: &Client, topics: &[String]) -> Result<()> {
+    for topic in topics {
+        match client.delete_topic(topic, true).await {
+            Ok(_) | Err(Error::NotFound(_)) => {}
+            Err(error) => {
+                return Err(anyhow::Error::new(error).context("a topic of the run is left over"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn show(figures: &Figures, output: Format) -> Result<()> {
+    Printer::new(output, false).whole(figures, || {
         let mut table = table(["FIGURE", "VALUE"]);
         table.add_rows([
             [
                 "cancelled per second, one by one",
-                &format!("{cancel_per_second:.0}"),
+                &format!("{:.0}", figures.cancel_per_second),
             ],
             [
                 "cancelled per second, by a filter",
-                &format!("{cancel_matching_per_second:.0}"),
+                &format!("{:.0}", figures.cancel_matching_per_second),
             ],
             [
                 "first page, median, ms",
