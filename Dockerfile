@@ -4,7 +4,6 @@
 #   docker build --target node       -t chronosdb/node:0.1.0 .
 #   docker build --target operator   -t chronosdb/operator:0.1.0 .
 #   docker build --target chronosctl -t chronosdb/chronosctl:0.1.0 .
-
 #
 # scripts/images builds the same without a registry: it gives an image with ready folders as ROOTS.
 

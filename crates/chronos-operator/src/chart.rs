@@ -75,11 +75,23 @@ fn chart_reference_is_current() {
          ```sh\n\
          helm install chronosdb-operator charts/chronosdb-operator -n chronosdb-system --create-namespace\n\
          ```\n\n\
+         No registry has the images ready-made. Build them with `docker build` or `scripts/images`, push them to a\n\
+         registry that Kubernetes pulls from, and name them by `image.repository` and `nodeImage.repository`.\n\
+         Where that registry wants a password, `imagePullSecrets` is for the operator's pod, and\n\
+         `spec.pod.imagePullSecrets` of each ChronosCluster for the cluster's pods.\n\n\
          `helm upgrade` upgrades the CustomResourceDefinitions as well, and restarts no cluster.\n\
-         `helm uninstall` leaves them, and so every cluster, where they are.\n\
+         `helm uninstall` leaves them, and so every cluster, where they are. Before it, delete ScheduledTopics with\n\
+         `deletionPolicy: Delete`: without an operator nobody takes their finalizer away.\n\
          [docs/kubernetes.md](../../docs/kubernetes.md) says what to do with clusters and topics.\n\n\
          ## Values\n\n{}",
         values_table(&values)
     );
     compare("README.md", &readme);
+}
+
+/// Whoever pastes an indented here-document waits for its end for ever.
+#[test]
+fn notes_can_be_pasted() {
+    let notes = std::fs::read_to_string(format!("{CHART}/templates/NOTES.txt")).unwrap();
+    assert!(!notes.contains("<<"), "{notes}");
 }

@@ -1,7 +1,7 @@
 //! The CustomResourceDefinitions as YAML.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSON,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
 
@@ -15,10 +15,43 @@ pub const GENERATED: &str =
 pub fn definitions() -> [(&'static str, CustomResourceDefinition); 2] {
     let mut clusters = ChronosCluster::crd();
     default_spec(&mut clusters);
-    [
+    let all = [
         ("chronosclusters", clusters),
         ("scheduledtopics", ScheduledTopic::crd()),
-    ]
+    ];
+    all.map(|(name, mut definition)| {
+        for version in &mut definition.spec.versions {
+            let schema = version.schema.as_mut();
+            if let Some(root) = schema.and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+                null_is_left_out(root);
+            }
+        }
+        (name, definition)
+    })
+}
+
+/// The API server takes a null away where it is not allowed. Where it is, `has()` would find it, and rules that look
+/// at the value would fail instead of saying what is wrong.
+fn null_is_left_out(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    if let Some(values) = &mut schema.enum_ {
+        values.retain(|value| !value.0.is_null());
+    }
+    for below in schema
+        .properties
+        .iter_mut()
+        .flat_map(|all| all.values_mut())
+    {
+        null_is_left_out(below);
+    }
+    match &mut schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(item)) => null_is_left_out(item),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(null_is_left_out),
+        None => {}
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(value)) = &mut schema.additional_properties {
+        null_is_left_out(value);
+    }
 }
 
 /// Lets a resource leave its spec out, when all of it has defaults.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use chronos_operator::cli::{Cli, Command, Run};
@@ -41,7 +42,7 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         .with(log::lines(arguments.log_format, filter, io::stderr))
         .with(traces.as_ref().map(Traces::layer))
         .init();
-    let client = kube::Client::try_default()
+    let client = client()
         .await
         .context("Kubernetes cannot be reached: no service account, and no usable kubeconfig")?;
     let metrics = Arc::new(Metrics::new()?);
@@ -72,7 +73,8 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
     let (holding, held) = watch::channel(false);
     let serving = tokio::spawn(axum::serve(listener, http::router(metrics)).into_future());
     let (giving_back, give_back) = watch::channel(false);
-    let lease = tokio::spawn(controller::hold(leadership, holding, give_back));
+    let tenure = Arc::clone(&context.tenure);
+    let lease = tokio::spawn(controller::hold(leadership, tenure, holding, give_back));
     let mut work = tokio::spawn(controller::run(context, held, stop));
 
     tokio::select! {
@@ -91,6 +93,15 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         tokio::task::spawn_blocking(|| traces.end()).await?;
     }
     Ok(())
+}
+
+/// Fails at once where the reconcilers try again by themselves: what is done next must rest on what was seen just
+/// now. A connection that died without a word is noticed too; watches end sooner than that by themselves.
+async fn client() -> anyhow::Result<kube::Client> {
+    let mut config = kube::Config::infer().await?;
+    config.default_retry = false;
+    config.read_timeout = Some(Duration::from_secs(300));
+    Ok(kube::Client::try_from(config)?)
 }
 
 async fn asked_to_stop() -> io::Result<()> {

@@ -220,11 +220,11 @@ pub struct UpdateStrategy {
     /// How long a node's leaderships may take to move to others before it is stopped all the same.
     /// Left out: 2m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "duration::optional_schema")]
+    #[schemars(schema_with = "duration::schema")]
     pub drain_timeout: Option<String>,
     /// The next node is not restarted while an event is overdue by more than this. Left out: 10s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "duration::optional_schema")]
+    #[schemars(schema_with = "duration::schema")]
     pub max_overdue: Option<String>,
 }
 

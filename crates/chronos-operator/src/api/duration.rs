@@ -40,20 +40,13 @@ pub fn text(milliseconds: i64) -> String {
     format!("{milliseconds}ms")
 }
 
-/// The schema of a duration. The pattern is what [`milliseconds`] reads.
+/// The schema of a duration. The pattern is what [`milliseconds`] reads, as far as an `i64` holds it.
 pub(super) fn schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
         "maxLength": 32,
-        "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
+        "pattern": r"^([0-9]{1,8}(\.[0-9]{1,3})?(ms|s|m|h))+$"
     })
-}
-
-/// The schema of a duration that may be left out.
-pub(super) fn optional_schema(generator: &mut SchemaGenerator) -> Schema {
-    let mut schema = schema(generator);
-    schema.insert("nullable".to_owned(), true.into());
-    schema
 }
 
 #[cfg(test)]

@@ -16,6 +16,25 @@ pub(super) fn list_as_it_is(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A size as the nodes write it, such as 64MiB.
+pub(super) fn bytes(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 32,
+        "pattern": "^[0-9]+(B|[KMGT](i|B|iB))?$"
+    })
+}
+
+/// A level, or a list of levels of parts of the program.
+pub(super) fn log_level(_: &mut SchemaGenerator) -> Schema {
+    let one = "([A-Za-z0-9_:]+=)?(off|error|warn|info|debug|trace)";
+    json_schema!({
+        "type": "string",
+        "maxLength": 256,
+        "pattern": format!("^{one}(,{one})*$")
+    })
+}
+
 /// Conditions merge by type, so that several writers could each own some.
 pub(super) fn conditions(generator: &mut SchemaGenerator) -> Schema {
     let item = generator.subschema_for::<super::Condition>();

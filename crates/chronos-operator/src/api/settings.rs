@@ -6,15 +6,17 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::duration;
+use super::{duration, schema};
 
 /// Settings of the nodes. A change restarts them, one at a time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.fireAheadMs) || !has(self.nearWindowMs) || self.fireAheadMs < self.nearWindowMs").message("fireAheadMs must be less than nearWindowMs"))]
 pub struct Settings {
     /// How long a stop waits for open calls and streams before it cuts them off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "duration::optional_schema")]
+    #[schemars(schema_with = "duration::schema")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('1h')").message("shutdownTimeout must be from 0s to 1h"))]
     pub shutdown_timeout: Option<String>,
     /// Threads that run network and engine tasks. 0: one per processor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -25,7 +27,8 @@ pub struct Settings {
     pub reflection: Option<bool>,
     /// Size at which a log segment is full, such as 512MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[0-9]+([KMGT]i?B?)?$"))]
+    #[schemars(schema_with = "schema::bytes")]
+    #[x_kube(validation = Rule::new("[quantity(self.replace('B', '').replace('K', 'k').replace('ki', 'Ki'))].all(size, size.compareTo(quantity('64Ki')) >= 0 && size.compareTo(quantity('2Gi')) <= 0)").message("segmentSize must be from 64KiB to 2GiB"))]
     pub segment_size: Option<String>,
     /// Log records between two entries of the sparse index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,7 +51,8 @@ pub struct Settings {
     pub near_window_ms: Option<u32>,
     /// How long a subscriber may hold an event without ack or nack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "duration::optional_schema")]
+    #[schemars(schema_with = "duration::schema")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1ms') && duration(self) <= duration('24h')").message("ackTimeout must be from 1ms to 24h"))]
     pub ack_timeout: Option<String>,
     /// Deliveries in all before an event is a dead letter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,11 +60,13 @@ pub struct Settings {
     pub max_retries: Option<u32>,
     /// Wait before an event is delivered again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "duration::optional_schema")]
+    #[schemars(schema_with = "duration::schema")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('24h')").message("retryBackoff must be from 0s to 24h"))]
     pub retry_backoff: Option<String>,
     /// How long a dead letter is kept after its last failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "duration::optional_schema")]
+    #[schemars(schema_with = "duration::schema")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('876000h')").message("deadLetterTtl must be from 1s to 876000h"))]
     pub dead_letter_ttl: Option<String>,
     /// Unanswered events that a subscription may hold when it names no number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,28 +87,36 @@ pub struct Settings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 87_600))]
     pub dedup_ttl_hours: Option<u32>,
+    /// How far a node's clock may be from the median of all nodes'; one that is further away leads nothing, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3_600_000))]
+    pub clock_skew_threshold_ms: Option<u32>,
     /// Time between a leader's heartbeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "duration::optional_schema")]
+    #[schemars(schema_with = "duration::schema")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('1m')").message("raftHeartbeat must be from 10ms to 1m"))]
     pub raft_heartbeat: Option<String>,
     /// Cache for blocks read from the index, such as 64MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[0-9]+([KMGT]i?B?)?$"))]
+    #[schemars(schema_with = "schema::bytes")]
+    #[x_kube(validation = Rule::new("[quantity(self.replace('B', '').replace('K', 'k').replace('ki', 'Ki'))].all(size, size.compareTo(quantity('1Mi')) >= 0 && size.compareTo(quantity('1Ti')) <= 0)").message("blockCacheBytes must be from 1MiB to 1TiB"))]
     pub block_cache_bytes: Option<String>,
     /// Index changes kept in memory before they are written out, such as 64MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[0-9]+([KMGT]i?B?)?$"))]
+    #[schemars(schema_with = "schema::bytes")]
+    #[x_kube(validation = Rule::new("[quantity(self.replace('B', '').replace('K', 'k').replace('ki', 'Ki'))].all(size, size.compareTo(quantity('1Mi')) >= 0 && size.compareTo(quantity('1Ti')) <= 0)").message("writeBufferBytes must be from 1MiB to 1TiB"))]
     pub write_buffer_bytes: Option<String>,
     /// Bytes of publishes received and not yet answered, such as 64MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[0-9]+([KMGT]i?B?)?$"))]
+    #[schemars(schema_with = "schema::bytes")]
+    #[x_kube(validation = Rule::new("[quantity(self.replace('B', '').replace('K', 'k').replace('ki', 'Ki'))].all(size, size.compareTo(quantity('16Mi')) >= 0 && size.compareTo(quantity('1Ti')) <= 0)").message("maxInflightBytes must be from 16MiB to 1TiB"))]
     pub max_inflight_bytes: Option<String>,
     /// The form of log lines. The operator's default is json.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_format: Option<LogFormat>,
     /// error, warn, info, debug, trace or off; or a list such as info,chronos_wal=debug.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256))]
+    #[schemars(schema_with = "schema::log_level")]
     pub log_level: Option<String>,
 }
 
@@ -171,6 +185,10 @@ impl Settings {
         );
         flag("retention-max-size-gb", number(&self.retention_max_size_gb));
         flag("dedup-ttl", number(&self.dedup_ttl_hours));
+        flag(
+            "clock-skew-threshold-ms",
+            number(&self.clock_skew_threshold_ms),
+        );
         flag("raft-heartbeat", self.raft_heartbeat.clone());
         flag("block-cache-bytes", self.block_cache_bytes.clone());
         flag("write-buffer-bytes", self.write_buffer_bytes.clone());
@@ -192,7 +210,39 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    /// Flags of a node that a cluster does not choose: the operator does, or they have no effect.
+    const OWN: [&str; 26] = [
+        "-node-id",
+        "-data-dir",
+        "-node-rack",
+        "-node-zone",
+        "-node-region",
+        "-grpc-addr",
+        "-http-addr",
+        "-grpc-advertise-addr",
+        "-http-advertise-addr",
+        "-tls-enabled",
+        "-tls-cert-file",
+        "-tls-key-file",
+        "-tls-ca-file",
+        "-tls-client-auth",
+        "-partition-count",
+        "-replication-factor",
+        "-min-insync-replicas",
+        "-cluster",
+        "-cluster-seeds",
+        "-raft-join",
+        "-cluster-grpc-addr",
+        "-cluster-advertise-addr",
+        "-replication-tls-enabled",
+        "-replication-tls-cert-file",
+        "-replication-tls-key-file",
+        "-replication-tls-ca-file",
+    ];
 
     #[test]
     fn only_what_was_chosen_is_a_flag() {
@@ -247,6 +297,7 @@ mod tests {
             "retentionMaxAgeHours",
             "retentionMaxSizeGb",
             "dedupTtlHours",
+            "clockSkewThresholdMs",
         ] {
             all.insert(name.to_owned(), 1.into());
         }
@@ -257,9 +308,21 @@ mod tests {
         assert_eq!(again.as_object(), Some(&all));
         let flags = settings.flags();
         assert_eq!(flags.len(), all.len());
-        for flag in flags {
-            let name = flag.split('=').next().unwrap();
-            assert!(reference.contains(&format!("| `{name}` |")), "{name}");
-        }
+        let names: BTreeSet<&str> = flags
+            .iter()
+            .map(|it| it.split('=').next().unwrap())
+            .collect();
+        // The rest is the operator's own, or has no effect there.
+        let known = reference.lines().filter_map(|line| {
+            let name = line.strip_prefix("| `-")?.split('`').next()?;
+            line.contains("`CHRONOS_").then_some(name)
+        });
+        let known: BTreeSet<String> = known.map(|name| format!("-{name}")).collect();
+        let offered: BTreeSet<&str> = known
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !OWN.contains(name))
+            .collect();
+        assert_eq!(names, offered);
     }
 }

@@ -59,56 +59,181 @@ pub fn service_monitor(cluster: &ChronosCluster) -> DynamicObject {
     )
 }
 
-/// Alerts that say what is wrong for the events, not for the machine.
+/// Alerts, each about this cluster and no other.
 pub fn prometheus_rule(cluster: &ChronosCluster) -> DynamicObject {
-    let names = Names::of(cluster);
-    let of = format!("service=\"{}\"", names.nodes_service());
-    let alert = |name: &str, expression: String, wait: &str, severity: &str, summary: &str| {
-        json!({
-            "alert": name,
-            "expr": expression,
-            "for": wait,
-            "labels": { "severity": severity, "chronos_cluster": names.cluster() },
-            "annotations": { "summary": summary },
-        })
-    };
+    // A cluster that sleeps has no node that could answer.
+    let sleeps = cluster.spec.hibernate == Some(true);
+    let alerts = ALERTS
+        .iter()
+        .filter(|alert| !sleeps || alert.name != SILENCE);
+    let rules: Vec<Value> = alerts.map(|alert| alert.rule(cluster)).collect();
     object(
         cluster,
         MonitoringKind::PrometheusRule,
-        json!({ "groups": [{ "name": "chronosdb", "rules": [
-            alert(
-                "ChronosEventsOverdue",
-                format!("max(chronos_oldest_overdue_seconds{{{of}}}) > 10"),
-                "1m",
-                "critical",
-                "Events whose time has come are not delivered.",
-            ),
-            alert(
-                "ChronosNodeDown",
-                format!("up{{{of}}} == 0"),
-                "5m",
-                "warning",
-                "A node does not answer; the others serve its partitions.",
-            ),
-            alert(
-                "ChronosDeadLetters",
-                format!("sum(delta(chronos_dlq_events{{{of}}}[15m])) > 0"),
-                "15m",
-                "warning",
-                "Consumers give up on events; look at the dead letters.",
-            ),
-            alert(
-                "ChronosDiskWritesSlow",
-                format!(
-                    "histogram_quantile(0.99, sum by (le) (rate(chronos_wal_fsync_seconds_bucket{{{of}}}[5m]))) > 0.5"
-                ),
-                "10m",
-                "warning",
-                "Writes to disk are slow, and so is every publish.",
-            ),
-        ] }] }),
+        json!({ "groups": [{ "name": "chronosdb", "rules": rules }] }),
     )
 }
+
+/// When to raise an alert, and what to say then.
+struct Alert {
+    name: &'static str,
+    /// `NODES` stands for the labels of the nodes' own metrics, `DISKS` for those of the kubelet's about
+    /// the nodes' disks.
+    expression: &'static str,
+    /// How long the expression has to hold.
+    wait: &'static str,
+    severity: &'static str,
+    summary: &'static str,
+}
+
+impl Alert {
+    fn rule(&self, cluster: &ChronosCluster) -> Value {
+        let names = Names::of(cluster);
+        let (namespace, name) = names.key();
+        let nodes = format!(
+            "namespace=\"{namespace}\",service=\"{}\"",
+            names.nodes_service()
+        );
+        let disks = format!(
+            "namespace=\"{namespace}\",persistentvolumeclaim=~\"{}-[0-9]+\"",
+            names.claim_prefix()
+        );
+        let expression = self.expression.replace("NODES", &nodes);
+        json!({
+            "alert": self.name,
+            "expr": expression.replace("DISKS", &disks),
+            "for": self.wait,
+            "labels": {
+                "severity": self.severity,
+                "namespace": namespace,
+                "chronos_cluster": name,
+            },
+            "annotations": { "summary": self.summary },
+        })
+    }
+}
+
+const CRITICAL: &str = "critical";
+const WARNING: &str = "warning";
+/// The alert that a cluster without nodes raises.
+const SILENCE: &str = "ChronosNoNodeAnswers";
+
+/// docs/operations.md says what each of them means. Followers report nothing of what only a leader knows, so
+/// a partition that nobody leads has an alert of its own.
+static ALERTS: [Alert; 16] = [
+    Alert {
+        name: "ChronosEventsOverdue",
+        expression: "max(chronos_oldest_overdue_seconds{NODES}) > 5",
+        wait: "1m",
+        severity: CRITICAL,
+        summary: "Events whose time has come do not fire.",
+    },
+    Alert {
+        name: "ChronosPartitionsWithoutLeader",
+        expression: "sum(cronos_cluster_partitions_leader{NODES}) < max(cronos_cluster_partitions_total{NODES})",
+        wait: "1m",
+        severity: CRITICAL,
+        summary: "A partition has no leader: nothing is published to it, and its events do not fire.",
+    },
+    Alert {
+        name: SILENCE,
+        expression: "absent(up{NODES} == 1)",
+        wait: "5m",
+        severity: CRITICAL,
+        summary: "No node answers.",
+    },
+    Alert {
+        name: "ChronosNodeDown",
+        expression: "up{NODES} == 0",
+        wait: "5m",
+        severity: WARNING,
+        summary: "{{ $labels.pod }} does not answer; the others serve its partitions.",
+    },
+    Alert {
+        name: "ChronosNodesMissing",
+        expression: "max(cronos_cluster_nodes_alive{NODES}) < max(cronos_cluster_nodes_total{NODES})",
+        wait: "5m",
+        severity: WARNING,
+        summary: "A node is not heard from; the others serve its partitions.",
+    },
+    Alert {
+        name: "ChronosCopiesBehind",
+        expression: "max by (partition, follower) (cronos_replication_lag{NODES}) > 1000",
+        wait: "10m",
+        severity: WARNING,
+        summary: "The copy of partition {{ $labels.partition }} on {{ $labels.follower }} lacks what others have.",
+    },
+    Alert {
+        name: "ChronosClocksApart",
+        expression: "max by (pod) (abs(cronos_clock_skew_ms{NODES})) > 1000",
+        wait: "5m",
+        severity: WARNING,
+        summary: "The clock of {{ $labels.pod }} is off, and events fire by it.",
+    },
+    Alert {
+        name: "ChronosFiringLate",
+        expression: "histogram_quantile(0.99, sum by (le) (rate(chronos_fire_lateness_seconds_bucket{NODES}[5m]))) > 0.1",
+        wait: "10m",
+        severity: WARNING,
+        summary: "Events fire late: there is too much load, or a disk is slow.",
+    },
+    Alert {
+        name: "ChronosDeliveryLate",
+        expression: "histogram_quantile(0.99, sum by (le) (rate(chronos_delivery_lateness_seconds_bucket{NODES}[5m]))) > 0.1",
+        wait: "15m",
+        severity: WARNING,
+        summary: "Events are delivered late: there is too much load, or groups that were away catch up.",
+    },
+    Alert {
+        name: "ChronosDiskWritesSlow",
+        expression: "histogram_quantile(0.99, sum by (le) (rate(chronos_wal_fsync_seconds_bucket{NODES}[5m]))) > 0.05",
+        wait: "10m",
+        severity: WARNING,
+        summary: "Writes to disk are slow, and so is every publish.",
+    },
+    Alert {
+        name: "ChronosDiskFull",
+        expression: "kubelet_volume_stats_available_bytes{DISKS} / kubelet_volume_stats_capacity_bytes{DISKS} < 0.1",
+        wait: "10m",
+        severity: WARNING,
+        summary: "The disk {{ $labels.persistentvolumeclaim }} is nearly full: raise spec.storage.size.",
+    },
+    Alert {
+        name: "ChronosDeadLetters",
+        expression: "sum(increase(chronos_events_dead_lettered_total{NODES}[10m])) > 0",
+        wait: "0m",
+        severity: WARNING,
+        summary: "Consumers give up on events; look at the dead letters.",
+    },
+    Alert {
+        name: "ChronosAcksMissing",
+        expression: "sum(rate(chronos_ack_timeouts_total{NODES}[5m])) > 0",
+        wait: "10m",
+        severity: WARNING,
+        summary: "Consumers do not answer deliveries in time.",
+    },
+    Alert {
+        name: "ChronosPublishesRefused",
+        expression: "sum(rate(chronos_publish_rejected_events_total{NODES,reason=\"overloaded\"}[5m])) > 0",
+        wait: "5m",
+        severity: WARNING,
+        summary: "Events are refused, because more come in than the disks take.",
+    },
+    Alert {
+        name: "ChronosCertificateExpires",
+        expression: "min by (listener) (chronos_tls_certificate_expiry_timestamp_seconds{NODES}) - time() < 7 * 86400",
+        wait: "15m",
+        severity: WARNING,
+        summary: "The certificate for {{ $labels.listener }} expires within a week: it is not renewed.",
+    },
+    Alert {
+        name: "ChronosDescriptorsRunOut",
+        expression: "max by (pod) (process_open_fds{NODES} / process_max_fds{NODES}) > 0.8",
+        wait: "5m",
+        severity: WARNING,
+        summary: "{{ $labels.pod }} has nearly as many files and connections open as it may.",
+    },
+];
 
 fn object(cluster: &ChronosCluster, kind: MonitoringKind, spec: Value) -> DynamicObject {
     let mut all_labels = labels::of_object(cluster);
@@ -130,3 +255,6 @@ fn object(cluster: &ChronosCluster, kind: MonitoringKind, spec: Value) -> Dynami
         data: json!({ "spec": spec }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,11 +7,13 @@ use std::fmt::Debug;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use kube::{Api, Resource};
+use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::apply::{MANAGER, apply, gone_is_fine};
+use super::look::FRESH;
 use super::{Context, Error};
 use crate::api::{ChronosCluster, quantity};
 use crate::build::{Names, RETIRED_ANNOTATION, Record, stateful_set};
@@ -27,14 +29,26 @@ pub(super) struct Scene<'a> {
     pub(super) set: Option<&'a StatefulSet>,
     pub(super) observed: &'a Observed,
     pub(super) database: &'a dyn Database,
+    /// When all of it was seen.
+    pub(super) at: Instant,
 }
 
 impl Scene<'_> {
+    /// Does it, if it still may be done.
     pub(super) async fn carry_out(&self, action: &Action) -> Result<(), Error> {
+        if self.context.tenure.is_over() {
+            return Err(Error::TenureOver);
+        }
+        if self.at.elapsed() > FRESH {
+            return Err(Error::Stale);
+        }
         let names = Names::of(self.cluster);
         match action {
             Action::Resize(replicas, _) => {
-                let set = stateful_set(self.cluster, self.record, *replicas, self.set)?;
+                let mut set = stateful_set(self.cluster, self.record, *replicas, self.set)?;
+                // Refused when the set has changed since it was looked at.
+                let seen = self.set.and_then(ResourceExt::resource_version);
+                set.metadata.resource_version = seen;
                 apply(&self.context.client, &set).await?;
             }
             Action::DeletePod { ordinal, uid, .. } => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -13,19 +13,20 @@ use kube::runtime::events::EventType;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::apply::{MANAGER, apply, delete_owned};
+use super::apply::{MANAGER, apply, delete_owned, is_ours};
 use super::carry_out::Scene;
 use super::look::{Look, look};
 use super::monitoring::monitoring;
 use super::status::{Seen, failed, status};
-use super::{Context, Error, events, seen, wanted};
-use crate::api::{ChronosCluster, ChronosClusterStatus, quantity};
+use super::{Context, Error, disks, events, seen, wanted};
+use crate::api::{ChronosCluster, ChronosClusterStatus};
 use crate::build::{
     self, Names, Record, client_service, disruption_budget, nodes_service, service_account,
 };
+use crate::database;
 use crate::plan::{Action, Desired, Observed, Step, plan};
 
-/// Looks, plans one step, carries it out, and writes the status.
+/// Brings the objects to what was built, looks, plans one step, carries it out, and writes the status.
 ///
 /// # Errors
 /// What Kubernetes or the database refused. It is in the status as well.
@@ -34,38 +35,73 @@ pub async fn reconcile(cluster: Arc<ChronosCluster>, context: Arc<Context>) -> R
     if cluster.metadata.deletion_timestamp.is_some() {
         // Whatever it is made of names it as its owner and goes by itself: there is no finalizer
         // that could get stuck.
-        context.databases.forget(&names);
         return Ok(Next::await_change());
     }
     let namespace = cluster.namespace().ok_or(Error::Incomplete)?;
-    let outcome = turn(&context, &cluster, &namespace, &names).await;
-    match outcome {
-        Ok((new, next)) => {
-            write_status(&context, &cluster, &namespace, new).await?;
+    match turn(&context, &cluster, &namespace, &names).await {
+        Ok(Turn {
+            status,
+            refused: None,
+            next,
+        }) => {
+            write_status(&context, &cluster, &namespace, status).await?;
             context.backoff.worked(&key(&cluster));
             Ok(next)
         }
+        Ok(Turn {
+            status,
+            refused: Some(error),
+            ..
+        }) => {
+            write_status(&context, &cluster, &namespace, status).await?;
+            Err(error)
+        }
         Err(error) => {
-            let new = failed(&cluster, &error, &Timestamp::now().to_string());
-            write_status(&context, &cluster, &namespace, new).await?;
+            let status = failed(&cluster, &error, &Timestamp::now().to_string());
+            write_status(&context, &cluster, &namespace, status).await?;
             Err(error)
         }
     }
 }
 
+/// Forgets a cluster that is gone.
+pub(super) fn forget(cluster: &ChronosCluster, context: &Context) {
+    context.databases.forget(&Names::of(cluster));
+    context.backoff.worked(&key(cluster));
+}
+
+/// What came of a turn.
+struct Turn {
+    status: ChronosClusterStatus,
+    /// What was not done though nothing else is left to do.
+    refused: Option<Error>,
+    next: Next,
+}
+
+/// What is done rests on what was seen right before: so the objects come first.
 async fn turn(
     context: &Context,
     cluster: &ChronosCluster,
     namespace: &str,
     names: &Names,
-) -> Result<(ChronosClusterStatus, Next), Error> {
+) -> Result<Turn, Error> {
     let sets: Api<StatefulSet> = Api::namespaced(context.client.clone(), namespace);
-    let set = sets
-        .get_opt(&names.stateful_set())
-        .await
-        .map_err(Error::kubernetes("the StatefulSet"))?;
+    let name = names.stateful_set();
+    let get_set = async || {
+        let set = sets.get_opt(&name).await;
+        set.map_err(Error::kubernetes("the StatefulSet"))
+    };
+    let mut set = get_set().await?;
     let mut record = record(context, cluster, namespace, set.as_ref()).await?;
+    let paused = wanted::is_paused(cluster);
     let size = set.as_ref().map_or(0, |set| seen::set(set).replicas);
+    let (mut refused, mut missing) = (None, None);
+    if !paused {
+        record.joinable = size.clamp(1, cluster.spec.replicas.max(1));
+        refused = apply_objects(context, cluster, namespace, &record, set.as_ref()).await?;
+        missing = monitoring(context, cluster, namespace).await;
+        set = get_set().await?;
+    }
     let Look {
         database,
         certificates,
@@ -73,7 +109,7 @@ async fn turn(
         status: answer,
         silence,
         claims,
-        ..
+        at,
     } = look(
         context,
         namespace,
@@ -88,6 +124,9 @@ async fn turn(
         && !answer.cluster_id.is_empty()
     {
         record.cluster_id = Some(answer.cluster_id.clone());
+        if !paused {
+            apply(&context.client, &record.config_map(cluster)).await?;
+        }
         let note = format!("The database has the id {}.", answer.cluster_id);
         events::about_cluster(context, cluster, EventType::Normal, "Founded", note).await;
     }
@@ -95,13 +134,6 @@ async fn turn(
     if let Some(answer) = &answer {
         // Disks that an earlier cluster of this name left behind bring its number along.
         desired.copies = answer.replication_factor;
-    }
-
-    let mut missing = None;
-    if !desired.paused {
-        record.joinable = size.clamp(1, cluster.spec.replicas.max(1));
-        apply_objects(context, cluster, namespace, &record, set.as_ref()).await?;
-        missing = monitoring(context, cluster, namespace).await;
     }
     let scene = Scene {
         context,
@@ -111,14 +143,10 @@ async fn turn(
         set: set.as_ref(),
         observed: &observed,
         database: database.as_ref(),
+        at,
     };
     let (step, not_grown) = take_a_step(&scene, &desired).await?;
     tell(context, cluster, &step).await;
-    let growing = claims
-        .values()
-        .filter(|claim| is_growing(claim))
-        .map(ResourceExt::name_any)
-        .collect();
     let seen = Seen {
         cluster,
         record: &record,
@@ -127,13 +155,20 @@ async fn turn(
         database: answer.as_ref(),
         silence: silence.as_deref(),
         step: &step,
+        refused: refused.as_ref(),
         monitoring: missing.as_deref(),
         tls: certificates.missing.as_ref(),
-        growing,
+        disks: disks::lacking(&claims, size, desired.claim_bytes),
         not_grown: not_grown.as_deref(),
     };
-    let new = status(&seen, &Timestamp::now().to_string());
-    Ok((new, Next::requeue(pause(&step, &observed))))
+    let status = status(&seen, &Timestamp::now().to_string());
+    // A change that goes on is not slowed down by it.
+    let goes_on = matches!(step, Step::Act(_) | Step::Wait(_));
+    Ok(Turn {
+        status,
+        refused: refused.filter(|_| !goes_on),
+        next: Next::requeue(pause(&step, &observed)),
+    })
 }
 
 /// What was decided when the cluster was made; made now if it is new.
@@ -149,45 +184,48 @@ async fn record(
         .await
         .map_err(Error::kubernetes("the record"))?;
     let image = &context.settings.default_image;
-    Ok(match (found.as_ref().and_then(Record::read), set) {
-        (Some(record), _) => record,
-        (None, set) => Record::recovered(cluster, set, image),
-    })
+    let anew = Record::recovered(cluster, set, image);
+    // One that is somebody else's is a former cluster's of this name, and goes with it.
+    let ours = found.filter(|found| is_ours(&found.metadata, &anew.config_map(cluster).metadata));
+    Ok(ours.as_ref().and_then(Record::read).unwrap_or(anew))
 }
 
-/// Everything but the number of pods, which is the planner's.
+/// Everything but the number of pods, which is the planner's. Returns what was refused that running pods do not
+/// need: it must not keep a broken one from being replaced.
 async fn apply_objects(
     context: &Context,
     cluster: &ChronosCluster,
     namespace: &str,
     record: &Record,
     set: Option<&StatefulSet>,
-) -> Result<(), Error> {
+) -> Result<Option<Error>, Error> {
     let client = &context.client;
     apply(client, &record.config_map(cluster)).await?;
-    apply(client, &service_account(cluster)).await?;
-    apply(client, &nodes_service(cluster)).await?;
-    apply(client, &client_service(cluster)).await?;
     let size = set.map_or(0, |set| seen::set(set).replicas);
-    match disruption_budget(cluster, size) {
-        Some(budget) => apply(client, &budget).await?,
-        None => {
-            let name = Names::of(cluster).cluster().to_owned();
-            let uid = cluster.uid().unwrap_or_default();
-            let api: Api<PodDisruptionBudget> = Api::namespaced(client.clone(), namespace);
-            delete_owned(&api, &name, &uid).await?;
-        }
-    }
     if set.is_some() {
         let as_large = build::stateful_set(cluster, record, size, set)?;
         apply(client, &as_large).await?;
     }
-    Ok(())
+    let budget = async {
+        let Some(budget) = disruption_budget(cluster, size) else {
+            let api: Api<PodDisruptionBudget> = Api::namespaced(client.clone(), namespace);
+            let uid = cluster.uid().unwrap_or_default();
+            return delete_owned(&api, Names::of(cluster).cluster(), &uid).await;
+        };
+        apply(client, &budget).await
+    };
+    let besides = [
+        apply(client, &service_account(cluster)).await,
+        apply(client, &nodes_service(cluster)).await,
+        apply(client, &client_service(cluster)).await,
+        budget.await,
+    ];
+    Ok(besides.into_iter().find_map(Result::err))
 }
 
 /// Plans and carries out one step. Disks that cannot be grown, for example because their StorageClass
-/// does not allow it, hold nothing else up: then the step is the one after it, and the first reason comes
-/// along.
+/// does not allow it, and a member that cannot be given up hold nothing else up: then the step is the one after
+/// it. The first reason why a disk did not grow comes along.
 async fn take_a_step(
     scene: &Scene<'_>,
     desired: &Desired,
@@ -201,6 +239,15 @@ async fn take_a_step(
         };
         match (perform(scene, action).await, action) {
             (Ok(()), _) => return Ok((step, refused)),
+            (
+                Err(error @ Error::Database(database::Error::Refused(_))),
+                Action::Remove { lost: true, .. },
+            ) => {
+                desired.replace = None;
+                let (kind, reason) = (EventType::Warning, "NotGivenUp");
+                let note = format!("The member that force-replace names was not given up: {error}");
+                events::about_cluster(scene.context, scene.cluster, kind, reason, note).await;
+            }
             (Err(error), Action::GrowClaim { ordinal, .. }) => {
                 tracing::warn!(%error, "a disk cannot be grown");
                 desired.fixed_claims.insert(*ordinal);
@@ -244,19 +291,6 @@ fn pause(step: &Step, observed: &Observed) -> Duration {
         Step::Calm(_) if observed.database.is_some() => Duration::from_secs(20),
         Step::Calm(_) => Duration::from_secs(120),
     }
-}
-
-/// Whether Kubernetes has not made the volume as large as the claim asks.
-fn is_growing(claim: &PersistentVolumeClaim) -> bool {
-    let asked = claim.spec.as_ref().and_then(|spec| {
-        let requests = spec.resources.as_ref()?.requests.as_ref()?;
-        quantity::bytes(&requests.get("storage")?.0)
-    });
-    let has = claim.status.as_ref().and_then(|status| {
-        let capacity = status.capacity.as_ref()?;
-        quantity::bytes(&capacity.get("storage")?.0)
-    });
-    matches!((asked, has), (Some(asked), Some(has)) if has < asked)
 }
 
 async fn write_status(

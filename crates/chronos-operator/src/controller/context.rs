@@ -5,8 +5,8 @@ use std::sync::Arc;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 
-use super::Backoff;
 use super::topic::Known;
+use super::{Backoff, Tenure};
 use crate::database::Databases;
 use crate::metrics::Metrics;
 
@@ -35,6 +35,8 @@ pub struct Context {
     pub backoff: Backoff,
     /// All ScheduledTopics.
     pub topics: Known,
+    /// Until when it may act.
+    pub tenure: Arc<Tenure>,
     pub(super) recorder: Recorder,
 }
 
@@ -54,6 +56,7 @@ impl Context {
             metrics,
             backoff: Backoff::default(),
             topics: Known::default(),
+            tenure: Arc::default(),
             recorder,
         }
     }

@@ -1,6 +1,7 @@
 //! What can go wrong in a reconciliation. All of it is tried again.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use crate::api::Malformed;
 use crate::database;
@@ -28,6 +29,20 @@ pub enum Error {
     /// A kind that somebody else brings is not there.
     #[error("Kubernetes does not know {0}: install the Prometheus operator.")]
     UnknownKind(&'static str),
+    /// Nothing is done for a Lease that may be somebody else's by now.
+    #[error("another operator may act by now")]
+    TenureOver,
+    /// What was seen may no longer be so.
+    #[error("looking took so long that it may be different by now; it is looked at again")]
+    Stale,
+    /// Kubernetes or the database holds a question up.
+    #[error("it was given up after {} s: Kubernetes or the database does not answer", .0.as_secs())]
+    Overdue(Duration),
+    /// Another resource may have the topic.
+    #[error(
+        "the ScheduledTopics of {0} cannot be watched, so it is not known whether another one has this topic"
+    )]
+    Unwatched(String),
     /// The resource has no name, namespace or uid, which the API server gives.
     #[error("the resource is incomplete")]
     Incomplete,
@@ -54,15 +69,32 @@ impl Error {
             Self::Taken(_) => "NameTaken",
             Self::SpecInvalid(_) => "SpecInvalid",
             Self::UnknownKind(_) => "UnknownKind",
+            Self::TenureOver => "TenureOver",
+            Self::Stale => "Stale",
+            Self::Overdue(_) => "Overdue",
+            Self::Unwatched(_) => "TopicsUnwatched",
             Self::Incomplete => "Incomplete",
         }
     }
 
     /// Whether Kubernetes does not have what it was asked about.
     pub(super) fn is_not_found(&self) -> bool {
+        self.code() == Some(404)
+    }
+
+    /// Whether the operator may not do what it tried.
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.code() == Some(403)
+    }
+
+    /// The HTTP status of what Kubernetes refused.
+    fn code(&self) -> Option<u16> {
         let Self::Kubernetes { source, .. } = self else {
-            return false;
+            return None;
         };
-        matches!(&**source, kube::Error::Api(status) if status.code == 404)
+        match &**source {
+            kube::Error::Api(status) => Some(status.code),
+            _ => None,
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! before the others may believe that it is gone. They believe it when the Lease has stood still for so
 //! long by their own clock; times that another machine wrote down are not compared with it.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -20,6 +21,24 @@ const RENEWED: Duration = Duration::from_secs(8);
 const ASK: Duration = Duration::from_secs(3);
 /// Time between two tries.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// Until when this operator may act. It is looked at before each act: one that was frozen for a while acts no
+/// more when it wakes up, whatever it was about to do. Without a Lease there is no end.
+#[derive(Debug, Default)]
+pub struct Tenure(Mutex<Option<Instant>>);
+
+impl Tenure {
+    /// Sets the end.
+    pub(super) fn ends(&self, at: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    }
+
+    /// Whether the end has come.
+    pub(super) fn is_over(&self) -> bool {
+        let end = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        end.is_some_and(|end| end <= Instant::now())
+    }
+}
 
 /// The Lease, and who asks for it.
 #[derive(Clone)]
@@ -135,10 +154,11 @@ fn may_take(lease: Option<&LeaseSpec>, me: &str, still: Duration) -> bool {
     still > Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
-/// Keeps asking for the Lease until `stop`, and says on the way whether it is held. Gives it back at
-/// the end.
+/// Keeps asking for the Lease until `stop`, and says on the way whether it is held, and in `tenure` for how
+/// long. Gives it back at the end.
 pub async fn hold(
     leadership: Leadership,
+    tenure: Arc<Tenure>,
     held: watch::Sender<bool>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -153,7 +173,9 @@ pub async fn hold(
             Ok(Err(error)) => tracing::warn!(%error, "the Lease could not be asked for"),
             Err(_) => tracing::warn!("the Lease could not be asked for in time"),
         }
-        let holds = renewed.is_some_and(|at: Instant| at.elapsed() < RENEWED);
+        let end = renewed.map(|at: Instant| at + RENEWED);
+        tenure.ends(end.unwrap_or(began));
+        let holds = !tenure.is_over();
         held.send_if_modified(|before| std::mem::replace(before, holds) != holds);
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
@@ -205,6 +227,16 @@ mod tests {
         assert_eq!(look(-3598, 10), Duration::ZERO);
         assert_eq!(look(-3598, 20), Duration::from_secs(10));
         assert_eq!(look(-3598, 26), Duration::from_secs(16));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tenure_ends_by_itself() {
+        let tenure = Tenure::default();
+        assert!(!tenure.is_over(), "nobody set an end");
+        tenure.ends(Instant::now() + RENEWED);
+        assert!(!tenure.is_over());
+        tokio::time::advance(RENEWED).await;
+        assert!(tenure.is_over(), "it was frozen, and nobody could tell it");
     }
 
     /// Whoever cannot renew stops before another one may begin.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Node as Machine, PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
+use tokio::time::Instant;
 
 use super::tls::{Certificates, certificates, serving_secret};
 use super::{Context, Error, seen};
@@ -15,6 +17,9 @@ use crate::api::ChronosCluster;
 use crate::build::{Names, ordinal, selector_text};
 use crate::database::{Access, Database, Status, Way};
 use crate::plan::Observed;
+
+/// How old a look may be when something is done because of it.
+pub(super) const FRESH: Duration = Duration::from_secs(5);
 
 /// What there is.
 pub(super) struct Look {
@@ -25,6 +30,8 @@ pub(super) struct Look {
     /// Why the database did not answer.
     pub(super) silence: Option<String>,
     pub(super) claims: BTreeMap<u32, PersistentVolumeClaim>,
+    /// When it was seen.
+    pub(super) at: Instant,
 }
 
 /// Looks at the pods and claims of a cluster, and asks its database. Straight from the API server:
@@ -37,33 +44,12 @@ pub(super) async fn look(
     set: Option<&StatefulSet>,
     size: u32,
 ) -> Result<Look, Error> {
-    let mine = ListParams::default().labels(&selector_text(names.cluster()));
-    let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
-    let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), namespace);
-    let (pods, claims) = tokio::try_join!(pods.list(&mine), claims.list(&mine))
-        .map_err(Error::kubernetes("a list of pods and claims"))?;
-    let prefix = names.claim_prefix();
-    let pods: BTreeMap<u32, Pod> = pods
-        .into_iter()
-        .filter_map(|pod| Some((ordinal(&pod.name_any(), &names.stateful_set())?, pod)))
-        .collect();
-    let claims: BTreeMap<u32, PersistentVolumeClaim> = claims
-        .into_iter()
-        .filter_map(|claim| Some((ordinal(&claim.name_any(), &prefix)?, claim)))
-        .collect();
-
-    let mut observed = Observed {
-        set: set.map(seen::set),
-        ..Observed::default()
-    };
-    let now = Timestamp::now();
-    for (ordinal, pod) in &pods {
-        let machine = machine(context, pod).await;
-        let seen = seen::pod(pod, machine.as_ref(), now);
-        observed.pods.insert(*ordinal, seen);
-    }
-    for (ordinal, claim) in &claims {
-        observed.claims.insert(*ordinal, seen::claim(claim));
+    let (pods, _) = pods_and_claims(context, namespace, names).await?;
+    let mut machines = BTreeMap::new();
+    for pod in pods.values() {
+        if let Some(machine) = machine(context, pod).await {
+            machines.insert(machine.name_any(), machine);
+        }
     }
     let certificates = certificates(context, cluster, namespace, &pods).await;
     let way = match pods.is_empty() {
@@ -80,7 +66,23 @@ pub(super) async fn look(
             Err(error) => (None, Some(error.to_string())),
         }
     };
-    observed.database = status.as_ref().map(|status| seen::database(status, names));
+    // Once more: a silent database may have taken its time.
+    let at = Instant::now();
+    let (pods, claims) = pods_and_claims(context, namespace, names).await?;
+    let now = Timestamp::now();
+    let mut observed = Observed {
+        set: set.map(seen::set),
+        database: status.as_ref().map(|status| seen::database(status, names)),
+        ..Observed::default()
+    };
+    for (ordinal, pod) in &pods {
+        let on = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
+        let machine = on.and_then(|name| machines.get(name));
+        observed.pods.insert(*ordinal, seen::pod(pod, machine, now));
+    }
+    for (ordinal, claim) in &claims {
+        observed.claims.insert(*ordinal, seen::claim(claim));
+    }
     Ok(Look {
         database,
         certificates,
@@ -88,7 +90,32 @@ pub(super) async fn look(
         status,
         silence,
         claims,
+        at,
     })
+}
+
+type Numbered<K> = BTreeMap<u32, K>;
+
+async fn pods_and_claims(
+    context: &Context,
+    namespace: &str,
+    names: &Names,
+) -> Result<(Numbered<Pod>, Numbered<PersistentVolumeClaim>), Error> {
+    let mine = ListParams::default().labels(&selector_text(names.cluster()));
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), namespace);
+    let (pods, claims) = tokio::try_join!(pods.list(&mine), claims.list(&mine))
+        .map_err(Error::kubernetes("a list of pods and claims"))?;
+    Ok((
+        numbered(pods, &names.stateful_set()),
+        numbered(claims, &names.claim_prefix()),
+    ))
+}
+
+fn numbered<K: Resource>(all: impl IntoIterator<Item = K>, prefix: &str) -> Numbered<K> {
+    all.into_iter()
+        .filter_map(|object| Some((ordinal(&object.name_any(), prefix)?, object)))
+        .collect()
 }
 
 /// The way to the nodes. While TLS is being turned on or off, or gets another Secret, pods differ; those

@@ -39,8 +39,11 @@ async fn make(
     }
 }
 
-/// An unknown kind has no objects.
+/// An unknown kind has no objects, and an operator that may not look at a kind has made none.
 async fn unmake(api: &Api<DynamicObject>, cluster: &ChronosCluster) -> Result<(), Error> {
     let uid = cluster.metadata.uid.as_deref().ok_or(Error::Incomplete)?;
-    delete_owned(api, Names::of(cluster).cluster(), uid).await
+    match delete_owned(api, Names::of(cluster).cluster(), uid).await {
+        Err(error) if error.is_forbidden() => Ok(()),
+        done => done,
+    }
 }

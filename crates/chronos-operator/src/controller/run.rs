@@ -6,7 +6,7 @@ use std::future::Future;
 use std::hash::Hash;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::future::join_all;
@@ -28,6 +28,8 @@ use crate::log;
 
 /// Reconciliations at the same time, of each kind.
 const CONCURRENCY: u16 = 16;
+/// How long a reconciliation may take. A connection may die without a word.
+const LONGEST: Duration = Duration::from_secs(120);
 /// The pods and claims of all clusters.
 const OURS: &str = "app.kubernetes.io/name=chronosdb,app.kubernetes.io/component=node";
 
@@ -92,7 +94,9 @@ fn clusters(
     namespace: Option<&str>,
 ) -> impl Future<Output = ()> + Send + use<> {
     let ours = watcher::Config::default().labels(OURS);
-    let (changes, known) = reflected(api(&context, namespace), wishes());
+    let here = Arc::clone(&context);
+    let gone = move |gone: &ChronosCluster| cluster::forget(gone, &here);
+    let (changes, known) = reflected(api(&context, namespace), wishes(), gone);
     let mut controller = Controller::for_stream(changes, known.clone())
         .with_config(Config::default().concurrency(CONCURRENCY))
         .owns(api::<StatefulSet>(&context, namespace), ours.clone())
@@ -127,8 +131,10 @@ fn topics(
     context: Arc<Context>,
     namespace: Option<&str>,
 ) -> impl Future<Output = ()> + Send + use<> {
-    let (changes, known) = reflected(api(&context, namespace), wishes());
-    context.topics.add(known.clone());
+    let here = Arc::clone(&context);
+    let gone = move |gone: &ScheduledTopic| here.backoff.worked(&topic::key(gone));
+    let (changes, known) = reflected(api(&context, namespace), wishes(), gone);
+    context.topics.add(namespace, known.clone());
     let clusters = changes_of(api(&context, namespace), wish_and_phase);
     let stream = Controller::for_stream(changes, known.clone())
         .with_config(Config::default().concurrency(CONCURRENCY))
@@ -175,7 +181,10 @@ where
     let metrics = Arc::clone(&context.metrics);
     let span = log::reconciliation(object.as_ref());
     let began = Instant::now();
-    let outcome = reconcile(object, context).instrument(span.clone()).await;
+    let work = reconcile(object, context).instrument(span.clone());
+    // Kubernetes holds the next one back until this one ends.
+    let ended = tokio::time::timeout(LONGEST, work).await;
+    let outcome = ended.unwrap_or(Err(Error::Overdue(LONGEST)));
     let seconds = began.elapsed().as_secs_f64();
     let word = outcome.as_ref().map_or_else(Error::reason, |_| "ok");
     metrics.reconciled(kind, word, seconds);
@@ -217,4 +226,42 @@ where
             tracing::warn!(%error, "Kubernetes cannot be watched; trying again");
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::Client;
+    use kube::client::Body;
+
+    use super::super::Settings;
+    use super::*;
+    use crate::database::grpc::Pool;
+    use crate::metrics::Metrics;
+
+    /// Kubernetes takes the question, and never answers.
+    #[tokio::test(start_paused = true)]
+    async fn a_reconciliation_that_hangs_is_given_up_and_comes_again() {
+        let silence = tower::service_fn(|_: http::Request<Body>| {
+            std::future::pending::<Result<http::Response<Body>, std::io::Error>>()
+        });
+        let context = Arc::new(Context::new(
+            Client::new(silence, "n"),
+            Arc::new(Pool::default()),
+            Settings::default(),
+            Arc::new(Metrics::new().unwrap()),
+        ));
+        let mut cluster = ChronosCluster::new("db", Default::default());
+        cluster.metadata.namespace = Some("n".to_owned());
+        let reconcile = cluster::reconcile;
+        let ended = measured(
+            "ChronosCluster",
+            Arc::new(cluster),
+            Arc::clone(&context),
+            reconcile,
+        );
+        let refused = ended.await.unwrap_err();
+        assert!(matches!(refused, Error::Overdue(LONGEST)), "{refused}");
+        let counted = context.metrics.render().unwrap();
+        assert!(counted.contains("outcome=\"Overdue\""), "{counted}");
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Error;
+use super::disks::Lacking;
 use super::tls::Missing;
 use crate::api::{
     ChronosCluster, ChronosClusterStatus, Condition, ConditionStatus, ConditionType, MemberStatus,
@@ -24,12 +25,14 @@ pub(super) struct Seen<'a> {
     /// Why the database did not answer.
     pub(super) silence: Option<&'a str>,
     pub(super) step: &'a Step,
+    /// What Kubernetes refused of what running pods do not need.
+    pub(super) refused: Option<&'a Error>,
     /// Why the objects for the Prometheus operator are missing.
     pub(super) monitoring: Option<&'a str>,
     /// What is missing of TLS.
     pub(super) tls: Option<&'a Missing>,
-    /// Claims whose size Kubernetes has not reached, by name.
-    pub(super) growing: Vec<String>,
+    /// What the disks lack.
+    pub(super) disks: Option<Lacking>,
     /// Why a claim could not be made larger.
     pub(super) not_grown: Option<&'a str>,
 }
@@ -80,20 +83,29 @@ pub(super) fn status(seen: &Seen<'_>, now: &str) -> ChronosClusterStatus {
     status
 }
 
-/// The status after a reconciliation that failed: as it was, and why.
+/// The status after a reconciliation that failed. What was counted stays; what was judged is not known any more.
 pub(super) fn failed(cluster: &ChronosCluster, error: &Error, now: &str) -> ChronosClusterStatus {
+    use ConditionType as Type;
     let generation = cluster.metadata.generation.unwrap_or_default();
     let mut status = cluster.status.clone().unwrap_or_default();
+    status.phase.get_or_insert(Phase::Creating);
+    status.phase_reason = error.to_string();
     status.conditions = before(cluster, generation, now);
-    let failure = condition(
-        ConditionType::ReconcileSuccess,
-        ConditionStatus::False,
-        error.reason(),
-        error.to_string(),
-        generation,
-        now,
-    );
-    set_condition(&mut status.conditions, failure);
+    let failed = [Type::ReconcileSuccess, Type::Ready].map(|kind| (kind, ConditionStatus::False));
+    let unknown = [
+        Type::Available,
+        Type::Degraded,
+        Type::MembershipStable,
+        Type::Progressing,
+    ]
+    .map(|kind| (kind, ConditionStatus::Unknown));
+    for (kind, holds) in failed.into_iter().chain(unknown) {
+        let (reason, why) = (error.reason(), error.to_string());
+        set_condition(
+            &mut status.conditions,
+            condition(kind, holds, reason, why, generation, now),
+        );
+    }
     status
 }
 
@@ -177,7 +189,7 @@ fn broken(seen: &Seen<'_>) -> Option<String> {
         PodCondition::Broken(why) => {
             let name = Names::of(seen.cluster).pod(*ordinal);
             Some(format!(
-                "Pod {name} does not run: {why}; its log says more."
+                "Pod {name} does not run: {why}; its events and its log say more."
             ))
         }
         _ => None,
@@ -197,11 +209,24 @@ fn version(database: Option<&Status>) -> Option<String> {
     }
 }
 
-/// The nodes as the database says; what was known before while it is silent.
+/// The nodes as the database says; while it is silent, what was known before of those that have a pod.
 fn members(seen: &Seen<'_>, names: &Names) -> Vec<MemberStatus> {
+    let has_pod = |name: &str| {
+        let ordinal = crate::build::ordinal(name, &names.stateful_set());
+        ordinal.is_some_and(|ordinal| seen.observed.pods.contains_key(&ordinal))
+    };
     let Some(database) = seen.database else {
-        let known = seen.cluster.status.as_ref();
-        return known.map_or_else(Vec::new, |status| status.members.clone());
+        let known = seen.cluster.status.iter().flat_map(|it| it.members.clone());
+        let known = known.map(|member| match has_pod(&member.name) {
+            true => member,
+            false => MemberStatus {
+                alive: false,
+                leaders: 0,
+                pod_uid: None,
+                ..member
+            },
+        });
+        return known.collect();
     };
     let member = |(name, node): &(String, crate::plan::Node)| {
         let ordinal = crate::build::ordinal(name, &names.stateful_set());
@@ -251,7 +276,13 @@ fn conditions(seen: &Seen<'_>) -> Vec<Said> {
     let blocked = matches!(seen.step, Step::Blocked(_));
 
     let mut all: Vec<Said> = vec![
-        (Type::ReconcileSuccess, true_, "Reconciled", String::new()),
+        match seen.refused {
+            None => (Type::ReconcileSuccess, true_, "Reconciled", String::new()),
+            Some(error) => {
+                let why = error.to_string();
+                (Type::ReconcileSuccess, false_, error.reason(), why)
+            }
+        },
         (
             Type::Paused,
             paused.into(),
@@ -269,6 +300,8 @@ fn conditions(seen: &Seen<'_>) -> Vec<Said> {
         left_alone(seen)
     } else if let (true, Some(why)) = (settled, seen.not_grown) {
         (Type::Ready, false_, "GrowthRefused", why.to_owned())
+    } else if let (true, Some(error)) = (settled, seen.refused) {
+        (Type::Ready, false_, error.reason(), error.to_string())
     } else {
         (Type::Ready, settled.into(), reason, why)
     });
@@ -299,22 +332,26 @@ fn conditions(seen: &Seen<'_>) -> Vec<Said> {
     }
     all.push(if let Some(why) = seen.not_grown {
         (Type::StorageReady, false_, "GrowthRefused", why.to_owned())
-    } else if seen.growing.is_empty() {
-        (Type::StorageReady, true_, "SizesReached", String::new())
-    } else {
-        let claims = seen.growing.join(", ");
-        let note = format!("Not as large as asked for yet: {claims}.");
-        (Type::StorageReady, false_, "Growing", note)
-    });
-    all.push(match seen.monitoring {
-        None => (Type::MonitoringReady, true_, "AsAskedFor", String::new()),
-        Some(missing) => (
-            Type::MonitoringReady,
+    } else if let Some(lacking) = &seen.disks {
+        (
+            Type::StorageReady,
             false_,
-            "MonitoringUnavailable",
-            missing.to_owned(),
-        ),
+            lacking.reason,
+            lacking.why.clone(),
+        )
+    } else {
+        (Type::StorageReady, true_, "SizesReached", String::new())
     });
+    // Nobody looks while the cluster is left alone.
+    if !paused {
+        all.push(match seen.monitoring {
+            None => (Type::MonitoringReady, true_, "AsAskedFor", String::new()),
+            Some(missing) => {
+                let reason = "MonitoringUnavailable";
+                (Type::MonitoringReady, false_, reason, missing.to_owned())
+            }
+        });
+    }
     all.push(match seen.tls {
         None => (Type::TlsReady, true_, "AsAskedFor", String::new()),
         Some(missing) => (
@@ -401,9 +438,10 @@ mod tests {
             database: None,
             silence: Some("connection refused"),
             step,
+            refused: None,
             monitoring: None,
             tls,
-            growing: Vec::new(),
+            disks: None,
             not_grown: None,
         };
         status(&seen, now)
@@ -494,13 +532,58 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_keeps_what_was_known() {
+    fn a_failure_keeps_what_was_counted_and_takes_back_what_was_judged() {
         let mut cluster = cluster();
-        cluster.status = Some(of(&cluster, &Step::Calm(Calm::Settled), "t1"));
+        let mut known = of(&cluster, &Step::Calm(Calm::Settled), "t1");
+        known.ready_replicas = 3;
+        cluster.status = Some(known);
         let status = failed(&cluster, &Error::Incomplete, "t2");
-        assert_eq!(get(&status, "Ready").status, ConditionStatus::True);
-        let failure = get(&status, "ReconcileSuccess");
-        assert_eq!(failure.status, ConditionStatus::False);
-        assert_eq!(failure.reason, "Incomplete");
+        assert_eq!(status.ready_replicas, 3);
+        assert_eq!(status.phase_reason, Error::Incomplete.to_string());
+        for (name, holds) in [
+            ("Ready", ConditionStatus::False),
+            ("ReconcileSuccess", ConditionStatus::False),
+            ("Available", ConditionStatus::Unknown),
+        ] {
+            assert_eq!(get(&status, name).status, holds, "{name}");
+            assert_eq!(get(&status, name).reason, "Incomplete");
+        }
+        let new = failed(&self::cluster(), &Error::Incomplete, "t");
+        assert_eq!(
+            new.phase,
+            Some(Phase::Creating),
+            "it says something at once"
+        );
+    }
+
+    #[test]
+    fn a_member_without_a_pod_does_not_live() {
+        let mut cluster = cluster();
+        let member = json!({
+            "name": "db-0", "number": 1, "state": "active", "alive": true, "leaders": 4,
+            "replicas": 4, "lagEntries": 0, "catalog": "leader", "podUid": "u",
+        });
+        cluster.status = Some(ChronosClusterStatus {
+            members: vec![serde_json::from_value(member).unwrap()],
+            ..ChronosClusterStatus::default()
+        });
+        let status = of(&cluster, &Step::Calm(Calm::Hibernated), "t");
+        let member = &status.members[0];
+        assert_eq!((member.alive, member.leaders), (false, 0));
+        assert_eq!((member.pod_uid.as_deref(), member.replicas), (None, 4));
+    }
+
+    #[test]
+    fn nobody_looks_at_monitoring_while_the_cluster_is_left_alone() {
+        let status = of(&cluster(), &Step::Calm(Calm::Paused), "t");
+        assert_eq!(
+            get(&status, "MonitoringReady").status,
+            ConditionStatus::Unknown
+        );
+        let status = of(&cluster(), &Step::Calm(Calm::Settled), "t");
+        assert_eq!(
+            get(&status, "MonitoringReady").status,
+            ConditionStatus::True
+        );
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use futures::Stream;
+use futures::{Stream, TryStreamExt};
 use k8s_openapi::api::core::v1::Node as Machine;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{Predicate, PredicateConfig, WatchStreamExt, predicates, watcher};
@@ -14,10 +14,12 @@ use serde::de::DeserializeOwned;
 use super::seen;
 use crate::api::ChronosCluster;
 
-/// What happens to objects, as far as `what` differs, and a copy of all of them.
+/// What happens to objects, as far as `what` differs, and a copy of all of them. `gone` is told of those that are
+/// deleted: without a finalizer nobody reconciles them any more.
 pub(super) fn reflected<K>(
     api: Api<K>,
     what: impl Predicate<K> + Send + 'static,
+    gone: impl Fn(&K) + Send + 'static,
 ) -> (
     impl Stream<Item = Result<K, watcher::Error>> + Send,
     Store<K>,
@@ -29,6 +31,11 @@ where
     let changes = watcher(api, watcher::Config::default())
         .default_backoff()
         .reflect(copy)
+        .inspect_ok(move |event| {
+            if let watcher::Event::Delete(object) = event {
+                gone(object);
+            }
+        })
         .applied_objects()
         .predicate_filter(what, PredicateConfig::default());
     (changes, known)

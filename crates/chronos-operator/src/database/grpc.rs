@@ -10,6 +10,7 @@ use chronos_client::schedule::{ListPendingRequest, PendingFilter};
 use chronos_client::topic::{AlterTopicRequest, TopicSettings as WireSettings};
 use chronos_client::{Client, Options, RetryPolicy, Tls};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::{Access, Database, Databases, Error, Status, Topic, TopicSettings, Way};
@@ -21,6 +22,9 @@ use crate::plan::{Drain, Node};
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// How long one question may take with all its tries.
 const WHOLE: Duration = Duration::from_secs(10);
+/// How long a database that was silent is not asked about topics again. There may be many topics: if each
+/// waited for the same silence, those of other databases would wait for them.
+const QUIET: Duration = Duration::from_secs(3);
 
 /// The databases of all clusters.
 #[derive(Default)]
@@ -31,6 +35,7 @@ pub struct Pool {
 struct Connection {
     way: Way,
     client: OnceCell<Client>,
+    silence: Silence,
 }
 
 impl Databases for Pool {
@@ -64,6 +69,7 @@ impl Connection {
         Self {
             way,
             client: OnceCell::new(),
+            silence: Silence::default(),
         }
     }
 
@@ -80,6 +86,70 @@ impl Connection {
             Client::connect(options).await.map_err(error)
         };
         within("connect", self.client.get_or_try_init(connect)).await
+    }
+
+    /// Fails when the database was silent just now. What is asked about nodes does not heed it: the status
+    /// is how an end of the silence is found, and orders follow a status that was answered.
+    fn heed(&self) -> Result<(), Error> {
+        match self.silence.heeded(Instant::now()) {
+            None => Ok(()),
+            Some(why) => Err(Error::Silent(why)),
+        }
+    }
+
+    /// Asks, and remembers whether there was an answer.
+    async fn listen<T>(&self, asking: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let mut question = Question {
+            silence: &self.silence,
+            unanswered: Some("no answer in time".to_owned()),
+        };
+        let answer = asking.await;
+        question.unanswered = match &answer {
+            Err(Error::Silent(why)) => Some(why.clone()),
+            Ok(_) | Err(Error::Refused(_)) => None,
+        };
+        answer
+    }
+}
+
+/// When the database was last silent, and in which words, until it answers.
+#[derive(Default)]
+struct Silence(Mutex<Option<(Instant, String)>>);
+
+impl Silence {
+    fn began(&self, now: Instant, why: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, why));
+    }
+
+    fn ended(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Why it is too early to ask again. Once it is not, one may ask, and the others wait for what becomes
+    /// of that.
+    fn heeded(&self, now: Instant) -> Option<String> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, why) = last.as_mut()?;
+        if now.duration_since(*since) < QUIET {
+            return Some(why.clone());
+        }
+        *since = now;
+        None
+    }
+}
+
+/// A question that is being asked. One that is given up was not answered.
+struct Question<'a> {
+    silence: &'a Silence,
+    unanswered: Option<String>,
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        match self.unanswered.take() {
+            None => self.silence.ended(),
+            Some(why) => self.silence.began(Instant::now(), why),
+        }
     }
 }
 
@@ -107,11 +177,14 @@ async fn within<T>(
 #[async_trait]
 impl Database for Connection {
     async fn status(&self) -> Result<Status, Error> {
-        let client = self.client().await?;
-        let status = within("ClusterStatus", async {
-            client.cluster_status().await.map_err(error)
-        })
-        .await?;
+        let asking = async {
+            let client = self.client().await?;
+            within("ClusterStatus", async {
+                client.cluster_status().await.map_err(error)
+            })
+            .await
+        };
+        let status = self.listen(asking).await?;
         let nodes = status.nodes.into_iter();
         Ok(Status {
             cluster_id: status.cluster_id,
@@ -169,15 +242,19 @@ impl Database for Connection {
     }
 
     async fn topic(&self, name: &str) -> Result<Option<Topic>, Error> {
-        let client = self.client().await?;
-        let found = within("GetTopic", async {
-            match client.topic(name).await {
-                Ok(topic) => Ok(Some(topic)),
-                Err(chronos_client::Error::NotFound(_)) => Ok(None),
-                Err(other) => Err(error(other)),
-            }
-        })
-        .await?;
+        self.heed()?;
+        let asking = async {
+            let client = self.client().await?;
+            within("GetTopic", async {
+                match client.topic(name).await {
+                    Ok(topic) => Ok(Some(topic)),
+                    Err(chronos_client::Error::NotFound(_)) => Ok(None),
+                    Err(other) => Err(error(other)),
+                }
+            })
+            .await
+        };
+        let found = self.listen(asking).await?;
         Ok(found.map(|topic| Topic {
             settings: topic.settings.map(settings_of).unwrap_or_default(),
             automatic: topic.automatic,
@@ -192,12 +269,16 @@ impl Database for Connection {
     }
 
     async fn create_topic(&self, name: &str, settings: &TopicSettings) -> Result<(), Error> {
+        self.heed()?;
         let settings = wire_of(settings);
-        let client = self.client().await?;
-        within("CreateTopic", async {
-            client.create_topic(name, settings).await.map_err(error)
-        })
-        .await?;
+        let asking = async {
+            let client = self.client().await?;
+            within("CreateTopic", async {
+                client.create_topic(name, settings).await.map_err(error)
+            })
+            .await
+        };
+        self.listen(asking).await?;
         Ok(())
     }
 
@@ -213,20 +294,28 @@ impl Database for Connection {
             clear: clear.iter().map(|name| (*name).to_owned()).collect(),
             if_version: None,
         };
-        let client = self.client().await?;
-        within("AlterTopic", async {
-            client.alter_topic(request).await.map_err(error)
-        })
-        .await?;
+        self.heed()?;
+        let asking = async {
+            let client = self.client().await?;
+            within("AlterTopic", async {
+                client.alter_topic(request).await.map_err(error)
+            })
+            .await
+        };
+        self.listen(asking).await?;
         Ok(())
     }
 
     async fn delete_topic(&self, name: &str) -> Result<(), Error> {
-        let client = self.client().await?;
-        within("DeleteTopic", async {
-            gone_is_fine(client.delete_topic(name, true).await.map(|_| ()))
-        })
-        .await
+        self.heed()?;
+        let asking = async {
+            let client = self.client().await?;
+            within("DeleteTopic", async {
+                gone_is_fine(client.delete_topic(name, true).await.map(|_| ()))
+            })
+            .await
+        };
+        self.listen(asking).await
     }
 
     async fn next_fire_ms(&self, topic: &str) -> Result<Option<i64>, Error> {
@@ -238,6 +327,8 @@ impl Database for Connection {
             page_size: 1,
             ..ListPendingRequest::default()
         };
+        // Whether this one is answered is not remembered: a topic is looked after without it.
+        self.heed()?;
         let client = self.client().await?;
         let page = within("ListPending", async {
             client.list_pending(request).await.map_err(error)
@@ -247,6 +338,8 @@ impl Database for Connection {
     }
 
     async fn leaders(&self) -> Result<Vec<String>, Error> {
+        // As for the pending events.
+        self.heed()?;
         let client = self.client().await?;
         let all = within("Partitions", async {
             client.partitions().await.map_err(error)
@@ -279,6 +372,7 @@ fn error(error: chronos_client::Error) -> Error {
         Client::Duplicate
         | Client::Rejected(_)
         | Client::NotFound(_)
+        | Client::Conflict(_)
         | Client::AlreadyExists(_)
         | Client::Status { .. } => Error::Refused(error.to_string()),
     }

@@ -27,7 +27,14 @@ fn start(stage: &Stage, me: &str) -> Operator {
     let (stop, stopped) = watch::channel(false);
     let (holding, held) = watch::channel(false);
     let leadership = Leadership::new(stage.client.clone(), &stage.namespace, "operator", me);
-    let lease = tokio::spawn(controller::hold(leadership, holding, stopped.clone()));
+    // Of its own: both share the rest.
+    let tenure = Arc::default();
+    let lease = tokio::spawn(controller::hold(
+        leadership,
+        tenure,
+        holding,
+        stopped.clone(),
+    ));
     let work = controller::run(Arc::clone(&stage.context), held.clone(), stopped);
     Operator {
         stop,
@@ -54,6 +61,9 @@ impl Operator {
 #[ignore = "needs an API server: scripts/test-kubernetes"]
 async fn one_operator_acts_and_the_other_takes_over() {
     let stage = Stage::set("leases").await;
+    // Kubernetes lists all clusters at once; what is wrong with one must not hide the others.
+    let wrong = json!({ "pod": { "env": [{ "name": "PORT", "value": 8080 }] } });
+    stage.create_named("wrong", wrong).await;
     let mut first = start(&stage, "first");
     first.acts().await;
     let mut second = start(&stage, "second");
@@ -64,6 +74,12 @@ async fn one_operator_acts_and_the_other_takes_over() {
     let sets: Api<StatefulSet> = stage.api();
     let made = await_condition(sets, "db", |set: Option<&StatefulSet>| set.is_some());
     timeout(PATIENCE, made).await.unwrap().unwrap();
+    let clusters: Api<ChronosCluster> = stage.api();
+    let told = await_condition(clusters, "wrong", |cluster: Option<&ChronosCluster>| {
+        let status = cluster.and_then(|cluster| cluster.status.as_ref());
+        status.is_some_and(|status| status.phase_reason.contains("spec.pod.env[0]"))
+    });
+    timeout(PATIENCE, told).await.unwrap().unwrap();
 
     assert!(!*second.held.borrow(), "the Lease is held by the first");
     first.stop().await;

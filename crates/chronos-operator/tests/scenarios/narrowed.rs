@@ -191,7 +191,13 @@ impl Operator {
         let (stop, stopped) = watch::channel(false);
         let (holding, held) = watch::channel(false);
         let leadership = Leadership::new(client, &home.namespace, NAME, "one");
-        let lease = tokio::spawn(controller::hold(leadership, holding, stopped.clone()));
+        let tenure = Arc::clone(&context.tenure);
+        let lease = tokio::spawn(controller::hold(
+            leadership,
+            tenure,
+            holding,
+            stopped.clone(),
+        ));
         let work = tokio::spawn(controller::run(Arc::new(context), held, stopped));
         Self {
             stop,

@@ -122,9 +122,22 @@ impl Stage {
     }
 
     pub async fn try_create(&self, spec: Value) -> Result<ChronosCluster, kube::Error> {
+        self.try_create_named("db", spec).await
+    }
+
+    /// Another cluster, beside the one that all the rest is about.
+    pub async fn create_named(&self, name: &str, spec: Value) {
+        self.try_create_named(name, spec).await.unwrap();
+    }
+
+    async fn try_create_named(
+        &self,
+        name: &str,
+        spec: Value,
+    ) -> Result<ChronosCluster, kube::Error> {
         let cluster: ChronosCluster = serde_json::from_value(json!({
             "apiVersion": "chronosdb.io/v1alpha1", "kind": "ChronosCluster",
-            "metadata": { "name": "db" }, "spec": spec,
+            "metadata": { "name": name }, "spec": spec,
         }))
         .unwrap();
         self.api().create(&PostParams::default(), &cluster).await

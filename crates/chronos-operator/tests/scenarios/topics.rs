@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use chronos_operator::api::{ConditionStatus, ScheduledTopic};
 use chronos_operator::controller;
 use chronos_operator::database::{Database, TopicSettings};
+use k8s_openapi::api::events::v1::Event;
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
@@ -47,10 +48,41 @@ async fn turn(stage: &Stage) -> Option<ScheduledTopic> {
 }
 
 pub fn ready(topic: &ScheduledTopic) -> (ConditionStatus, String) {
+    condition(topic, "Ready")
+}
+
+fn condition(topic: &ScheduledTopic, name: &str) -> (ConditionStatus, String) {
     let status = topic.status.clone().unwrap();
-    let ready = status.conditions.into_iter().find(|c| c.type_ == "Ready");
-    let ready = ready.unwrap();
-    (ready.status, ready.reason)
+    let mut all = status.conditions.into_iter();
+    let found = all.find(|condition| condition.type_ == name).unwrap();
+    (found.status, found.reason)
+}
+
+async fn change(stage: &Stage, spec: Value) {
+    let patch = Patch::Merge(json!({ "spec": spec }));
+    let topics: Api<ScheduledTopic> = stage.api();
+    topics
+        .patch("orders", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+}
+
+async fn delete(stage: &Stage) {
+    let topics: Api<ScheduledTopic> = stage.api();
+    topics
+        .delete("orders", &DeleteParams::default())
+        .await
+        .unwrap();
+}
+
+/// The notes of events that were published for this reason.
+async fn told(stage: &Stage, reason: &str) -> Vec<String> {
+    let events: Api<Event> = stage.api();
+    let all = events.list(&ListParams::default()).await.unwrap();
+    all.into_iter()
+        .filter(|event| event.reason.as_deref() == Some(reason))
+        .filter_map(|event| event.note)
+        .collect()
 }
 
 #[tokio::test]
@@ -76,24 +108,82 @@ async fn a_topic_is_made_and_what_others_change_is_changed_back() {
         .max_retries = Some(9);
     let topic = turn(&stage).await.unwrap();
     assert_eq!(retries(), Some(3));
-    let status = topic.status.unwrap();
-    let drifted = status.conditions.iter().find(|c| c.type_ == "Drifted");
-    assert_eq!(drifted.unwrap().status, ConditionStatus::True);
+    let drifted = |topic: &ScheduledTopic| condition(topic, "Drifted");
+    let corrected = (ConditionStatus::True, "Corrected".to_owned());
+    assert_eq!(drifted(&topic), corrected);
+    assert_eq!(told(&stage, "Drifted").await.len(), 1);
 
     // A change of the spec is no drift, and one that is taken away is cleared.
-    let patch = Patch::Merge(json!({ "spec": { "maxRetries": null } }));
-    let topics: Api<ScheduledTopic> = stage.api();
-    topics
-        .patch("orders", &PatchParams::default(), &patch)
-        .await
-        .unwrap();
-    turn(&stage).await.unwrap();
+    change(&stage, json!({ "maxRetries": null })).await;
+    let topic = turn(&stage).await.unwrap();
     assert_eq!(retries(), None);
+    assert_eq!(drifted(&topic).0, ConditionStatus::False);
 
-    // Lost altogether, it is made again.
+    // Lost altogether, it is made again, and that is told.
     stage.database.state().topics.clear();
-    turn(&stage).await.unwrap();
+    let topic = turn(&stage).await.unwrap();
     assert!(stage.database.state().topics.contains_key("orders"));
+    let recreated = (ConditionStatus::True, "Recreated".to_owned());
+    assert_eq!(drifted(&topic), recreated);
+    assert_eq!(ready(&topic).0, ConditionStatus::True);
+    assert_eq!(told(&stage, "TopicRecreated").await.len(), 1);
+    let topic = turn(&stage).await.unwrap();
+    assert_eq!(drifted(&topic).0, ConditionStatus::False);
+    stage.delete_namespace().await;
+}
+
+/// Who changes the spec while nobody compares is not somebody else.
+#[tokio::test]
+#[ignore = "needs an API server: scripts/test-kubernetes"]
+async fn a_spec_that_changed_while_the_cluster_slept_is_no_drift() {
+    let stage = Stage::set("slept").await;
+    stage.create(json!({})).await;
+    make(&stage, json!({})).await;
+    let before = turn(&stage).await.unwrap().status.unwrap();
+    stage.change(json!({ "spec": { "hibernate": true } })).await;
+    change(&stage, json!({ "maxRetries": 5 })).await;
+    let topic = turn(&stage).await.unwrap();
+    assert_eq!(ready(&topic).1, "ClusterHibernated");
+    let observed = topic.status.unwrap().observed_generation;
+    assert_eq!(observed, before.observed_generation);
+    stage
+        .change(json!({ "spec": { "hibernate": false } }))
+        .await;
+    let topic = turn(&stage).await.unwrap();
+    let retries = stage.database.state().topics["orders"].settings.max_retries;
+    assert_eq!(retries, Some(5));
+    assert_eq!(condition(&topic, "Drifted").0, ConditionStatus::False);
+    assert!(told(&stage, "Drifted").await.is_empty());
+    stage.delete_namespace().await;
+}
+
+/// Whoever deleted the resource may believe that its events do not fire any more.
+#[tokio::test]
+#[ignore = "needs an API server: scripts/test-kubernetes"]
+async fn a_topic_that_stays_though_it_was_to_go_is_told_of() {
+    let stage = Stage::set("left").await;
+    stage.create(json!({})).await;
+    make(&stage, json!({ "deletionPolicy": "Delete" })).await;
+    turn(&stage).await.unwrap();
+    change(&stage, json!({ "paused": true })).await;
+    let topic = turn(&stage).await.unwrap();
+    let paused = (ConditionStatus::Unknown, "Paused".to_owned());
+    assert_eq!(ready(&topic), paused);
+    delete(&stage).await;
+    assert!(turn(&stage).await.is_none());
+    assert!(stage.database.state().topics.contains_key("orders"));
+    let notes = told(&stage, "TopicLeft").await;
+    assert!(notes.len() == 1 && notes[0].contains("paused"), "{notes:?}");
+
+    make(&stage, json!({ "deletionPolicy": "Delete" })).await;
+    turn(&stage).await.unwrap();
+    stage.change(json!({ "spec": { "hibernate": true } })).await;
+    delete(&stage).await;
+    assert!(turn(&stage).await.is_none());
+    assert!(stage.database.state().topics.contains_key("orders"));
+    let notes = told(&stage, "TopicLeft").await;
+    let asleep = notes.iter().filter(|note| note.contains("stopped"));
+    assert_eq!(asleep.count(), 1, "{notes:?}");
     stage.delete_namespace().await;
 }
 
@@ -102,14 +192,10 @@ async fn a_topic_is_made_and_what_others_change_is_changed_back() {
 async fn deleting_keeps_the_topic_unless_told_otherwise() {
     let stage = Stage::set("kept").await;
     stage.create(json!({})).await;
-    let topics: Api<ScheduledTopic> = stage.api();
     for (policy, stays) in [("Retain", true), ("Delete", false)] {
         make(&stage, json!({ "deletionPolicy": policy })).await;
         turn(&stage).await.unwrap();
-        topics
-            .delete("orders", &DeleteParams::default())
-            .await
-            .unwrap();
+        delete(&stage).await;
         assert!(turn(&stage).await.is_none());
         let there = stage.database.state().topics.contains_key("orders");
         assert_eq!(there, stays, "{policy}");
@@ -136,11 +222,7 @@ async fn a_topic_that_was_never_brought_about_is_not_deleted() {
     make(&stage, spec).await;
     let topic = turn(&stage).await.unwrap();
     assert_eq!(ready(&topic).1, "SpecRefused");
-    let topics: Api<ScheduledTopic> = stage.api();
-    topics
-        .delete("orders", &DeleteParams::default())
-        .await
-        .unwrap();
+    delete(&stage).await;
     assert!(turn(&stage).await.is_none());
     assert!(stage.database.state().topics.contains_key("orders"));
     stage.delete_namespace().await;

@@ -191,3 +191,36 @@ fn no_default_is_inside_a_list() {
     let whole = schema();
     look(&whole["properties"]["spec"], false, "spec");
 }
+
+/// What a node would refuse as well, so that its pods do not crash instead.
+#[test]
+fn settings_are_within_what_a_node_takes() {
+    let config = |config: Value| cluster(json!({ "config": config }));
+    for (field, fine, wrong) in [
+        ("segmentSize", ["64KiB", "2Gi"], ["63KiB", "3GiB"]),
+        ("blockCacheBytes", ["1MiB", "1048576"], ["1023KiB", "2TiB"]),
+        ("writeBufferBytes", ["64Mi", "5MB"], ["900KB", "1"]),
+        ("maxInflightBytes", ["16MiB", "1TiB"], ["15MiB", "16MB"]),
+        ("raftHeartbeat", ["10ms", "1m"], ["9ms", "61s"]),
+        ("ackTimeout", ["1ms", "24h"], ["0s", "25h"]),
+        ("retryBackoff", ["0s", "24h"], ["24h1ms", "48h"]),
+        ("deadLetterTtl", ["1s", "876000h"], ["999ms", "876001h"]),
+        ("shutdownTimeout", ["0s", "1h"], ["61m", "2h"]),
+    ] {
+        for fine in fine {
+            accepted(config(json!({ field: fine })), None);
+        }
+        for wrong in wrong {
+            refused(config(json!({ field: wrong })), None, field);
+        }
+    }
+    accepted(
+        config(json!({ "fireAheadMs": 999, "nearWindowMs": 1000 })),
+        None,
+    );
+    refused(
+        config(json!({ "fireAheadMs": 1000, "nearWindowMs": 1000 })),
+        None,
+        "less than nearWindowMs",
+    );
+}

@@ -56,6 +56,24 @@ impl Difference {
     }
 }
 
+/// What to do about a topic that has another number of partitions, which is fixed.
+pub(super) fn of_partitions(there: Option<i32>) -> String {
+    let (has, other) = match there {
+        Some(count) => (
+            format!("partitions: {count}"),
+            format!("with partitions: {count}"),
+        ),
+        None => (
+            "all partitions of the cluster".to_owned(),
+            "without partitions".to_owned(),
+        ),
+    };
+    format!(
+        "the topic exists and has {has}, which is fixed: delete the topic with its events, and it is made \
+         anew as this ScheduledTopic says; or delete this ScheduledTopic and make one {other}"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +115,15 @@ mod tests {
         };
         assert!(Difference::between(&wanted, &TopicSettings::default()).partitions);
         assert!(!Difference::between(&TopicSettings::default(), &wanted).partitions);
+    }
+
+    #[test]
+    fn who_wants_other_partitions_is_told_what_to_do() {
+        let told = of_partitions(Some(16));
+        assert!(told.contains("has partitions: 16, "), "{told}");
+        assert!(told.ends_with("make one with partitions: 16"), "{told}");
+        let told = of_partitions(None);
+        assert!(told.ends_with("make one without partitions"), "{told}");
     }
 
     /// Whatever somebody changed, the change that is found undoes it.

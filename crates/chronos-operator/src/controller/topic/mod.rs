@@ -1,6 +1,7 @@
 //! One reconciliation of a ScheduledTopic: the topic is compared with the database each time, so
 //! that what somebody else changed is found.
 
+mod bring;
 mod difference;
 mod release;
 mod rivals;
@@ -13,18 +14,17 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action as Next;
-use kube::runtime::events::EventType;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use self::difference::Difference;
+use self::bring::bring;
 pub use self::rivals::Known;
 use self::status::Outcome;
 use super::apply::MANAGER;
-use super::{Context, Error, events, tls};
+use super::{Context, Error, tls};
 use crate::api::{ChronosCluster, DeletionPolicy, PAUSE_ANNOTATION, ScheduledTopic};
 use crate::build::Names;
-use crate::database::{self, Database};
+use crate::database::Database;
 
 /// How often the database is asked again when nothing happens.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -32,7 +32,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// Brings the topic in the database to what the resource says.
 ///
 /// # Errors
-/// What Kubernetes refused. What the database says is in the status.
+/// What Kubernetes refused, and when it is not known whether another resource has the topic. What the
+/// database says is in the status.
 pub async fn reconcile(topic: Arc<ScheduledTopic>, context: Arc<Context>) -> Result<Next, Error> {
     let namespace = topic.namespace().ok_or(Error::Incomplete)?;
     if topic.metadata.deletion_timestamp.is_some() {
@@ -47,22 +48,23 @@ pub async fn reconcile(topic: Arc<ScheduledTopic>, context: Arc<Context>) -> Res
     } else {
         match find(&context, &topic, &namespace).await? {
             Found::Serving(cluster) => match context.topics.older(&topic, &cluster).await {
-                Some(other) => Outcome::Taken(other),
-                None => {
+                Ok(Some(other)) => Outcome::Taken(other),
+                Ok(None) => {
                     let database = database_of(&context, &cluster).await;
                     bring(&context, &topic, database.as_ref()).await
                 }
+                Err(error) => {
+                    let unknown = Outcome::Unwatched(error.to_string());
+                    write_status(&context, &topic, &namespace, &unknown).await?;
+                    return Err(error);
+                }
             },
             Found::Unreadable(why) => Outcome::Unreadable(why),
-            Found::Missing => Outcome::ClusterMissing,
+            Found::Missing | Found::Going => Outcome::ClusterMissing,
             Found::NotAllowed => Outcome::NotAllowed,
             Found::Asleep => Outcome::ClusterAsleep,
         }
     };
-    if let Outcome::Corrected(..) = &outcome {
-        let note = "The topic was changed by somebody else, and was changed back.".to_owned();
-        events::about_topic(&context, &topic, EventType::Warning, "Drifted", note).await;
-    }
     write_status(&context, &topic, &namespace, &outcome).await?;
     context.backoff.worked(&key(&topic));
     Ok(Next::requeue(match outcome {
@@ -77,6 +79,8 @@ pub(super) enum Found {
     /// The operator may not look at it.
     Unreadable(String),
     Missing,
+    /// It is being deleted.
+    Going,
     NotAllowed,
     Asleep,
 }
@@ -98,7 +102,7 @@ pub(super) async fn find(
         Err(error) => return Err(Error::kubernetes("the cluster")(error)),
     };
     Ok(if cluster.metadata.deletion_timestamp.is_some() {
-        Found::Missing
+        Found::Going
     } else if !may_use(topic, &cluster) {
         Found::NotAllowed
     } else if cluster.spec.hibernate == Some(true) {
@@ -108,11 +112,16 @@ pub(super) async fn find(
     })
 }
 
-/// Whether the cluster lets a topic of that namespace in.
+/// Whether the topic is in a namespace that the cluster lets in.
 fn may_use(topic: &ScheduledTopic, cluster: &ChronosCluster) -> bool {
-    let (of, home) = (topic.namespace(), cluster.namespace());
+    lets_in(cluster, &topic.namespace().unwrap_or_default())
+}
+
+/// Whether the cluster lets topics of that namespace in.
+fn lets_in(cluster: &ChronosCluster, namespace: &str) -> bool {
     let mut others = cluster.spec.topic_namespaces.iter();
-    of == home || others.any(|name| Some(name) == of.as_ref() || name == "*")
+    cluster.namespace().as_deref() == Some(namespace)
+        || others.any(|name| name == namespace || name == "*")
 }
 
 /// The database of a cluster, reached as whoever looks after the cluster does.
@@ -123,73 +132,6 @@ async fn database_of(context: &Context, cluster: &ChronosCluster) -> Arc<dyn Dat
     }
     let way = tls::way(context, &names, cluster).await;
     context.databases.of(&names, way)
-}
-
-async fn bring(context: &Context, topic: &ScheduledTopic, database: &dyn Database) -> Outcome {
-    match try_bring(context, topic, database).await {
-        Ok(outcome) => outcome,
-        Err(database::Error::Silent(why)) => Outcome::Silent(why),
-        Err(database::Error::Refused(why)) => Outcome::Refused(why),
-    }
-}
-
-async fn try_bring(
-    context: &Context,
-    topic: &ScheduledTopic,
-    database: &dyn Database,
-) -> Result<Outcome, database::Error> {
-    let name = topic.topic_name();
-    let wanted = settings::settings(&topic.spec);
-    let found = database.topic(name).await?;
-    let mut corrected = false;
-    match found.filter(|found| !found.automatic) {
-        None => {
-            database.create_topic(name, &wanted).await?;
-            tracing::info!(
-                topic = name,
-                reason = "TopicCreated",
-                "The topic was created."
-            );
-            let note = format!("The topic {name} was created.");
-            events::about_topic(context, topic, EventType::Normal, "TopicCreated", note).await;
-        }
-        Some(found) => {
-            let difference = Difference::between(&wanted, &found.settings);
-            if difference.partitions {
-                return Ok(Outcome::Refused(
-                    "the topic exists with another number of partitions, which is fixed".to_owned(),
-                ));
-            }
-            if !difference.is_empty() {
-                database
-                    .alter_topic(name, &difference.changed, &difference.cleared)
-                    .await?;
-                tracing::info!(
-                    topic = name,
-                    reason = "TopicAltered",
-                    "The topic was changed."
-                );
-                // The spec is as it was when the topic last agreed with it: so somebody else did it.
-                let status = topic.status.as_ref();
-                corrected = status.is_some_and(|status| {
-                    Some(status.observed_generation) == topic.metadata.generation
-                        && status.version.is_some()
-                });
-            }
-        }
-    }
-    let mut view = status::View {
-        topic: database.topic(name).await?.unwrap_or_default(),
-        ..status::View::default()
-    };
-    // For people only: the topic is as it should be without it.
-    view.next_fire_ms = database.next_fire_ms(name).await.ok().flatten();
-    view.leaders = database.leaders().await.unwrap_or_default();
-    Ok(if corrected {
-        Outcome::Corrected(Box::new(view))
-    } else {
-        Outcome::Agrees(Box::new(view))
-    })
 }
 
 fn is_paused(topic: &ScheduledTopic) -> bool {

@@ -11,13 +11,17 @@ use kube::runtime::events::EventType;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::{Found, database_of, find};
-use crate::api::{DeletionPolicy, ScheduledTopic};
+use super::status::was_brought;
+use super::{Found, database_of, find, is_paused};
+use crate::api::{ChronosCluster, DeletionPolicy, ScheduledTopic};
 use crate::controller::{Context, Error, events};
+use crate::database;
 
 const FINALIZER: &str = "chronosdb.io/topic";
 /// How long a database may refuse or be silent before the topic is left to itself.
 const PATIENCE_SECONDS: i64 = 45;
+/// How long a try may take even then: while no operator acted, nobody has tried.
+const LEAST_SECONDS: i64 = 3;
 
 /// Whether the resource has the finalizer.
 pub(super) fn is_held(topic: &ScheduledTopic) -> bool {
@@ -67,39 +71,73 @@ pub(super) async fn release(
         context.backoff.worked(&super::key(topic));
         return Ok(Next::await_change());
     }
-    if let Err(error) = delete(context, topic, namespace).await {
-        let name = topic.topic_name();
-        if waited_seconds(topic) < PATIENCE_SECONDS {
+    let name = topic.topic_name();
+    let limit = limit(waited_seconds(topic));
+    let tried = tokio::time::timeout(limit, delete(context, topic, namespace)).await;
+    let late = database::Error::Silent("no answer in time".to_owned());
+    let stays = match tried.unwrap_or_else(|_| Err(late.into())) {
+        Ok(stays) => stays,
+        Err(error) if waited_seconds(topic) < PATIENCE_SECONDS => {
             tracing::info!(%error, topic = name, "the topic cannot be deleted yet");
             return Ok(Next::requeue(Duration::from_secs(3)));
         }
-        let note = format!("The topic {name} stays in the database: {error}");
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(why) = stays {
+        let note = format!("The topic {name} stays in the database: {why}");
         events::about_topic(context, topic, EventType::Warning, "TopicLeft", note).await;
     }
     hold(context, topic, namespace, false).await?;
     Ok(Next::await_change())
 }
 
-/// Deletes the topic from the database, if that is wanted and it is this resource's.
-async fn delete(context: &Context, topic: &ScheduledTopic, namespace: &str) -> Result<(), Error> {
+/// Deletes the topic from the database, if that is wanted and it is this resource's. Says why it stays, if
+/// whoever deleted the resource may believe that it is gone.
+async fn delete(
+    context: &Context,
+    topic: &ScheduledTopic,
+    namespace: &str,
+) -> Result<Option<String>, Error> {
     if topic.spec.deletion_policy != Some(DeletionPolicy::Delete) || !was_brought(topic) {
-        return Ok(());
+        return Ok(None);
     }
-    let Found::Serving(cluster) = find(context, topic, namespace).await? else {
-        return Ok(());
+    if is_paused(topic) {
+        return Ok(Some("its ScheduledTopic was paused.".to_owned()));
+    }
+    let why = match find(context, topic, namespace).await? {
+        Found::Serving(cluster) => return delete_from(context, topic, &cluster).await,
+        // Whoever deletes a cluster knows that its topics stay on its disks, or go with them.
+        Found::Going => return Ok(None),
+        Found::Missing => "there is no such cluster. Its disks have the topic, if they were kept.",
+        Found::NotAllowed => "the cluster does not list this namespace in topicNamespaces.",
+        Found::Asleep => "the cluster's nodes are stopped. What is due fires when they are back.",
+        Found::Unreadable(why) => {
+            let why = format!("the operator may not look at the cluster: {why}");
+            return Ok(Some(why));
+        }
     };
-    if context.topics.older(topic, &cluster).await.is_some() {
-        return Ok(());
-    }
-    let database = database_of(context, &cluster).await;
-    Ok(database.delete_topic(topic.topic_name()).await?)
+    Ok(Some(why.to_owned()))
 }
 
-/// Whether the topic was ever as this resource says. One that was refused is about a topic of somebody
-/// else, which outlives it.
-fn was_brought(topic: &ScheduledTopic) -> bool {
-    let status = topic.status.as_ref();
-    status.is_some_and(|status| status.version.is_some())
+async fn delete_from(
+    context: &Context,
+    topic: &ScheduledTopic,
+    cluster: &ChronosCluster,
+) -> Result<Option<String>, Error> {
+    if let Some(other) = context.topics.older(topic, cluster).await? {
+        let why = format!("the older ScheduledTopic {other} is about it too.");
+        return Ok(Some(why));
+    }
+    let database = database_of(context, cluster).await;
+    database.delete_topic(topic.topic_name()).await?;
+    Ok(None)
+}
+
+/// How long a try may take, so that it does not outlast the patience.
+fn limit(waited_seconds: i64) -> Duration {
+    let left = PATIENCE_SECONDS.saturating_sub(waited_seconds);
+    let left = left.clamp(LEAST_SECONDS, PATIENCE_SECONDS);
+    Duration::from_secs(left.unsigned_abs())
 }
 
 fn waited_seconds(topic: &ScheduledTopic) -> i64 {
@@ -107,4 +145,17 @@ fn waited_seconds(topic: &ScheduledTopic) -> i64 {
     since.map_or(0, |since| {
         Timestamp::now().as_second() - since.0.as_second()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Forty-five seconds, one last try and the wait for a turn are within a minute.
+    #[test]
+    fn a_try_does_not_outlast_the_patience() {
+        for (waited, seconds) in [(0, 45), (30, 15), (44, 3), (45, 3), (86_400, 3), (-7, 45)] {
+            assert_eq!(limit(waited), Duration::from_secs(seconds), "{waited}");
+        }
+    }
 }

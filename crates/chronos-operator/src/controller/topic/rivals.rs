@@ -2,22 +2,43 @@
 //! deletion of one would take the other's events. The older one has it.
 
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
+use tokio::time::{Instant, timeout_at};
 
-use super::may_use;
+use super::{lets_in, may_use};
 use crate::api::{ChronosCluster, ScheduledTopic};
+use crate::controller::Error;
+
+/// How long one look waits for what is not listed yet. A namespace that may not be watched, such as one
+/// that is gone, never is.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// All ScheduledTopics that the operator looks after, as watched.
 #[derive(Default)]
-pub struct Known(RwLock<Vec<Store<ScheduledTopic>>>);
+pub struct Known(RwLock<Vec<Watched>>);
+
+/// The ScheduledTopics of a namespace, or of all.
+#[derive(Clone)]
+struct Watched {
+    namespace: Option<String>,
+    topics: Store<ScheduledTopic>,
+}
 
 impl Known {
     /// Takes in those of a namespace, or of all.
-    pub(in crate::controller) fn add(&self, some: Store<ScheduledTopic>) {
+    pub(in crate::controller) fn add(
+        &self,
+        namespace: Option<&str>,
+        topics: Store<ScheduledTopic>,
+    ) {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        all.push(some);
+        all.push(Watched {
+            namespace: namespace.map(str::to_owned),
+            topics,
+        });
     }
 
     /// Forgets all: others will be watched.
@@ -26,28 +47,57 @@ impl Known {
         all.clear();
     }
 
-    /// The namespace and name of an older resource that has this one's topic.
+    /// The namespace and name of an older resource that has this one's topic. Fails when there may be one
+    /// that is not listed yet.
     pub(super) async fn older(
         &self,
         topic: &ScheduledTopic,
         cluster: &ChronosCluster,
-    ) -> Option<String> {
+    ) -> Result<Option<String>, Error> {
         let all = self
             .0
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        for some in all {
-            // Fails only when nobody watches any more: then this is the last look as well.
-            let _ = some.wait_until_ready().await;
-            let others = some.state();
+        let until = Instant::now() + LIMIT;
+        let mut unwatched = None;
+        for watched in all {
+            if !watched.concerns(cluster) {
+                continue;
+            }
+            // Ends without a list when nobody watches any more: then this is the last look as well.
+            let listed = timeout_at(until, watched.topics.wait_until_ready()).await;
+            if listed.is_err() {
+                unwatched = Some(watched.whose());
+                continue;
+            }
+            let others = watched.topics.state();
             let found = others.iter().find(|other| precedes(other, topic, cluster));
             if let Some(other) = found {
                 let namespace = other.namespace().unwrap_or_default();
-                return Some(format!("{namespace}/{}", other.name_any()));
+                return Ok(Some(format!("{namespace}/{}", other.name_any())));
             }
         }
-        None
+        match unwatched {
+            None => Ok(None),
+            Some(whose) => Err(Error::Unwatched(whose)),
+        }
+    }
+}
+
+impl Watched {
+    /// Whether one of these may name the cluster. Those of a namespace that it does not let in take no
+    /// name away.
+    fn concerns(&self, cluster: &ChronosCluster) -> bool {
+        let namespace = self.namespace.as_deref();
+        namespace.is_none_or(|namespace| lets_in(cluster, namespace))
+    }
+
+    fn whose(&self) -> String {
+        match &self.namespace {
+            None => "all namespaces".to_owned(),
+            Some(namespace) => format!("the namespace {namespace}"),
+        }
     }
 }
 
@@ -68,6 +118,8 @@ fn precedes(other: &ScheduledTopic, topic: &ScheduledTopic, cluster: &ChronosClu
 
 #[cfg(test)]
 mod tests {
+    use kube::runtime::reflector::store;
+    use kube::runtime::watcher::Event;
     use serde_json::{Value, json};
 
     use super::*;
@@ -123,5 +175,49 @@ mod tests {
             json!({ "clusterRef": { "name": "db" } }),
         );
         assert!(!precedes(&elsewhere, &mine, &cluster(&["elsewhere"])));
+    }
+
+    /// The namespace `gone` is never listed, `n` is.
+    #[tokio::test(start_paused = true)]
+    async fn only_what_may_hold_another_one_is_waited_for() {
+        let here = json!({ "clusterRef": { "name": "db" } });
+        let named = json!({ "clusterRef": { "name": "db" }, "topicName": "orders" });
+        let (listed, mut writer) = store::<ScheduledTopic>();
+        writer.apply_watcher_event(&Event::Init);
+        writer.apply_watcher_event(&Event::InitApply(topic("n", "orders", 1, here.clone())));
+        writer.apply_watcher_event(&Event::InitDone);
+        let (never, _writer) = store::<ScheduledTopic>();
+        let known = Known::default();
+        known.add(Some("gone"), never.clone());
+        known.add(Some("n"), listed);
+        let (second, alone) = (
+            topic("n", "again", 2, named),
+            topic("n", "letters", 2, here),
+        );
+
+        let before = Instant::now();
+        let found = known.older(&second, &cluster(&["elsewhere"])).await;
+        assert_eq!(found.unwrap().as_deref(), Some("n/orders"));
+        let found = known.older(&alone, &cluster(&["elsewhere"])).await;
+        assert_eq!(found.unwrap(), None);
+        assert_eq!(Instant::now(), before, "it waited");
+
+        for others in ["gone", "*"] {
+            let db = cluster(&[others]);
+            let failed = known.older(&alone, &db).await.unwrap_err();
+            assert!(
+                matches!(&failed, Error::Unwatched(whose) if whose.ends_with("gone")),
+                "{failed}"
+            );
+            // One that is known is enough.
+            let found = known.older(&second, &db).await;
+            assert_eq!(found.unwrap().as_deref(), Some("n/orders"));
+        }
+        assert!(before.elapsed() < LIMIT * 5, "it waited for long");
+
+        known.clear();
+        known.add(None, never);
+        let failed = known.older(&alone, &cluster(&[])).await.unwrap_err();
+        assert_eq!(failed.reason(), "TopicsUnwatched");
     }
 }

@@ -18,15 +18,20 @@ pub(super) fn settings(spec: &ScheduledTopicSpec) -> TopicSettings {
         ack_timeout_ms: ms(&spec.ack_timeout),
         max_retries: whole(spec.max_retries),
         backoff_first_ms: ms(&backoff.first),
-        backoff_factor: backoff.factor,
+        backoff_factor: backoff.factor.map(thousandths),
         backoff_max_ms: ms(&backoff.max),
-        backoff_jitter: backoff.jitter,
+        backoff_jitter: backoff.jitter.map(thousandths),
         max_horizon_ms: ms(&spec.max_horizon),
         events_per_second: limits.events_per_second,
         bytes_per_second: limits.bytes_per_second,
         max_pending_events: limits.max_pending_events,
         max_pending_bytes: limits.max_pending_bytes,
     }
+}
+
+/// What a node makes of such a number. With more decimals it would differ from what the node says for ever.
+fn thousandths(number: f64) -> f64 {
+    (number * 1e3).round() / 1e3
 }
 
 #[cfg(test)]
@@ -59,5 +64,26 @@ mod tests {
                 ..TopicSettings::default()
             }
         );
+    }
+
+    #[test]
+    fn more_decimals_than_a_node_keeps_are_left_out() {
+        for (jitter, factor, kept) in [
+            (0.123_456, 1.000_4, (0.123, 1.0)),
+            (1.0 / 3.0, 100.0 / 3.0, (0.333, 33.333)),
+            (0.25, 1.5, (0.25, 1.5)),
+        ] {
+            let spec: ScheduledTopicSpec = serde_json::from_value(json!({
+                "clusterRef": { "name": "db" },
+                "backoff": { "jitter": jitter, "factor": factor },
+            }))
+            .unwrap();
+            let settings = settings(&spec);
+            assert_eq!(settings.backoff_jitter, Some(kept.0));
+            assert_eq!(settings.backoff_factor, Some(kept.1));
+            // As a node takes it and says it again.
+            let said = (kept.1 * 1e3).round() as u64 as f64 / 1e3;
+            assert_eq!(settings.backoff_factor, Some(said));
+        }
     }
 }

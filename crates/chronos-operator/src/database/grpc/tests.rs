@@ -1,18 +1,26 @@
 //! The client against a server that says what it is told, over a real socket.
 
+mod silence;
+mod topics;
+
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use chronos_proto::cronos_db as wire;
 use chronos_proto::server::cluster_service_server::{ClusterService, ClusterServiceServer};
+use chronos_proto::server::partition_service_server::PartitionServiceServer;
+use chronos_proto::server::schedule_service_server::ScheduleServiceServer;
+use chronos_proto::server::topic_service_server::TopicServiceServer;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status as Refusal};
 
 use super::*;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Server {
     calls: Arc<Mutex<Vec<String>>>,
+    topics: Arc<Mutex<BTreeMap<String, wire::TopicSettings>>>,
 }
 
 impl Server {
@@ -98,15 +106,23 @@ impl ClusterService for Server {
 
 /// A connection to a server of its own, and what that server was asked.
 async fn connected() -> (Connection, Arc<Mutex<Vec<String>>>) {
+    let (connection, server) = served().await;
+    (connection, server.calls)
+}
+
+/// A connection to a server of its own, and that server.
+async fn served() -> (Connection, Server) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let server = Server::default();
-    let calls = Arc::clone(&server.calls);
     let serving = tonic::transport::Server::builder()
-        .add_service(ClusterServiceServer::new(server))
+        .add_service(ClusterServiceServer::new(server.clone()))
+        .add_service(PartitionServiceServer::new(server.clone()))
+        .add_service(ScheduleServiceServer::new(server.clone()))
+        .add_service(TopicServiceServer::new(server.clone()))
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(serving);
-    (Connection::new(plain(address)), calls)
+    (Connection::new(plain(address)), server)
 }
 
 fn plain(address: String) -> Way {
