@@ -14,6 +14,7 @@
 //! - a pod whose node serves is deleted only while every partition keeps a majority without it,
 //!   and only when no other pod is missing;
 //! - a pod that is broken may always be replaced;
+//! - what a node lacks itself never holds up the restart that may mend it, if the others can spare it;
 //! - a claim is deleted only after its member was removed, and was marked before;
 //! - the set shrinks only by nodes that are members no more, or to sleep;
 //! - with nothing going wrong any more, the plan comes to an end.

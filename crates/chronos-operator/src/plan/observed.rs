@@ -216,6 +216,16 @@ impl Observed {
         (0..self.size()).find(|ordinal| !self.is_ready(*ordinal))
     }
 
+    /// Nodes that should be there and are not ready, no members, not heard from, or behind.
+    pub(super) fn unwell(&self) -> BTreeSet<u32> {
+        (0..self.size())
+            .filter(|ordinal| {
+                let in_step = |node: &Node| node.alive && node.caught_up;
+                !self.is_ready(*ordinal) || !self.node(*ordinal).is_some_and(in_step)
+            })
+            .collect()
+    }
+
     /// A node whose disk somebody is deleting. Kubernetes lets the disk live as long as the pod does.
     pub(super) fn claim_at_risk(&self) -> Option<u32> {
         let mut within = self.claims.range(..self.size());

@@ -4,9 +4,14 @@
 //! up, and no event is late. The catalog's leader comes last, so that the catalog changes hands
 //! once. Leaderships are moved off first, and the database has the last word on whether the node
 //! may stop.
+//!
+//! Nodes that are unwell come first, and are not waited for, while only nodes that are out of date are
+//! unwell: the change may be what makes them well.
+
+use std::collections::BTreeSet;
 
 use super::{
-    Action, Blocker, Desired, Disruption, Drain, Node, Observed, PodCondition, Step, Wait,
+    Action, Blocker, Database, Desired, Disruption, Drain, Node, Observed, PodCondition, Step, Wait,
 };
 use crate::api::UpdateType;
 
@@ -26,24 +31,29 @@ pub(super) fn roll(observed: &Observed, desired: &Desired) -> Option<Step> {
     if desired.update == UpdateType::OnDelete {
         return Some(Step::Blocked(Blocker::OnDelete(outdated.len())));
     }
+    let database = observed.database.as_ref()?;
+    if let Some(ordinal) = observed.claim_at_risk() {
+        return Some(Step::Blocked(Blocker::ClaimAtRisk(ordinal)));
+    }
+    let unwell = observed.unwell();
+    if !unwell.is_empty() && unwell.is_subset(&outdated) {
+        return mend(observed, desired, &unwell);
+    }
     if let Some(step) = not_now(observed, desired) {
         return Some(step);
     }
-    let database = observed.database.as_ref()?;
     let (ordinal, node) = outdated
         .iter()
         .rev()
         .filter_map(|ordinal| Some((*ordinal, database.nodes.get(ordinal)?)))
         .min_by_key(|(_, node)| (node.drain == Drain::None, node.catalog_leader))?;
-    Some(restart(observed, desired, ordinal, node))
+    let has_word = desired.copies >= COPIES_WITH_SPARE;
+    Some(restart(observed, desired, ordinal, node, has_word))
 }
 
 /// Why no node may be restarted now.
 fn not_now(observed: &Observed, desired: &Desired) -> Option<Step> {
     let database = observed.database.as_ref()?;
-    if let Some(ordinal) = observed.claim_at_risk() {
-        return Some(Step::Blocked(Blocker::ClaimAtRisk(ordinal)));
-    }
     if let Some(ordinal) = observed.not_ready() {
         let pod = observed.pods.get(&ordinal);
         return Some(match pod.map(|pod| (&pod.condition, &pod.template)) {
@@ -67,14 +77,53 @@ fn not_now(observed: &Observed, desired: &Desired) -> Option<Step> {
     if database.under_replicated > 0 {
         return Some(Step::Wait(Wait::UnderReplicated(database.under_replicated)));
     }
-    if database.overdue_ms > desired.max_overdue_ms {
-        return Some(Step::Wait(Wait::Overdue(database.overdue_ms)));
-    }
-    None
+    too_late(database, desired)
 }
 
-fn restart(observed: &Observed, desired: &Desired, ordinal: u32, node: &Node) -> Step {
-    if desired.copies >= COPIES_WITH_SPARE && !node.can_stop {
+/// Waits while events are late: every restart delays some more.
+fn too_late(database: &Database, desired: &Desired) -> Option<Step> {
+    let late = database.overdue_ms > desired.max_overdue_ms;
+    late.then_some(Step::Wait(Wait::Overdue(database.overdue_ms)))
+}
+
+/// Restarts one of the nodes that are unwell, first one that may stop. What they lack themselves holds
+/// nothing up: it would be waited for without end.
+fn mend(observed: &Observed, desired: &Desired, unwell: &BTreeSet<u32>) -> Option<Step> {
+    let database = observed.database.as_ref()?;
+    let (ordinal, node) = unwell
+        .iter()
+        .rev()
+        .map(|ordinal| (*ordinal, database.nodes.get(ordinal)))
+        .min_by_key(|(_, node)| {
+            node.map(|node| {
+                let stays = node.drain == Drain::None;
+                (!node.can_stop, stays, node.catalog_leader)
+            })
+        })?;
+    // No member holds nothing that somebody could miss.
+    let Some(node) = node else {
+        return Some(delete(observed, ordinal));
+    };
+    // Late events may be its own doing while it leads.
+    if node.leaders == 0
+        && let Some(step) = too_late(database, desired)
+    {
+        return Some(step);
+    }
+    // With few copies, one of several that are unwell may be the last that the catalog can spare.
+    let has_word = desired.copies >= COPIES_WITH_SPARE || unwell.len() > 1;
+    Some(restart(observed, desired, ordinal, node, has_word))
+}
+
+/// The next step to a node's restart. `has_word`: whether the database says if it may stop.
+fn restart(
+    observed: &Observed,
+    desired: &Desired,
+    ordinal: u32,
+    node: &Node,
+    has_word: bool,
+) -> Step {
+    if has_word && !node.can_stop {
         return Step::Wait(Wait::CannotStop(ordinal, node.why_not.clone()));
     }
     if desired.copies > 1 {
@@ -86,6 +135,10 @@ fn restart(observed: &Observed, desired: &Desired, ordinal: u32, node: &Node) ->
             return Step::Wait(Wait::MovingLeaders(ordinal));
         }
     }
+    delete(observed, ordinal)
+}
+
+fn delete(observed: &Observed, ordinal: u32) -> Step {
     match observed.pods.get(&ordinal) {
         Some(pod) => Step::Act(Action::DeletePod {
             ordinal,

@@ -18,10 +18,26 @@ enum Fault {
     Silence(bool),
     Scale(u32),
     ScaleSetByHand(u32),
-    Update { works: bool },
+    Update(Outcome),
     Hibernate(bool),
     LoseDisk(u32),
     Nothing,
+}
+
+/// What becomes of pods that are made of a new template.
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    Works,
+    Crashes,
+    NeverReady,
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        4 => Just(Outcome::Works),
+        1 => Just(Outcome::Crashes),
+        1 => Just(Outcome::NeverReady),
+    ]
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
@@ -33,7 +49,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         1 => any::<bool>().prop_map(Fault::Silence),
         2 => prop_oneof![Just(3u32), Just(4u32), Just(5u32)].prop_map(Fault::Scale),
         1 => (0u32..5).prop_map(Fault::ScaleSetByHand),
-        2 => prop::bool::weighted(0.7).prop_map(|works| Fault::Update { works }),
+        2 => outcome().prop_map(Fault::Update),
         1 => prop::bool::weighted(0.3).prop_map(Fault::Hibernate),
         1 => (0u32..5).prop_map(Fault::LoseDisk),
         12 => Just(Fault::Nothing),
@@ -67,7 +83,7 @@ impl Run {
         let world = &mut self.world;
         match fault {
             Fault::Crash(n) => {
-                if let Some(pod) = world.pods.get_mut(n).filter(|p| p.state == State::Ready) {
+                if let Some(pod) = world.pods.get_mut(n).filter(|pod| pod.state.runs()) {
                     pod.state = State::Starting(1);
                     if let Some(member) = world.members.get_mut(n) {
                         member.behind = 2;
@@ -93,11 +109,14 @@ impl Run {
                     *replicas = *to;
                 }
             }
-            Fault::Update { works } => {
+            Fault::Update(outcome) => {
                 self.template += 1;
                 self.desired.template = self.template.to_string();
-                if *works {
+                if !matches!(outcome, Outcome::Crashes) {
                     world.good.insert(self.template);
+                }
+                if matches!(outcome, Outcome::NeverReady) {
+                    world.mute.insert(self.template);
                 }
             }
             Fault::Hibernate(sleeps) => self.desired.hibernate = *sleeps,
@@ -144,6 +163,10 @@ impl Run {
         self.world.silent = false;
         self.world.leaving.clear();
         self.desired.hibernate = false;
+        if self.world.mute.contains(&self.template) {
+            self.template += 1;
+            self.desired.template = self.template.to_string();
+        }
         self.world.good.insert(self.template);
     }
 }
@@ -199,7 +222,7 @@ fn a_node_that_leaves_out_of_date_is_waited_for() {
     faults.push(Fault::Scale(4));
     faults.extend(vec![Fault::Nothing; 20]);
     faults.push(Fault::Scale(3));
-    faults.push(Fault::Update { works: true });
+    faults.push(Fault::Update(Outcome::Works));
     for ordinal in 0..3 {
         faults.push(Fault::Evict(ordinal));
         faults.extend(vec![Fault::Nothing; 6]);

@@ -4,6 +4,7 @@ mod faults;
 mod held;
 mod random;
 mod situations;
+mod unwell;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

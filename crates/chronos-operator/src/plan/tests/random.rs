@@ -100,6 +100,35 @@ prop_compose! {
     }
 }
 
+/// Whether a node may be restarted for an update.
+fn judge_restart(
+    observed: &Observed,
+    desired: &Desired,
+    ordinal: u32,
+) -> Result<(), TestCaseError> {
+    let database = observed.database.as_ref().expect("an answer");
+    let is_well = |ordinal: u32| {
+        let node = database.nodes.get(&ordinal);
+        observed.is_ready(ordinal) && node.is_some_and(|node| node.alive && node.caught_up)
+    };
+    let size = observed.size();
+    let mut others = (0..size).filter(|other| *other != ordinal && !is_well(*other));
+    let several = others.clone().next().is_some();
+    if let Some(node) = database.nodes.get(&ordinal) {
+        prop_assert!((desired.copies < 3 && !several) || node.can_stop);
+        prop_assert!(desired.copies < 2 || node.drain != Drain::None);
+    }
+    if is_well(ordinal) {
+        prop_assert!(!several, "another node is unwell");
+        prop_assert_eq!(database.under_replicated, 0, "a copy is missing");
+    } else {
+        let outdated = observed.outdated(desired);
+        let known = others.all(|other| outdated.contains(&other));
+        prop_assert!(known, "another pod is missing, or may get well by itself");
+    }
+    Ok(())
+}
+
 /// What a step must never do in a situation.
 fn judge(observed: &Observed, desired: &Desired, action: &Action) -> Result<(), TestCaseError> {
     let size = observed.set.map(|set| set.replicas);
@@ -122,13 +151,8 @@ fn judge(observed: &Observed, desired: &Desired, action: &Action) -> Result<(), 
                     prop_assert_ne!(&pod.template, &desired.template);
                 }
                 Disruption::RollingUpdate => {
-                    let node = observed.node(*ordinal).expect("a member");
                     prop_assert_ne!(&pod.template, &desired.template);
-                    prop_assert!(desired.copies < 3 || node.can_stop);
-                    for other in 0..size.unwrap() {
-                        prop_assert!(observed.is_ready(other), "another pod is missing");
-                        prop_assert!(observed.is_alive(other), "another node is missing");
-                    }
+                    judge_restart(observed, desired, *ordinal)?;
                 }
                 Disruption::LostDisk => {
                     prop_assert!(observed.database.is_some());

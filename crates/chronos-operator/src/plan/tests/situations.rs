@@ -188,15 +188,6 @@ fn a_broken_pod_is_replaced_though_the_database_is_silent() {
 }
 
 #[test]
-fn a_pod_that_the_database_hears_from_is_not_broken() {
-    let mut observed = healthy(3);
-    observed.pod_mut(1).template = "old".to_owned();
-    observed.pod_mut(1).condition = PodCondition::Broken("sidecar".to_owned());
-    let said = plan(&observed, &desired());
-    assert_eq!(said, Step::Wait(Wait::Pod(1)));
-}
-
-#[test]
 fn a_setting_that_keeps_every_node_from_serving_can_be_corrected() {
     let mut observed = healthy(3);
     observed.database = None;

@@ -19,8 +19,16 @@ type Disk = u64;
 pub(super) enum State {
     Starting(u32),
     Ready,
+    /// It serves the other nodes and never says that it is ready.
+    Unready,
     Crashed,
     Terminating(u32),
+}
+
+impl State {
+    pub(super) fn runs(&self) -> bool {
+        matches!(self, Self::Ready | Self::Unready)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -58,6 +66,8 @@ pub(super) struct World {
     pub(super) removed: BTreeSet<Disk>,
     pub(super) next: u64,
     pub(super) good: BTreeSet<u32>,
+    /// Templates whose nodes run without ever being ready.
+    pub(super) mute: BTreeSet<u32>,
     pub(super) leaving: BTreeSet<u32>,
     pub(super) silent: bool,
 }
@@ -68,14 +78,11 @@ impl World {
         self.next
     }
 
-    /// A member's node runs: its pod is ready and has the disk that joined.
+    /// A member's node runs: its process does, and has the disk that joined.
     fn up(&self, ordinal: u32) -> bool {
-        let ready = self
-            .pods
-            .get(&ordinal)
-            .is_some_and(|p| p.state == State::Ready);
+        let runs = self.pods.get(&ordinal).is_some_and(|pod| pod.state.runs());
         let disk = self.volumes.get(&ordinal).map(|volume| volume.disk);
-        ready && self.members.get(&ordinal).map(|member| member.disk) == disk
+        runs && self.members.get(&ordinal).map(|member| member.disk) == disk
     }
 
     pub(super) fn in_step(&self, ordinal: u32) -> bool {
@@ -198,26 +205,27 @@ impl World {
         let pod = &self.pods[&ordinal];
         let good = self.good.contains(&pod.template);
         let founded = !self.catalog.is_empty();
+        let running = match self.mute.contains(&pod.template) {
+            true => State::Unready,
+            false => State::Ready,
+        };
+        let refused = disk.is_none_or(|disk| self.removed.contains(&disk));
         let next = match &pod.state {
             State::Terminating(left) => State::Terminating(left.saturating_sub(1)),
             State::Starting(_) if !good => State::Crashed,
-            State::Starting(0) if member.is_some() && member == disk => State::Ready,
+            State::Starting(0) if member.is_some() && member == disk => running,
             // A name that another disk has, or a disk that was removed, is refused.
             State::Starting(0) if member.is_some() => State::Crashed,
-            State::Starting(0) if founded && answers => {
-                if disk.is_none_or(|disk| self.removed.contains(&disk)) {
-                    State::Crashed
-                } else {
-                    State::Ready
-                }
-            }
+            State::Starting(0) if founded && answers && refused => State::Crashed,
+            State::Starting(0) if founded && answers => running,
             State::Starting(left) => State::Starting(left.saturating_sub(1)),
-            State::Ready if disk.is_some_and(|disk| self.removed.contains(&disk)) => State::Crashed,
+            State::Ready | State::Unready if refused => State::Crashed,
+            State::Ready | State::Unready => running,
             // The kubelet tries again.
             State::Crashed if good => State::Starting(0),
             other => other.clone(),
         };
-        let joins = next == State::Ready && pod.state != State::Ready && member.is_none();
+        let joins = next.runs() && !pod.state.runs() && member.is_none();
         self.pods.get_mut(&ordinal).unwrap().state = next;
         if joins && let Some(disk) = disk {
             let number = self.fresh();
@@ -283,7 +291,7 @@ impl World {
                 .iter()
                 .map(|(ordinal, pod)| {
                     let condition = match pod.state {
-                        State::Starting(_) => PodCondition::Starting,
+                        State::Starting(_) | State::Unready => PodCondition::Starting,
                         State::Ready => PodCondition::Ready,
                         State::Crashed => PodCondition::Broken("crash".to_owned()),
                         State::Terminating(_) => PodCondition::Terminating,
