@@ -40,12 +40,15 @@ pub(super) fn shrink(observed: &Observed, desired: &Desired) -> Option<Step> {
     Some(Step::Act(Action::Resize(last, Resize::ScaleDown)))
 }
 
-/// Members and disks beyond the set: a node that joined in the last moment is taken out again, and
-/// marked disks are deleted where that was asked for.
+/// Members and disks beyond the set that are not wanted either: a node that joined in the last moment is
+/// taken out again, and marked disks are deleted where that was asked for.
+///
+/// A member that is wanted, and whose disk is gone, is no surplus: the set grows, and the database gives
+/// it up when its name comes back with another disk.
 pub(super) fn leftovers(observed: &Observed, desired: &Desired) -> Option<Step> {
-    let size = observed.size();
+    let beyond = observed.size().max(desired.replicas);
     let database = observed.database.as_ref()?;
-    if let Some((&ordinal, node)) = database.nodes.range(size..).next_back() {
+    if let Some((&ordinal, node)) = database.nodes.range(beyond..).next_back() {
         if node.alive {
             return Some(Step::Wait(Wait::LastBreath(ordinal)));
         }
@@ -54,7 +57,7 @@ pub(super) fn leftovers(observed: &Observed, desired: &Desired) -> Option<Step> 
     if !desired.delete_retired {
         return None;
     }
-    let (&ordinal, claim) = observed.claims.range(size..).find(|(ordinal, claim)| {
+    let (&ordinal, claim) = observed.claims.range(beyond..).find(|(ordinal, claim)| {
         claim.retired && !claim.terminating && !observed.pods.contains_key(ordinal)
     })?;
     Some(Step::Act(Action::DeleteClaim {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use super::world::{COPIES, State, World};
+use super::world::{State, World};
 use super::*;
 
 /// What happens from outside.
@@ -21,6 +21,7 @@ enum Fault {
     Update(Outcome),
     Hibernate(bool),
     LoseDisk(u32),
+    DeleteClaim(u32),
     Nothing,
 }
 
@@ -52,6 +53,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         2 => outcome().prop_map(Fault::Update),
         1 => prop::bool::weighted(0.3).prop_map(Fault::Hibernate),
         1 => (0u32..5).prop_map(Fault::LoseDisk),
+        1 => (0u32..5).prop_map(Fault::DeleteClaim),
         12 => Just(Fault::Nothing),
     ]
 }
@@ -121,6 +123,7 @@ impl Run {
             }
             Fault::Hibernate(sleeps) => self.desired.hibernate = *sleeps,
             Fault::LoseDisk(n) => self.lose_disk(*n),
+            Fault::DeleteClaim(n) => self.delete_claim(*n),
             Fault::Nothing => {}
         }
     }
@@ -129,11 +132,7 @@ impl Run {
     /// Somebody notices and names the member.
     fn lose_disk(&mut self, ordinal: u32) {
         let world = &mut self.world;
-        let whole = !world.catalog.is_empty()
-            && world
-                .groups()
-                .all(|voters| voters.len() == COPIES && voters.iter().all(|v| world.in_step(*v)));
-        if self.lost || !whole || !world.members.contains_key(&ordinal) {
+        if self.lost || !world.can_lose(ordinal) || !world.members.contains_key(&ordinal) {
             return;
         }
         let disk = world.fresh();
@@ -146,9 +145,20 @@ impl Run {
         };
         self.lost = true;
         volume.disk = disk;
+        world.unusable.insert(disk);
         pod.state = State::Starting(1);
         let number = world.members[&ordinal].number;
         self.desired.replace = Some(Replace { ordinal, number });
+    }
+
+    /// Somebody deletes the claim of a node that does not run, and with it the disk.
+    fn delete_claim(&mut self, ordinal: u32) {
+        let world = &mut self.world;
+        if self.lost || !world.can_lose(ordinal) || world.pods.contains_key(&ordinal) {
+            return;
+        }
+        self.lost |= world.members.contains_key(&ordinal);
+        world.volumes.remove(&ordinal);
     }
 
     fn turn(&mut self) -> Result<Step, TestCaseError> {

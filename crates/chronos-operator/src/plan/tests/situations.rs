@@ -337,6 +337,39 @@ fn a_set_that_somebody_made_smaller_gets_its_members_back() {
     );
 }
 
+/// It woke up with two nodes, or somebody made the set smaller as well.
+#[test]
+fn a_member_that_is_wanted_comes_back_though_its_disk_is_gone() {
+    let mut observed = healthy(3);
+    observed.set = Some(Set {
+        replicas: 2,
+        noticed: true,
+    });
+    observed.pods.remove(&2);
+    observed.claims.remove(&2);
+    observed.node_mut(2).alive = false;
+    observed.node_mut(2).caught_up = false;
+    let grow = Action::Resize(3, Resize::ScaleUp);
+    assert_eq!(act(&observed, &desired()), grow);
+    // One that was taken out, but for the removal, is wanted again with what is on its disk.
+    let mut old = claim(2);
+    old.retired = true;
+    observed.claims.insert(2, old);
+    *observed.node_mut(2) = Node {
+        drain: Drain::Replicas,
+        replicas: 0,
+        leaders: 0,
+        catalog_voter: false,
+        alive: false,
+        ..node(2)
+    };
+    let want = Desired {
+        delete_retired: true,
+        ..desired()
+    };
+    assert_eq!(act(&observed, &want), grow);
+}
+
 #[test]
 fn sleeping_stops_all_and_waking_starts_as_many_as_there_were() {
     let mut observed = healthy(5);

@@ -64,6 +64,8 @@ pub(super) struct World {
     pub(super) catalog: BTreeSet<u32>,
     /// Disks of members that were removed: the database refuses them for ever.
     pub(super) removed: BTreeSet<Disk>,
+    /// Disks that their nodes cannot use.
+    pub(super) unusable: BTreeSet<Disk>,
     pub(super) next: u64,
     pub(super) good: BTreeSet<u32>,
     /// Templates whose nodes run without ever being ready.
@@ -210,12 +212,12 @@ impl World {
             false => State::Ready,
         };
         let refused = disk.is_none_or(|disk| self.removed.contains(&disk));
+        let unusable = disk.is_some_and(|disk| self.unusable.contains(&disk));
         let next = match &pod.state {
             State::Terminating(left) => State::Terminating(left.saturating_sub(1)),
             State::Starting(_) if !good => State::Crashed,
             State::Starting(0) if member.is_some() && member == disk => running,
-            // A name that another disk has, or a disk that was removed, is refused.
-            State::Starting(0) if member.is_some() => State::Crashed,
+            State::Starting(0) if member.is_some() && unusable => State::Crashed,
             State::Starting(0) if founded && answers && refused => State::Crashed,
             State::Starting(0) if founded && answers => running,
             State::Starting(left) => State::Starting(left.saturating_sub(1)),
@@ -225,9 +227,14 @@ impl World {
             State::Crashed if good => State::Starting(0),
             other => other.clone(),
         };
-        let joins = next.runs() && !pod.state.runs() && member.is_none();
+        let joins = next.runs() && !pod.state.runs() && member != disk;
         self.pods.get_mut(&ordinal).unwrap().state = next;
         if joins && let Some(disk) = disk {
+            // Another disk under a name that is known: the member that had it is gone.
+            if let Some(gone) = self.members.get(&ordinal) {
+                self.removed.insert(gone.disk);
+                self.forget(ordinal);
+            }
             let number = self.fresh();
             let member = Member {
                 number,
@@ -236,6 +243,26 @@ impl World {
                 behind: 1,
             };
             self.members.insert(ordinal, member);
+        }
+    }
+
+    /// Whether no copy is missing, whoever runs, if this one's disk is lost.
+    pub(super) fn can_lose(&self, ordinal: u32) -> bool {
+        let has_all = |voter: &u32| {
+            let disk = self.volumes.get(voter).map(|volume| volume.disk);
+            let member = &self.members[voter];
+            *voter == ordinal || (member.behind == 0 && Some(member.disk) == disk)
+        };
+        !self.catalog.is_empty()
+            && self
+                .groups()
+                .all(|voters| voters.len() == COPIES && voters.iter().all(has_all))
+    }
+
+    /// The replicas of a member are no more.
+    fn forget(&mut self, ordinal: u32) {
+        for voters in self.partitions.iter_mut().chain([&mut self.catalog]) {
+            voters.remove(&ordinal);
         }
     }
 
@@ -403,9 +430,7 @@ impl World {
                 let holds = self.groups().any(|voters| voters.contains(ordinal));
                 if *lost {
                     prop_assert!(!self.up(*ordinal));
-                    for voters in self.partitions.iter_mut().chain([&mut self.catalog]) {
-                        voters.remove(ordinal);
-                    }
+                    self.forget(*ordinal);
                 } else {
                     prop_assert!(!holds, "a node that holds something is removed");
                 }
