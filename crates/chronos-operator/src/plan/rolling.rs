@@ -25,6 +25,10 @@ pub(super) fn roll(observed: &Observed, desired: &Desired) -> Option<Step> {
     if outdated.is_empty() {
         return None;
     }
+    // Before anything that asks somebody to delete pods.
+    if let Some(ordinal) = observed.claim_at_risk() {
+        return Some(Step::Blocked(Blocker::ClaimAtRisk(ordinal)));
+    }
     if let Some(why) = &desired.held_back {
         return Some(Step::Blocked(Blocker::HeldBack(why.clone())));
     }
@@ -32,9 +36,6 @@ pub(super) fn roll(observed: &Observed, desired: &Desired) -> Option<Step> {
         return Some(Step::Blocked(Blocker::OnDelete(outdated.len())));
     }
     let database = observed.database.as_ref()?;
-    if let Some(ordinal) = observed.claim_at_risk() {
-        return Some(Step::Blocked(Blocker::ClaimAtRisk(ordinal)));
-    }
     let unwell = observed.unwell();
     if !unwell.is_empty() && unwell.is_subset(&outdated) {
         return mend(observed, desired, &unwell);

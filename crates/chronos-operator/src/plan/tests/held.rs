@@ -26,6 +26,27 @@ fn a_disk_that_somebody_deletes_lives_as_long_as_its_pod() {
     assert_eq!(act(&observed, &desired()), delete(1, Disruption::BrokenPod));
 }
 
+/// Whoever is told that pods are out of date may delete the one whose disk goes with it.
+#[test]
+fn a_disk_at_risk_is_said_before_pods_that_are_out_of_date() {
+    let mut observed = healthy(3);
+    observed.claim_mut(1).terminating = true;
+    observed.pod_mut(1).template = "old".to_owned();
+    for want in [
+        Desired {
+            update: UpdateType::OnDelete,
+            ..desired()
+        },
+        Desired {
+            held_back: Some("no Secret".to_owned()),
+            ..desired()
+        },
+    ] {
+        let at_risk = Step::Blocked(Blocker::ClaimAtRisk(1));
+        assert_eq!(plan(&observed, &want), at_risk);
+    }
+}
+
 #[test]
 fn nobody_is_stopped_for_a_pod_that_could_not_start() {
     let mut observed = healthy(3);
