@@ -48,13 +48,15 @@ pub(super) fn zone_of(machine: &Machine) -> Option<&String> {
 pub(super) fn pod(pod: &KubePod, machine: Option<&Machine>, now: Timestamp) -> Pod {
     let annotations = pod.metadata.annotations.as_ref();
     let spec = machine.and_then(|machine| machine.spec.as_ref());
+    let condition = condition(pod, now);
     Pod {
         uid: pod.metadata.uid.clone().unwrap_or_default(),
         template: annotations
             .and_then(|all| all.get(TEMPLATE_ANNOTATION))
             .cloned()
             .unwrap_or_default(),
-        condition: condition(pod, now),
+        waiting_ms: waiting_ms(pod, &condition, now),
+        condition,
         zone: machine.and_then(zone_of).cloned(),
         leaving: spec.is_some_and(|spec| spec.unschedulable == Some(true)),
     }
@@ -108,6 +110,26 @@ fn condition(pod: &KubePod, now: Timestamp) -> PodCondition {
         Some((true, _)) => PodCondition::Ready,
         _ => PodCondition::Starting,
     }
+}
+
+/// For how long a pod should have been ready, or gone. The time until which it was to be gone is part
+/// of its deletion.
+fn waiting_ms(pod: &KubePod, condition: &PodCondition, now: Timestamp) -> u64 {
+    let status = pod.status.as_ref();
+    let started = status.and_then(|status| status.start_time.as_ref());
+    let since = match condition {
+        PodCondition::Ready => None,
+        PodCondition::Terminating => pod.metadata.deletion_timestamp.as_ref(),
+        PodCondition::Starting | PodCondition::Broken(_) => {
+            let conditions = status.and_then(|status| status.conditions.as_ref());
+            let mut conditions = conditions.into_iter().flatten();
+            let ready = conditions.find(|condition| condition.type_ == "Ready");
+            let changed = ready.and_then(|ready| ready.last_transition_time.as_ref());
+            changed.or(started)
+        }
+    };
+    let waited = since.map(|since| now.duration_since(since.0).as_millis());
+    waited.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0)
 }
 
 pub(super) fn claim(claim: &PersistentVolumeClaim) -> Claim {
@@ -219,6 +241,31 @@ mod tests {
         });
         let pod = pod(&serde_json::from_value(object).unwrap(), None, now());
         assert_eq!(pod.condition, PodCondition::Terminating);
+    }
+
+    #[test]
+    fn a_pod_says_for_how_long_it_should_have_been_ready_or_gone() {
+        let waits = |metadata: Value, status: Value| {
+            let object = json!({ "metadata": metadata, "status": status });
+            pod(&serde_json::from_value(object).unwrap(), None, now()).waiting_ms
+        };
+        let ready = |status: &str| {
+            json!({
+                "startTime": "2026-01-01T00:10:00Z",
+                "conditions": [{
+                    "type": "Ready", "status": status,
+                    "lastTransitionTime": "2026-01-01T00:59:00Z",
+                }],
+            })
+        };
+        assert_eq!(waits(json!({}), ready("True")), 0);
+        assert_eq!(waits(json!({}), ready("False")), 60_000);
+        let begun = json!({ "startTime": "2026-01-01T00:59:30Z" });
+        assert_eq!(waits(json!({}), begun), 30_000);
+        assert_eq!(waits(json!({}), json!({})), 0);
+        let going = |until: &str| waits(json!({ "deletionTimestamp": until }), ready("False"));
+        assert_eq!(going("2026-01-01T00:59:50Z"), 10_000);
+        assert_eq!(going("2026-01-01T01:00:30Z"), 0, "it has time until then");
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::UpdateType;
 
+/// Pods that should have been gone for longer do not go: their machine is likely to be lost.
+const GONE_MS: u64 = 30_000;
+
 /// What is wanted: the part of the spec that the planner needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
@@ -78,6 +81,8 @@ pub struct Pod {
     pub template: String,
     /// How it is.
     pub condition: PodCondition,
+    /// For how long it should have been ready, or gone, ms.
+    pub waiting_ms: u64,
     /// The zone of the Kubernetes node that it runs on.
     pub zone: Option<String>,
     /// Whether that Kubernetes node is being emptied.
@@ -172,6 +177,13 @@ pub enum Drain {
     Leaders,
     /// All that it holds.
     Replicas,
+}
+
+impl Pod {
+    /// Whether it is on its way out and soon gone.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.condition == PodCondition::Terminating && self.waiting_ms <= GONE_MS
+    }
 }
 
 impl Claim {

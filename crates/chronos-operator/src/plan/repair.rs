@@ -1,6 +1,6 @@
 //! Repair: broken pods, a silent database, lost disks.
 
-use super::{Action, Claim, Desired, Disruption, Observed, PodCondition, Step, Wait};
+use super::{Action, Claim, Desired, Disruption, Observed, Pod, PodCondition, Step, Wait};
 
 /// A pod that is broken and would come back otherwise is replaced, whatever else is going on:
 /// stopping what does not run takes nothing away. One that is as the spec says is left to the
@@ -9,15 +9,15 @@ use super::{Action, Claim, Desired, Disruption, Observed, PodCondition, Step, Wa
 /// A pod that runs without being ready is treated alike when the database does not hear from it, or
 /// when nothing at all serves: a setting may keep it from ever getting ready.
 ///
+/// A pod that stops is waited for, but not one that never goes: its machine may be lost, and with the
+/// others broken nobody could say so.
+///
 /// Not one whose disk somebody is deleting: the disk would go with the pod.
 pub(super) fn broken_pods(observed: &Observed, desired: &Desired) -> Option<Step> {
     let outdated = observed.outdated(desired);
     let none_serves =
         observed.database.is_none() && (0..observed.size()).all(|n| !observed.is_ready(n));
-    let terminating = observed
-        .pods
-        .values()
-        .any(|pod| pod.condition == PodCondition::Terminating);
+    let stopping = observed.pods.values().any(Pod::is_stopping);
     let (ordinal, pod) = observed.pods.iter().find(|(ordinal, pod)| {
         if !outdated.contains(ordinal) || observed.is_alive(**ordinal) {
             return false;
@@ -28,7 +28,7 @@ pub(super) fn broken_pods(observed: &Observed, desired: &Desired) -> Option<Step
         match pod.condition {
             PodCondition::Broken(_) => true,
             // One after the other: what comes back may show that the change was wrong.
-            PodCondition::Starting => !terminating && (none_serves || observed.database.is_some()),
+            PodCondition::Starting => !stopping && (none_serves || observed.database.is_some()),
             PodCondition::Ready | PodCondition::Terminating => false,
         }
     })?;

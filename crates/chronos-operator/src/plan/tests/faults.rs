@@ -13,6 +13,7 @@ use super::*;
 enum Fault {
     Crash(u32),
     Evict(u32),
+    LoseMachine(u32),
     Cordon(u32),
     Uncordon,
     Silence(bool),
@@ -45,6 +46,7 @@ fn fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
         2 => (0u32..5).prop_map(Fault::Crash),
         2 => (0u32..5).prop_map(Fault::Evict),
+        1 => (0u32..5).prop_map(Fault::LoseMachine),
         1 => (0u32..5).prop_map(Fault::Cordon),
         1 => Just(Fault::Uncordon),
         1 => any::<bool>().prop_map(Fault::Silence),
@@ -92,9 +94,12 @@ impl Run {
                     }
                 }
             }
-            Fault::Evict(n) => {
+            Fault::Evict(n) | Fault::LoseMachine(n) => {
                 if let Some(pod) = world.pods.get_mut(n) {
-                    pod.state = State::Terminating(1);
+                    match fault {
+                        Fault::Evict(_) => pod.stop(),
+                        _ => pod.state = State::Stuck,
+                    }
                     if let Some(member) = world.members.get_mut(n) {
                         member.behind = 2;
                     }
@@ -136,6 +141,13 @@ impl Run {
             return;
         }
         let disk = world.fresh();
+        if world
+            .pods
+            .get(&ordinal)
+            .is_some_and(|pod| pod.state == State::Stuck)
+        {
+            return;
+        }
         let Some((volume, pod)) = world
             .volumes
             .get_mut(&ordinal)
@@ -173,6 +185,12 @@ impl Run {
         self.world.silent = false;
         self.world.leaving.clear();
         self.desired.hibernate = false;
+        // Their machines are said to be out of service.
+        for pod in self.world.pods.values_mut() {
+            if pod.state == State::Stuck {
+                pod.state = State::Terminating(1);
+            }
+        }
         if self.world.mute.contains(&self.template) {
             self.template += 1;
             self.desired.template = self.template.to_string();

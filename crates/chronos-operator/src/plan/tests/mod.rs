@@ -60,6 +60,7 @@ fn pod(ordinal: u32) -> Pod {
         uid: format!("pod-{ordinal}"),
         template: "new".to_owned(),
         condition: PodCondition::Ready,
+        waiting_ms: 0,
         zone: None,
         leaving: false,
     }

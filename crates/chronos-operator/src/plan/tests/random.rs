@@ -25,10 +25,10 @@ fn drain() -> impl Strategy<Value = Drain> {
 
 prop_compose! {
     fn any_pod()(
-        condition in condition(), old in any::<bool>(), leaving in prop::bool::weighted(0.1),
+        condition in condition(), waiting_ms in prop_oneof![Just(0u64), Just(3_600_000)], old in any::<bool>(), leaving in prop::bool::weighted(0.1),
     ) -> Pod {
         let template = if old { "old" } else { "new" }.to_owned();
-        Pod { uid: "p".to_owned(), template, condition, zone: None, leaving }
+        Pod { uid: "p".to_owned(), template, condition, waiting_ms, zone: None, leaving }
     }
 }
 

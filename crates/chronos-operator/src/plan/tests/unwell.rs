@@ -76,6 +76,53 @@ fn the_only_node_is_restarted_though_nothing_is_as_it_should_be() {
     assert_eq!(act(&observed, &want), delete(0, Disruption::RollingUpdate));
 }
 
+/// Its machine is lost, and its pod never goes.
+#[test]
+fn a_pod_that_never_goes_does_not_keep_others_from_being_replaced() {
+    let mut observed = healthy(3);
+    observed.pod_mut(0).condition = PodCondition::Terminating;
+    observed.node_mut(0).alive = false;
+    for ordinal in [1, 2] {
+        spoil(&mut observed, ordinal);
+        observed.node_mut(ordinal).alive = false;
+    }
+    let replace = delete(1, Disruption::BrokenPod);
+    let silent = Observed {
+        database: None,
+        ..observed.clone()
+    };
+    for mut observed in [observed, silent] {
+        for (waiting_ms, stops) in [(0, true), (30_000, true), (30_001, false)] {
+            observed.pod_mut(0).waiting_ms = waiting_ms;
+            match plan(&observed, &desired()) {
+                Step::Act(action) if !stops => assert_eq!(action, replace),
+                Step::Wait(_) if stops => {}
+                other => panic!("{other:?} after {waiting_ms} ms"),
+            }
+        }
+        // The next one only when this one is through.
+        observed.pod_mut(1).condition = PodCondition::Terminating;
+        let said = plan(&observed, &desired());
+        assert!(matches!(said, Step::Wait(_)), "{said:?}");
+    }
+}
+
+/// The database may be silent because of it; who serves is left alone.
+#[test]
+fn a_pod_that_never_goes_costs_nobody_who_serves() {
+    let mut observed = healthy(3);
+    observed.pod_mut(0).condition = PodCondition::Terminating;
+    observed.pod_mut(0).waiting_ms = 3_600_000;
+    observed.node_mut(0).alive = false;
+    spoil(&mut observed, 2);
+    observed.node_mut(2).drain = Drain::Leaders;
+    observed.node_mut(2).leaders = 0;
+    assert_eq!(plan(&observed, &desired()), Step::Wait(Wait::Pod(0)));
+    observed.database = None;
+    let silent = Step::Wait(Wait::DatabaseSilent);
+    assert_eq!(plan(&observed, &desired()), silent);
+}
+
 /// Its pod is ready, and still it is none of the members.
 #[test]
 fn a_node_that_never_joins_is_restarted() {

@@ -23,6 +23,16 @@ pub(super) enum State {
     Unready,
     Crashed,
     Terminating(u32),
+    /// It should be gone, and its machine does not say that it is.
+    Stuck,
+}
+
+impl Process {
+    pub(super) fn stop(&mut self) {
+        if !matches!(self.state, State::Terminating(_) | State::Stuck) {
+            self.state = State::Terminating(1);
+        }
+    }
 }
 
 impl State {
@@ -124,8 +134,8 @@ impl World {
             return;
         };
         for (ordinal, pod) in &mut self.pods {
-            if *ordinal >= replicas && !matches!(pod.state, State::Terminating(_)) {
-                pod.state = State::Terminating(1);
+            if *ordinal >= replicas {
+                pod.stop();
             }
         }
         self.pods
@@ -321,12 +331,14 @@ impl World {
                         State::Starting(_) | State::Unready => PodCondition::Starting,
                         State::Ready => PodCondition::Ready,
                         State::Crashed => PodCondition::Broken("crash".to_owned()),
-                        State::Terminating(_) => PodCondition::Terminating,
+                        State::Terminating(_) | State::Stuck => PodCondition::Terminating,
                     };
+                    let waits = pod.state == State::Stuck;
                     let seen = Pod {
                         uid: pod.uid.to_string(),
                         template: pod.template.to_string(),
                         condition,
+                        waiting_ms: if waits { 3_600_000 } else { 0 },
                         zone: None,
                         leaving: self.leaving.contains(ordinal),
                     };
@@ -450,7 +462,7 @@ impl World {
                 let member = self.members.values().any(|member| member.disk == disk);
                 prop_assert!(!member, "the disk of a member is deleted");
                 if let Some(pod) = self.pods.get_mut(ordinal) {
-                    pod.state = State::Terminating(1);
+                    pod.stop();
                 }
             }
             Action::GrowClaim { .. } | Action::SetZone(..) => {}
