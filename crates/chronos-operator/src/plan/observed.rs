@@ -6,6 +6,9 @@ use crate::api::UpdateType;
 
 /// Pods that should have been gone for longer do not go: their machine is likely to be lost.
 const GONE_MS: u64 = 30_000;
+/// A pod that was not ready for longer does not get ready. Attaching its disk, loading its image and
+/// reading its log take a while.
+const READY_MS: u64 = 15 * 60_000;
 
 /// What is wanted: the part of the spec that the planner needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,6 +186,11 @@ impl Pod {
     /// Whether it is on its way out and soon gone.
     pub(super) fn is_stopping(&self) -> bool {
         self.condition == PodCondition::Terminating && self.waiting_ms <= GONE_MS
+    }
+
+    /// Whether it runs, and had the time to get ready.
+    pub(super) fn is_slow(&self) -> bool {
+        self.condition == PodCondition::Starting && self.waiting_ms > READY_MS
     }
 }
 

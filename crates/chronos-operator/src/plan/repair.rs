@@ -1,6 +1,6 @@
 //! Repair: broken pods, a silent database, lost disks.
 
-use super::{Action, Claim, Desired, Disruption, Observed, Pod, PodCondition, Step, Wait};
+use super::{Action, Claim, Desired, Disruption, Observed, Pod, PodCondition, Step, Wait, rolling};
 
 /// A pod that is broken and would come back otherwise is replaced, whatever else is going on:
 /// stopping what does not run takes nothing away. One that is as the spec says is left to the
@@ -39,15 +39,18 @@ pub(super) fn broken_pods(observed: &Observed, desired: &Desired) -> Option<Step
     }))
 }
 
-/// Without an answer nothing below is known.
+/// Without an answer nothing below is known. It may be missing because of an update: with few nodes, one
+/// that does not come back is enough.
 pub(super) fn database_silent(observed: &Observed, desired: &Desired) -> Option<Step> {
     if observed.database.is_some() {
         return None;
     }
-    Some(Step::Wait(match desired.cluster_id {
-        None => Wait::Founding,
-        Some(_) => Wait::DatabaseSilent,
-    }))
+    if desired.cluster_id.is_none() {
+        return Some(Step::Wait(Wait::Founding));
+    }
+    let updates = !observed.outdated(desired).is_empty();
+    let failed = updates.then(|| rolling::failed(observed, desired));
+    failed.flatten().or(Some(Step::Wait(Wait::DatabaseSilent)))
 }
 
 /// Gives up a member whose disk is lost, when somebody said so: marks the disk, removes the member,

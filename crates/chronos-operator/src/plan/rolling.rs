@@ -32,6 +32,9 @@ pub(super) fn roll(observed: &Observed, desired: &Desired) -> Option<Step> {
     if let Some(why) = &desired.held_back {
         return Some(Step::Blocked(Blocker::HeldBack(why.clone())));
     }
+    if let Some(step) = failed(observed, desired) {
+        return Some(step);
+    }
     if desired.update == UpdateType::OnDelete {
         return Some(Step::Blocked(Blocker::OnDelete(outdated.len())));
     }
@@ -52,17 +55,28 @@ pub(super) fn roll(observed: &Observed, desired: &Desired) -> Option<Step> {
     Some(restart(observed, desired, ordinal, node, has_word))
 }
 
+/// Stops an update at a pod that is updated and does not come up. One that runs without getting ready
+/// may be waiting for others while the database is silent.
+pub(super) fn failed(observed: &Observed, desired: &Desired) -> Option<Step> {
+    let within = observed.pods.range(..observed.size());
+    let mut updated = within.filter(|(_, pod)| pod.template == desired.template);
+    updated.find_map(|(&ordinal, pod)| {
+        let why = match &pod.condition {
+            PodCondition::Broken(why) => why.clone(),
+            PodCondition::Starting if observed.database.is_some() && pod.is_slow() => {
+                format!("not ready for {} minutes", pod.waiting_ms / 60_000)
+            }
+            _ => return None,
+        };
+        Some(Step::Blocked(Blocker::UpdateFailed(ordinal, why)))
+    })
+}
+
 /// Why no node may be restarted now.
 fn not_now(observed: &Observed, desired: &Desired) -> Option<Step> {
     let database = observed.database.as_ref()?;
     if let Some(ordinal) = observed.not_ready() {
-        let pod = observed.pods.get(&ordinal);
-        return Some(match pod.map(|pod| (&pod.condition, &pod.template)) {
-            Some((PodCondition::Broken(why), template)) if *template == desired.template => {
-                Step::Blocked(Blocker::UpdateFailed(ordinal, why.clone()))
-            }
-            _ => Step::Wait(Wait::Pod(ordinal)),
-        });
+        return Some(Step::Wait(Wait::Pod(ordinal)));
     }
     for ordinal in 0..observed.size() {
         let Some(node) = database.nodes.get(&ordinal) else {

@@ -5,6 +5,7 @@ mod held;
 mod random;
 mod situations;
 mod unwell;
+mod updates;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
