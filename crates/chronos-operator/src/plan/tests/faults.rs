@@ -21,6 +21,8 @@ enum Fault {
     ScaleSetByHand(u32),
     Update(Outcome),
     Hibernate(bool),
+    Pause(bool),
+    ByHand(bool),
     LoseDisk(u32),
     DeleteClaim(u32),
     Nothing,
@@ -54,6 +56,8 @@ fn fault() -> impl Strategy<Value = Fault> {
         1 => (0u32..5).prop_map(Fault::ScaleSetByHand),
         2 => outcome().prop_map(Fault::Update),
         1 => prop::bool::weighted(0.3).prop_map(Fault::Hibernate),
+        1 => prop::bool::weighted(0.3).prop_map(Fault::Pause),
+        1 => prop::bool::weighted(0.3).prop_map(Fault::ByHand),
         1 => (0u32..5).prop_map(Fault::LoseDisk),
         1 => (0u32..5).prop_map(Fault::DeleteClaim),
         12 => Just(Fault::Nothing),
@@ -127,6 +131,9 @@ impl Run {
                 }
             }
             Fault::Hibernate(sleeps) => self.desired.hibernate = *sleeps,
+            Fault::Pause(paused) => self.desired.paused = *paused,
+            Fault::ByHand(true) => self.desired.update = UpdateType::OnDelete,
+            Fault::ByHand(false) => self.desired.update = UpdateType::RollingUpdate,
             Fault::LoseDisk(n) => self.lose_disk(*n),
             Fault::DeleteClaim(n) => self.delete_claim(*n),
             Fault::Nothing => {}
@@ -163,14 +170,23 @@ impl Run {
         self.desired.replace = Some(Replace { ordinal, number });
     }
 
-    /// Somebody deletes the claim of a node that does not run, and with it the disk.
+    /// Somebody deletes the claim of a node, and with it the disk, at once or when its pod goes.
     fn delete_claim(&mut self, ordinal: u32) {
         let world = &mut self.world;
-        if self.lost || !world.can_lose(ordinal) || world.pods.contains_key(&ordinal) {
+        if self.lost || !world.can_lose(ordinal) {
             return;
         }
-        self.lost |= world.members.contains_key(&ordinal);
-        world.volumes.remove(&ordinal);
+        let Some(volume) = world.volumes.get_mut(&ordinal) else {
+            return;
+        };
+        // One that runs may join before the disk goes.
+        self.lost |= world.members.contains_key(&ordinal) || world.pods.contains_key(&ordinal);
+        volume.terminating = true;
+        // Nobody uses the others: they are gone.
+        let pods = &world.pods;
+        world
+            .volumes
+            .retain(|ordinal, volume| !volume.terminating || pods.contains_key(ordinal));
     }
 
     fn turn(&mut self) -> Result<Step, TestCaseError> {
@@ -185,6 +201,8 @@ impl Run {
         self.world.silent = false;
         self.world.leaving.clear();
         self.desired.hibernate = false;
+        self.desired.paused = false;
+        self.desired.update = UpdateType::RollingUpdate;
         // Their machines are said to be out of service.
         for pod in self.world.pods.values_mut() {
             if pod.state == State::Stuck {
@@ -223,6 +241,10 @@ fn survive(faults: &[Fault]) -> Result<(), TestCaseError> {
                 prop_assert_eq!(pod.template, run.template);
             }
             return Ok(());
+        }
+        if let Step::Blocked(Blocker::ClaimAtRisk(ordinal)) = step {
+            // As the documentation says.
+            run.strike(&Fault::Evict(ordinal));
         }
         last = Some(step);
         run.world.tick(run.template);

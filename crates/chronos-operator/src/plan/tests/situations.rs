@@ -15,6 +15,57 @@ fn a_healthy_cluster_is_left_alone() {
     assert_eq!(plan(&healthy(3), &desired()), Step::Calm(Calm::Settled));
 }
 
+/// Nothing is to be done, and yet it is not done.
+#[test]
+fn what_is_under_way_is_waited_for() {
+    type Spoil = fn(&mut Observed);
+    let spoil: [(Spoil, Wait); 9] = [
+        (
+            |o| o.set.as_mut().unwrap().noticed = false,
+            Wait::Controller,
+        ),
+        (
+            |o| o.pod_mut(1).condition = PodCondition::Starting,
+            Wait::Pod(1),
+        ),
+        (
+            |o| drop(o.database_mut().nodes.remove(&1)),
+            Wait::Joining(1),
+        ),
+        (|o| o.node_mut(1).alive = false, Wait::CatchingUp(1)),
+        (|o| o.node_mut(1).caught_up = false, Wait::CatchingUp(1)),
+        (|o| o.database_mut().leaderless = 2, Wait::Leaderless(2)),
+        (
+            |o| o.database_mut().under_replicated = 2,
+            Wait::UnderReplicated(2),
+        ),
+        (|o| o.database_mut().moves = 2, Wait::Moving(2)),
+        // It was on its way out when the set became smaller.
+        (
+            |o| drop(o.database_mut().nodes.insert(3, node(3))),
+            Wait::LastBreath(3),
+        ),
+    ];
+    for (spoil, wait) in spoil {
+        let mut observed = healthy(3);
+        spoil(&mut observed);
+        assert_eq!(plan(&observed, &desired()), Step::Wait(wait));
+    }
+}
+
+#[test]
+fn a_database_that_nobody_knows_is_being_founded() {
+    let mut observed = healthy(3);
+    observed.database = None;
+    let silent = Step::Wait(Wait::DatabaseSilent);
+    assert_eq!(plan(&observed, &desired()), silent);
+    let unknown = Desired {
+        cluster_id: None,
+        ..desired()
+    };
+    assert_eq!(plan(&observed, &unknown), Step::Wait(Wait::Founding));
+}
+
 #[test]
 fn a_paused_cluster_is_left_alone_however_broken() {
     let paused = Desired {

@@ -88,20 +88,43 @@ fn two_copies_or_one_do_not_block_a_roll_for_ever() {
 
 #[test]
 fn nothing_is_restarted_while_something_is_missing_or_late() {
-    let spoil: [fn(&mut Observed); 6] = [
-        |o| o.pod_mut(0).condition = PodCondition::Terminating,
-        |o| o.pod_mut(0).condition = PodCondition::Starting,
-        |o| o.node_mut(0).alive = false,
-        |o| o.node_mut(0).caught_up = false,
-        |o| o.database_mut().under_replicated = 1,
-        |o| o.database_mut().overdue_ms = 5000,
+    type Spoil = fn(&mut Observed);
+    let spoil: [(Spoil, Wait); 9] = [
+        (
+            |o| o.set.as_mut().unwrap().noticed = false,
+            Wait::Controller,
+        ),
+        (
+            |o| o.pod_mut(0).condition = PodCondition::Terminating,
+            Wait::Pod(0),
+        ),
+        (
+            |o| o.pod_mut(0).condition = PodCondition::Starting,
+            Wait::Pod(0),
+        ),
+        (
+            |o| drop(o.database_mut().nodes.remove(&0)),
+            Wait::Joining(0),
+        ),
+        (|o| o.node_mut(0).alive = false, Wait::CatchingUp(0)),
+        (|o| o.node_mut(0).caught_up = false, Wait::CatchingUp(0)),
+        (|o| o.database_mut().leaderless = 1, Wait::Leaderless(1)),
+        (
+            |o| o.database_mut().under_replicated = 1,
+            Wait::UnderReplicated(1),
+        ),
+        (|o| o.database_mut().overdue_ms = 5000, Wait::Overdue(5000)),
     ];
-    for spoil in spoil {
+    for (spoil, wait) in spoil {
         let mut observed = healthy(3);
         observed.pod_mut(2).template = "old".to_owned();
+        // All but the last gate is passed already.
+        observed.node_mut(2).drain = Drain::Leaders;
+        observed.node_mut(2).leaders = 0;
+        let restart = delete(2, Disruption::RollingUpdate);
+        assert_eq!(act(&observed, &desired()), restart);
         spoil(&mut observed);
-        let said = plan(&observed, &desired());
-        assert!(matches!(said, Step::Wait(_)), "{said:?}");
+        assert_eq!(plan(&observed, &desired()), Step::Wait(wait));
     }
 }
 

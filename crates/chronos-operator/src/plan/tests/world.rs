@@ -417,6 +417,9 @@ impl World {
             }
             Action::DeletePod { ordinal, uid, .. } => {
                 let before: Vec<bool> = self.groups().map(|g| self.has_majority(g, None)).collect();
+                let volume = &self.volumes[ordinal];
+                let at_risk = volume.terminating && !volume.retired;
+                prop_assert!(!at_risk, "its disk goes with it");
                 let pod = self.pods.get_mut(ordinal).unwrap();
                 prop_assert_eq!(&pod.uid.to_string(), uid);
                 pod.state = State::Terminating(1);
