@@ -11,6 +11,13 @@ use crate::plan::{Claim, Database, Pod, PodCondition, Set};
 
 /// The label of a machine's zone.
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+/// How autoscalers mark a machine that they are about to take away: Kubernetes' own, and Karpenter's,
+/// the latter in its versions before 1.0 as well. They do not cordon it.
+const GOING_TAINTS: [&str; 3] = [
+    "ToBeDeletedByClusterAutoscaler",
+    "karpenter.sh/disrupted",
+    "karpenter.sh/disruption",
+];
 /// The container that matters: others may crash as they like.
 const CONTAINER: &str = "chronosdb";
 /// Why a container does not run, when it is not just about to.
@@ -45,9 +52,17 @@ pub(super) fn zone_of(machine: &Machine) -> Option<&String> {
     machine.metadata.labels.as_ref()?.get(ZONE_LABEL)
 }
 
+/// Whether a machine is being emptied.
+pub(super) fn is_leaving(machine: &Machine) -> bool {
+    machine.spec.as_ref().is_some_and(|spec| {
+        let mut taints = spec.taints.iter().flatten();
+        spec.unschedulable == Some(true)
+            || taints.any(|taint| GOING_TAINTS.contains(&taint.key.as_str()))
+    })
+}
+
 pub(super) fn pod(pod: &KubePod, machine: Option<&Machine>, now: Timestamp) -> Pod {
     let annotations = pod.metadata.annotations.as_ref();
-    let spec = machine.and_then(|machine| machine.spec.as_ref());
     let condition = condition(pod, now);
     Pod {
         uid: pod.metadata.uid.clone().unwrap_or_default(),
@@ -58,7 +73,7 @@ pub(super) fn pod(pod: &KubePod, machine: Option<&Machine>, now: Timestamp) -> P
         waiting_ms: waiting_ms(pod, &condition, now),
         condition,
         zone: machine.and_then(zone_of).cloned(),
-        leaving: spec.is_some_and(|spec| spec.unschedulable == Some(true)),
+        leaving: machine.is_some_and(is_leaving),
     }
 }
 
@@ -283,6 +298,24 @@ mod tests {
         );
         assert_eq!(pod.zone.as_deref(), Some("z"));
         assert!(pod.leaving);
+    }
+
+    #[test]
+    fn a_machine_that_an_autoscaler_takes_away_is_being_emptied() {
+        let leaves = |key: &str| {
+            let machine = json!({
+                "metadata": { "name": "m" },
+                "spec": { "taints": [
+                    { "key": "dedicated", "value": "db", "effect": "NoSchedule" },
+                    { "key": key, "effect": "NoSchedule" },
+                ] },
+            });
+            is_leaving(&serde_json::from_value(machine).unwrap())
+        };
+        assert!(!leaves("DeletionCandidateOfClusterAutoscaler"));
+        for key in GOING_TAINTS {
+            assert!(leaves(key), "{key}");
+        }
     }
 
     #[test]

@@ -71,8 +71,7 @@ pub(super) fn wish_and_phase(cluster: &ChronosCluster) -> Option<u64> {
 
 /// What clusters heed of a machine.
 pub(super) fn place(machine: &Machine) -> Option<u64> {
-    let leaving = machine.spec.as_ref().and_then(|spec| spec.unschedulable);
-    Some(hash(&(leaving, seen::zone_of(machine))))
+    Some(hash(&(seen::is_leaving(machine), seen::zone_of(machine))))
 }
 
 fn hash(what: &impl Hash) -> u64 {
@@ -143,5 +142,14 @@ mod tests {
         assert_eq!(before, place(&machine(false, "a", "2")));
         assert_ne!(before, place(&machine(true, "a", "1")));
         assert_ne!(before, place(&machine(false, "b", "1")));
+        let tainted = |key: &str| {
+            let taint = json!({ "key": key, "effect": "NoSchedule" });
+            let mut machine = machine(false, "a", "1");
+            let spec = machine.spec.as_mut().unwrap();
+            spec.taints = Some(vec![serde_json::from_value(taint).unwrap()]);
+            place(&machine)
+        };
+        assert_eq!(before, tainted("dedicated"));
+        assert_ne!(before, tainted("karpenter.sh/disrupted"));
     }
 }
