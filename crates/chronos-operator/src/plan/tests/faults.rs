@@ -116,7 +116,9 @@ impl Run {
             Fault::Silence(silent) => world.silent = *silent,
             Fault::Scale(to) => self.desired.replicas = *to,
             Fault::ScaleSetByHand(to) => {
-                if let Some(replicas) = &mut world.replicas {
+                // The first nodes have to be up together once.
+                let is_founded = !world.catalog.is_empty();
+                if let Some(replicas) = world.replicas.as_mut().filter(|_| is_founded) {
                     *replicas = *to;
                 }
             }
