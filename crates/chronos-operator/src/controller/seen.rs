@@ -18,6 +18,8 @@ const GOING_TAINTS: [&str; 3] = [
     "karpenter.sh/disrupted",
     "karpenter.sh/disruption",
 ];
+/// How Kubernetes marks a machine that it does not hear from.
+const UNREACHABLE_TAINT: &str = "node.kubernetes.io/unreachable";
 /// The container that matters: others may crash as they like.
 const CONTAINER: &str = "chronosdb";
 /// Why a container does not run, when it is not just about to.
@@ -54,11 +56,23 @@ pub(super) fn zone_of(machine: &Machine) -> Option<&String> {
 
 /// Whether a machine is being emptied.
 pub(super) fn is_leaving(machine: &Machine) -> bool {
-    machine.spec.as_ref().is_some_and(|spec| {
-        let mut taints = spec.taints.iter().flatten();
-        spec.unschedulable == Some(true)
-            || taints.any(|taint| GOING_TAINTS.contains(&taint.key.as_str()))
-    })
+    let spec = machine.spec.as_ref();
+    let is_cordoned = spec.and_then(|spec| spec.unschedulable) == Some(true);
+    is_cordoned || has_taint(machine, &GOING_TAINTS)
+}
+
+/// Whether a machine is not heard from.
+pub(super) fn is_unreachable(machine: &Machine) -> bool {
+    has_taint(machine, &[UNREACHABLE_TAINT])
+}
+
+fn has_taint(machine: &Machine, keys: &[&str]) -> bool {
+    let spec = machine.spec.as_ref();
+    let mut taints = spec
+        .and_then(|spec| spec.taints.as_ref())
+        .into_iter()
+        .flatten();
+    taints.any(|taint| keys.contains(&taint.key.as_str()))
 }
 
 pub(super) fn pod(pod: &KubePod, machine: Option<&Machine>, now: Timestamp) -> Pod {
@@ -74,6 +88,7 @@ pub(super) fn pod(pod: &KubePod, machine: Option<&Machine>, now: Timestamp) -> P
         condition,
         zone: machine.and_then(zone_of).cloned(),
         leaving: machine.is_some_and(is_leaving),
+        unreachable: machine.is_some_and(is_unreachable),
     }
 }
 
@@ -301,8 +316,8 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_an_autoscaler_takes_away_is_being_emptied() {
-        let leaves = |key: &str| {
+    fn taints_say_whether_a_machine_goes_or_is_gone() {
+        let machine = |key: &str| -> Machine {
             let machine = json!({
                 "metadata": { "name": "m" },
                 "spec": { "taints": [
@@ -310,12 +325,16 @@ mod tests {
                     { "key": key, "effect": "NoSchedule" },
                 ] },
             });
-            is_leaving(&serde_json::from_value(machine).unwrap())
+            serde_json::from_value(machine).unwrap()
         };
-        assert!(!leaves("DeletionCandidateOfClusterAutoscaler"));
+        assert!(!is_leaving(&machine(
+            "DeletionCandidateOfClusterAutoscaler"
+        )));
         for key in GOING_TAINTS {
-            assert!(leaves(key), "{key}");
+            assert!(is_leaving(&machine(key)), "{key}");
+            assert!(!is_unreachable(&machine(key)), "{key}");
         }
+        assert!(is_unreachable(&machine(UNREACHABLE_TAINT)));
     }
 
     #[test]

@@ -71,7 +71,9 @@ pub(super) fn wish_and_phase(cluster: &ChronosCluster) -> Option<u64> {
 
 /// What clusters heed of a machine.
 pub(super) fn place(machine: &Machine) -> Option<u64> {
-    Some(hash(&(seen::is_leaving(machine), seen::zone_of(machine))))
+    let is_leaving = seen::is_leaving(machine);
+    let is_unreachable = seen::is_unreachable(machine);
+    Some(hash(&(is_leaving, is_unreachable, seen::zone_of(machine))))
 }
 
 fn hash(what: &impl Hash) -> u64 {
@@ -151,5 +153,6 @@ mod tests {
         };
         assert_eq!(before, tainted("dedicated"));
         assert_ne!(before, tainted("karpenter.sh/disrupted"));
+        assert_ne!(before, tainted("node.kubernetes.io/unreachable"));
     }
 }

@@ -90,6 +90,9 @@ pub struct Pod {
     pub zone: Option<String>,
     /// Whether that Kubernetes node is being emptied.
     pub leaving: bool,
+    /// Whether that Kubernetes node is not heard from: nobody knows how the pod is, and one that is
+    /// deleted is not made anew.
+    pub unreachable: bool,
 }
 
 /// How a pod is, as the kubelet sees it.

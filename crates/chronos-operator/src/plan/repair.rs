@@ -9,8 +9,8 @@ use super::{Action, Claim, Desired, Disruption, Observed, Pod, PodCondition, Ste
 /// A pod that runs without being ready is treated alike when the database does not hear from it, or
 /// when nothing at all serves: a setting may keep it from ever getting ready.
 ///
-/// A pod that stops is waited for, but not one that never goes: its machine may be lost, and with the
-/// others broken nobody could say so.
+/// Such pods go one after the other. One that should have been gone is not waited for: its machine may
+/// be lost. One whose machine is not heard from is left alone: it may serve, and would not come back.
 ///
 /// Not one whose disk somebody is deleting: the disk would go with the pod.
 pub(super) fn broken_pods(observed: &Observed, desired: &Desired) -> Option<Step> {
@@ -27,6 +27,7 @@ pub(super) fn broken_pods(observed: &Observed, desired: &Desired) -> Option<Step
         }
         match pod.condition {
             PodCondition::Broken(_) => true,
+            PodCondition::Starting if pod.unreachable => false,
             // One after the other: what comes back may show that the change was wrong.
             PodCondition::Starting => !stopping && (none_serves || observed.database.is_some()),
             PodCondition::Ready | PodCondition::Terminating => false,

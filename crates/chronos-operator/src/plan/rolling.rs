@@ -40,7 +40,11 @@ pub(super) fn roll(observed: &Observed, desired: &Desired) -> Option<Step> {
     }
     let database = observed.database.as_ref()?;
     let unwell = observed.unwell();
-    if !unwell.is_empty() && unwell.is_subset(&outdated) {
+    let may_mend = |ordinal: &u32| {
+        let pod = observed.pods.get(ordinal);
+        outdated.contains(ordinal) && pod.is_some_and(|pod| !pod.unreachable)
+    };
+    if !unwell.is_empty() && unwell.iter().all(may_mend) {
         return mend(observed, desired, &unwell);
     }
     if let Some(step) = not_now(observed, desired) {

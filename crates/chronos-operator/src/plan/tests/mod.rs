@@ -64,6 +64,7 @@ fn pod(ordinal: u32) -> Pod {
         waiting_ms: 0,
         zone: None,
         leaving: false,
+        unreachable: false,
     }
 }
 

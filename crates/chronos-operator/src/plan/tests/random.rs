@@ -26,9 +26,10 @@ fn drain() -> impl Strategy<Value = Drain> {
 prop_compose! {
     fn any_pod()(
         condition in condition(), waiting_ms in prop_oneof![Just(0u64), Just(3_600_000)], old in any::<bool>(), leaving in prop::bool::weighted(0.1),
+        unreachable in prop::bool::weighted(0.1),
     ) -> Pod {
         let template = if old { "old" } else { "new" }.to_owned();
-        Pod { uid: "p".to_owned(), template, condition, waiting_ms, zone: None, leaving }
+        Pod { uid: "p".to_owned(), template, condition, waiting_ms, zone: None, leaving, unreachable }
     }
 }
 
@@ -147,6 +148,8 @@ fn judge(observed: &Observed, desired: &Desired, action: &Action) -> Result<(), 
             match why {
                 Disruption::BrokenPod => {
                     prop_assert!(!alive, "the database hears from it");
+                    let is_unknown = pod.unreachable && pod.condition == PodCondition::Starting;
+                    prop_assert!(!is_unknown, "nobody knows how it is");
                     prop_assert_ne!(&pod.condition, &PodCondition::Ready);
                     prop_assert_ne!(&pod.template, &desired.template);
                 }

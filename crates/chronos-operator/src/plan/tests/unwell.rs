@@ -123,6 +123,22 @@ fn a_pod_that_never_goes_costs_nobody_who_serves() {
     assert_eq!(plan(&observed, &desired()), silent);
 }
 
+/// The control plane may be cut off, and all others be well.
+#[test]
+fn a_pod_whose_machine_is_not_heard_from_is_left_alone() {
+    let mut observed = healthy(3);
+    for ordinal in 0..3 {
+        spoil(&mut observed, ordinal);
+        observed.pod_mut(ordinal).unreachable = true;
+    }
+    assert_eq!(plan(&observed, &desired()), Step::Wait(Wait::Pod(0)));
+    observed.database = None;
+    let silent = Step::Wait(Wait::DatabaseSilent);
+    assert_eq!(plan(&observed, &desired()), silent);
+    observed.pod_mut(1).unreachable = false;
+    assert_eq!(act(&observed, &desired()), delete(1, Disruption::BrokenPod));
+}
+
 /// Its pod is ready, and still it is none of the members.
 #[test]
 fn a_node_that_never_joins_is_restarted() {
@@ -142,10 +158,11 @@ fn of_several_that_are_unwell_one_that_can_be_spared_is_restarted() {
     spoil(&mut observed, 1);
     spoil(&mut observed, 2);
     observed.node_mut(1).caught_up = false;
-    observed.node_mut(1).drain = Drain::Leaders;
     observed.node_mut(1).leaders = 0;
     // Without node 2, only node 0 would have everything.
     observed.node_mut(2).can_stop = false;
+    assert_eq!(act(&observed, &desired()), Action::Drain(1, Drain::Leaders));
+    observed.node_mut(1).drain = Drain::Leaders;
     let restart = delete(1, Disruption::RollingUpdate);
     assert_eq!(act(&observed, &desired()), restart);
     // With two copies the database is asked as well.

@@ -347,6 +347,7 @@ impl World {
                         waiting_ms: if waits { 3_600_000 } else { 0 },
                         zone: None,
                         leaving: self.leaving.contains(ordinal),
+                        unreachable: false,
                     };
                     (*ordinal, seen)
                 })
