@@ -43,7 +43,7 @@ async fn make(
 async fn unmake(api: &Api<DynamicObject>, cluster: &ChronosCluster) -> Result<(), Error> {
     let uid = cluster.metadata.uid.as_deref().ok_or(Error::Incomplete)?;
     match delete_owned(api, Names::of(cluster).cluster(), uid).await {
-        Err(error) if error.is_forbidden() => Ok(()),
+        Err(error) if error.is_not_found() || error.is_forbidden() => Ok(()),
         done => done,
     }
 }
