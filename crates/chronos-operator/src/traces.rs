@@ -42,7 +42,7 @@ impl Traces {
     /// Some variable of the environment has a value that cannot be.
     pub fn wanted() -> Result<Option<Self>, ExporterBuildError> {
         let is_set = |name: &&str| std::env::var(name).is_ok_and(|value| !value.is_empty());
-        if !COLLECTORS.iter().any(|name| is_set(&name)) {
+        if !COLLECTORS.iter().any(is_set) {
             return Ok(None);
         }
         let exporter = SpanExporter::builder().with_tonic().build()?;

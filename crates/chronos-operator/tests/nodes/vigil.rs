@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use chronos_operator::api::ChronosCluster;
 use chronos_operator::build::{RETIRED_ANNOTATION, ordinal};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -21,6 +22,8 @@ pub struct Sights {
     pub stopped: Vec<String>,
     /// The most nodes that did not serve at the same time, of those that had served.
     pub most_missing: usize,
+    /// Who led the catalog when nobody but the first that was stopped had been drained.
+    pub catalog_leader: Option<String>,
     /// Claims that were deleted although nobody had said that their members are gone.
     pub claims_lost: Vec<String>,
     now: BTreeMap<String, Watched>,
@@ -67,9 +70,19 @@ impl Vigil {
                 _ => {}
             },
         );
+        let of_clusters = Arc::clone(&sights);
+        let clusters = each(stage.api(), move |event: Event<ChronosCluster>| {
+            if let Event::Apply(cluster) | Event::InitApply(cluster) = event {
+                of_clusters.lock().unwrap().see_members(&cluster);
+            }
+        });
         Self {
             sights,
-            tasks: vec![tokio::spawn(pods), tokio::spawn(claims)],
+            tasks: vec![
+                tokio::spawn(pods),
+                tokio::spawn(claims),
+                tokio::spawn(clusters),
+            ],
         }
     }
 
@@ -136,6 +149,20 @@ impl Sights {
         let serves = |name: &&String| self.now.get(*name).is_some_and(|pod| pod.is_ready);
         let missing = self.served.iter().filter(|name| !serves(name)).count();
         self.most_missing = self.most_missing.max(missing);
+    }
+
+    fn see_members(&mut self, cluster: &ChronosCluster) {
+        let members = cluster.status.iter().flat_map(|status| &status.members);
+        let members: Vec<_> = members.collect();
+        let first = self.stopped.first();
+        let draining = members.iter().filter(|it| it.state == "draining");
+        let others = draining.filter(|it| first.is_some_and(|first| *first != it.name));
+        if self.stopped.len() > 1 || others.count() > 0 {
+            return;
+        }
+        if let Some(leader) = members.iter().find(|it| it.catalog == "leader") {
+            self.catalog_leader = Some(leader.name.clone());
+        }
     }
 
     fn claim_goes(&mut self, claim: &PersistentVolumeClaim) {
