@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use chronos_operator::api::ChronosCluster;
 use chronos_operator::controller::{self, Leadership};
+use chronos_tests::patience::within;
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
+use kube::api::{Patch, PatchParams};
 use kube::runtime::wait::await_condition;
 use serde_json::json;
 use tokio::sync::watch;
@@ -91,6 +94,27 @@ async fn one_operator_acts_and_the_other_takes_over() {
         status.is_some_and(|s| s.phase == Some(chronos_operator::api::Phase::Paused))
     });
     timeout(PATIENCE, paused).await.unwrap().unwrap();
+
+    // Somebody takes it away: whoever acts looks, and acts no more.
+    let leader = |is: &str| {
+        let counted = stage.context.metrics.render().unwrap();
+        counted.contains(&format!("chronos_operator_leader {is}"))
+    };
+    assert!(leader("1"));
+    let leases: Api<Lease> = stage.api();
+    let thief = Patch::Merge(json!({ "spec": { "holderIdentity": "thief" } }));
+    // A renewal at the same time would undo it.
+    while *second.held.borrow() {
+        leases
+            .patch("operator", &PatchParams::default(), &thief)
+            .await
+            .unwrap();
+        let lost = second.held.wait_for(|held| !held);
+        let _ = timeout(Duration::from_secs(5), lost).await;
+    }
+    within(PATIENCE, || async { leader("0").then_some(()) })
+        .await
+        .expect("it acts on");
     second.stop().await;
     stage.delete_namespace().await;
 }

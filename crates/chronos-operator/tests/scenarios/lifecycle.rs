@@ -151,6 +151,15 @@ async fn a_change_of_settings_restarts_one_node_at_a_time() {
             "drain db-0 Leaders"
         ]
     );
+    let counted = stage.context.metrics.render().unwrap();
+    for line in [
+        "chronos_operator_actions_total{reason=\"Created\"} 1",
+        "chronos_operator_actions_total{reason=\"LeadersMoving\"} 3",
+        "chronos_operator_actions_total{reason=\"RollingUpdate\"} 3",
+        "chronos_operator_pod_restarts_total{reason=\"RollingUpdate\"} 3",
+    ] {
+        assert!(counted.contains(line), "no {line} in {counted}");
+    }
     stage.delete_namespace().await;
 }
 

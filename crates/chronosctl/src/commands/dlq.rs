@@ -154,7 +154,12 @@ struct Filter {
 #[derive(Debug, clap::Args)]
 struct Which {
     /// Ids of letters.
-    #[arg(required_unless_present = "group", conflicts_with_all = ["group", "before"])]
+    // Each by name: an argument that conflicts with one that is there need not be given, so `requires` of the
+    // filters would not refuse them here.
+    #[arg(
+        required_unless_present = "group",
+        conflicts_with_all = ["group", "topic", "partition", "since", "before", "error", "key"]
+    )]
     ids: Vec<String>,
     /// Instead of ids: every letter of this group that matches. A bound in time is required.
     #[arg(long, requires = "before")]
