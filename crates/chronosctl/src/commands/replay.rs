@@ -275,12 +275,12 @@ async fn republish(
 }
 
 const HEADER: &str =
-    "    OFFSET  DUE                       ID                                PAYLOAD";
+    "PARTITION/OFFSET  DUE                       ID                                PAYLOAD";
 
 fn line(event: &Event) -> String {
     format!(
-        "{:>10}  {:<24}  {:<32}  {}",
-        event.offset,
+        "{:<16}  {:<24}  {:<32}  {}",
+        format!("{}/{}", event.partition_id, event.offset),
         show_time_ms(event.schedule_ts),
         one_line(event.message_id.as_bytes()),
         one_line(&event.payload),
