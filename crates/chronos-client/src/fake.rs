@@ -197,9 +197,7 @@ impl State {
         events.push(event);
         Ok(position)
     }
-}
 
-impl State {
     fn existing(&self, message_id: &str) -> Option<ExistingEvent> {
         let mut events = self.partitions.iter().flatten();
         let event = events.find(|event| event.message_id == message_id)?;

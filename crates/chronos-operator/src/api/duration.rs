@@ -1,5 +1,6 @@
 //! Durations as Go and Kubernetes write them: `90s`, `1h30m`, `250ms`.
 
+use kube::core::Rule;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// The duration in whole milliseconds, rounded down. `None` for text that is not a duration, has
@@ -47,6 +48,14 @@ pub(super) fn schema(_: &mut SchemaGenerator) -> Schema {
         "maxLength": 32,
         "pattern": r"^([0-9]{1,8}(\.[0-9]{1,3})?(ms|s|m|h))+$"
     })
+}
+
+/// The rule that a duration is within these, both included.
+pub(super) fn between(field: &str, least: &str, most: &str) -> Rule {
+    Rule::new(format!(
+        "duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"
+    ))
+    .message(format!("{field} must be from {least} to {most}").as_str())
 }
 
 #[cfg(test)]

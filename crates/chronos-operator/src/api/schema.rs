@@ -1,5 +1,6 @@
 //! Schemas that the derived ones do not say.
 
+use kube::core::Rule;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// A Kubernetes object given as it is, which is checked when it is read: see [`Given`](super::Given).
@@ -23,6 +24,16 @@ pub(super) fn bytes(_: &mut SchemaGenerator) -> Schema {
         "maxLength": 32,
         "pattern": "^[0-9]+(B|[KMGT](i|B|iB))?$"
     })
+}
+
+/// The rule that a size is within these, both included and as Kubernetes writes them.
+pub(super) fn size_between(field: &str, least: &str, most: &str) -> Rule {
+    // The nodes' way to write a size differs from Kubernetes' in the B, and in a decimal K.
+    let size = "quantity(self.replace('B', '').replace('K', 'k').replace('ki', 'Ki'))";
+    Rule::new(format!(
+        "[{size}].all(size, size.compareTo(quantity('{least}')) >= 0 && size.compareTo(quantity('{most}')) <= 0)"
+    ))
+    .message(format!("{field} must be from {least}B to {most}B").as_str())
 }
 
 /// A level, or a list of levels of parts of the program.

@@ -16,7 +16,7 @@ pub struct Settings {
     /// How long a stop waits for open calls and streams before it cuts them off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "duration::schema")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('1h')").message("shutdownTimeout must be from 0s to 1h"))]
+    #[x_kube(validation = duration::between("shutdownTimeout", "0s", "1h"))]
     pub shutdown_timeout: Option<String>,
     /// Threads that run network and engine tasks. 0: one per processor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,7 +28,7 @@ pub struct Settings {
     /// Size at which a log segment is full, such as 512MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::bytes")]
-    #[x_kube(validation = Rule::new("[quantity(self.replace('B', '').replace('K', 'k').replace('ki', 'Ki'))].all(size, size.compareTo(quantity('64Ki')) >= 0 && size.compareTo(quantity('2Gi')) <= 0)").message("segmentSize must be from 64KiB to 2GiB"))]
+    #[x_kube(validation = schema::size_between("segmentSize", "64Ki", "2Gi"))]
     pub segment_size: Option<String>,
     /// Log records between two entries of the sparse index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,7 +52,7 @@ pub struct Settings {
     /// How long a subscriber may hold an event without ack or nack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "duration::schema")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1ms') && duration(self) <= duration('24h')").message("ackTimeout must be from 1ms to 24h"))]
+    #[x_kube(validation = duration::between("ackTimeout", "1ms", "24h"))]
     pub ack_timeout: Option<String>,
     /// Deliveries in all before an event is a dead letter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,12 +61,12 @@ pub struct Settings {
     /// Wait before an event is delivered again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "duration::schema")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('24h')").message("retryBackoff must be from 0s to 24h"))]
+    #[x_kube(validation = duration::between("retryBackoff", "0s", "24h"))]
     pub retry_backoff: Option<String>,
     /// How long a dead letter is kept after its last failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "duration::schema")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('876000h')").message("deadLetterTtl must be from 1s to 876000h"))]
+    #[x_kube(validation = duration::between("deadLetterTtl", "1s", "876000h"))]
     pub dead_letter_ttl: Option<String>,
     /// Unanswered events that a subscription may hold when it names no number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,22 +94,22 @@ pub struct Settings {
     /// Time between a leader's heartbeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "duration::schema")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('1m')").message("raftHeartbeat must be from 10ms to 1m"))]
+    #[x_kube(validation = duration::between("raftHeartbeat", "10ms", "1m"))]
     pub raft_heartbeat: Option<String>,
     /// Cache for blocks read from the index, such as 64MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::bytes")]
-    #[x_kube(validation = Rule::new("[quantity(self.replace('B', '').replace('K', 'k').replace('ki', 'Ki'))].all(size, size.compareTo(quantity('1Mi')) >= 0 && size.compareTo(quantity('1Ti')) <= 0)").message("blockCacheBytes must be from 1MiB to 1TiB"))]
+    #[x_kube(validation = schema::size_between("blockCacheBytes", "1Mi", "1Ti"))]
     pub block_cache_bytes: Option<String>,
     /// Index changes kept in memory before they are written out, such as 64MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::bytes")]
-    #[x_kube(validation = Rule::new("[quantity(self.replace('B', '').replace('K', 'k').replace('ki', 'Ki'))].all(size, size.compareTo(quantity('1Mi')) >= 0 && size.compareTo(quantity('1Ti')) <= 0)").message("writeBufferBytes must be from 1MiB to 1TiB"))]
+    #[x_kube(validation = schema::size_between("writeBufferBytes", "1Mi", "1Ti"))]
     pub write_buffer_bytes: Option<String>,
     /// Bytes of publishes received and not yet answered, such as 64MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::bytes")]
-    #[x_kube(validation = Rule::new("[quantity(self.replace('B', '').replace('K', 'k').replace('ki', 'Ki'))].all(size, size.compareTo(quantity('16Mi')) >= 0 && size.compareTo(quantity('1Ti')) <= 0)").message("maxInflightBytes must be from 16MiB to 1TiB"))]
+    #[x_kube(validation = schema::size_between("maxInflightBytes", "16Mi", "1Ti"))]
     pub max_inflight_bytes: Option<String>,
     /// The form of log lines. The operator's default is json.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -83,7 +83,7 @@ pub struct ScheduledTopicSpec {
     /// A delivery that is not answered in this time has failed, such as 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "duration::schema")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1ms') && duration(self) <= duration('24h')").message("ackTimeout must be from 1ms to 24h"))]
+    #[x_kube(validation = duration::between("ackTimeout", "1ms", "24h"))]
     pub ack_timeout: Option<String>,
     /// Deliveries that may fail before the event is a dead letter, the first one included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,7 +146,7 @@ pub struct Backoff {
     /// The wait before the second delivery, such as 1s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "duration::schema")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1ms') && duration(self) <= duration('24h')").message("backoff.first must be from 1ms to 24h"))]
+    #[x_kube(validation = duration::between("backoff.first", "1ms", "24h"))]
     pub first: Option<String>,
     /// By how much every further wait is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -155,7 +155,7 @@ pub struct Backoff {
     /// The longest wait, such as 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "duration::schema")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1ms') && duration(self) <= duration('24h')").message("backoff.max must be from 1ms to 24h"))]
+    #[x_kube(validation = duration::between("backoff.max", "1ms", "24h"))]
     pub max: Option<String>,
     /// The share of a wait that is left to chance.
     #[serde(default, skip_serializing_if = "Option::is_none")]

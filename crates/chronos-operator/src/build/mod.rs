@@ -25,6 +25,7 @@ pub use disruption_budget::disruption_budget;
 pub use labels::{RETIRED_ANNOTATION, TEMPLATE_ANNOTATION, selector, selector_text};
 pub use monitoring::{MonitoringKind, prometheus_rule, service_monitor};
 pub use names::{Names, ordinal};
+pub use pod::CONTAINER;
 pub use record::Record;
 pub use service_account::service_account;
 pub use services::{client_service, nodes_service};

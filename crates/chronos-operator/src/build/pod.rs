@@ -17,7 +17,7 @@ use super::{GRPC_PORT, HTTP_PORT, Names, PEER_PORT, Record, given, selector, tem
 use crate::api::{ChronosCluster, Given, Malformed, PodOverrides, ZoneSpread, duration};
 
 /// The container that runs the node.
-pub(super) const CONTAINER: &str = "chronosdb";
+pub const CONTAINER: &str = "chronosdb";
 /// The program, in the image.
 const PROGRAM: &str = "/usr/local/bin/chronosdb";
 pub(super) const DATA_DIR: &str = "/data";

@@ -38,30 +38,16 @@ pub async fn reconcile(cluster: Arc<ChronosCluster>, context: Arc<Context>) -> R
         return Ok(Next::await_change());
     }
     let namespace = cluster.namespace().ok_or(Error::Incomplete)?;
-    match turn(&context, &cluster, &namespace, &names).await {
-        Ok(Turn {
-            status,
-            refused: None,
-            next,
-        }) => {
-            write_status(&context, &cluster, &namespace, status).await?;
-            context.backoff.worked(&key(&cluster));
-            Ok(next)
-        }
-        Ok(Turn {
-            status,
-            refused: Some(error),
-            ..
-        }) => {
-            write_status(&context, &cluster, &namespace, status).await?;
-            Err(error)
-        }
-        Err(error) => {
-            let status = failed(&cluster, &error, &Timestamp::now().to_string());
-            write_status(&context, &cluster, &namespace, status).await?;
-            Err(error)
-        }
+    let turn = turn(&context, &cluster, &namespace, &names).await;
+    let Turn { status, outcome } = turn.unwrap_or_else(|error| Turn {
+        status: failed(&cluster, &error, &Timestamp::now().to_string()),
+        outcome: Err(error),
+    });
+    write_status(&context, &cluster, &namespace, status).await?;
+    if outcome.is_ok() {
+        context.backoff.worked(&key(&cluster));
     }
+    outcome
 }
 
 /// Forgets a cluster that is gone.
@@ -73,9 +59,8 @@ pub(super) fn forget(cluster: &ChronosCluster, context: &Context) {
 /// What came of a turn.
 struct Turn {
     status: ChronosClusterStatus,
-    /// What was not done though nothing else is left to do.
-    refused: Option<Error>,
-    next: Next,
+    /// When the next one is, or what was not done though nothing else is left to do.
+    outcome: Result<Next, Error>,
 }
 
 /// What is done rests on what was seen right before: so the objects come first.
@@ -164,11 +149,11 @@ async fn turn(
     let status = status(&seen, &Timestamp::now().to_string());
     // A change that goes on is not slowed down by it.
     let goes_on = matches!(step, Step::Act(_) | Step::Wait(_));
-    Ok(Turn {
-        status,
-        refused: refused.filter(|_| !goes_on),
-        next: Next::requeue(pause(&step, &observed)),
-    })
+    let outcome = match refused {
+        Some(error) if !goes_on => Err(error),
+        _ => Ok(Next::requeue(pause(&step, &observed))),
+    };
+    Ok(Turn { status, outcome })
 }
 
 /// What was decided when the cluster was made; made now if it is new.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 
+use super::seen;
 use crate::api::quantity;
-use crate::build::RETIRED_ANNOTATION;
 
 /// What is not as asked for, of the worst kind that there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) fn lacking(
         (!names.is_empty()).then(|| names.join(", "))
     };
     let found = |reason, why| Some(Lacking { reason, why });
-    if let Some(names) = names(&is_being_deleted) {
+    if let Some(names) = names(&|claim| seen::claim(claim).is_at_risk()) {
         let why = format!("Somebody is deleting a disk that is in use: {names}.");
         return found("ClaimDeleted", why);
     }
@@ -47,12 +47,6 @@ pub(super) fn lacking(
     )
 }
 
-/// A retired disk is deleted on purpose.
-fn is_being_deleted(claim: &PersistentVolumeClaim) -> bool {
-    claim.metadata.deletion_timestamp.is_some()
-        && !claim.annotations().contains_key(RETIRED_ANNOTATION)
-}
-
 fn capacity_bytes(claim: &PersistentVolumeClaim) -> Option<u64> {
     let capacity = claim.status.as_ref()?.capacity.as_ref()?;
     quantity::bytes(&capacity.get("storage")?.0)
@@ -63,6 +57,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::build::RETIRED_ANNOTATION;
 
     fn claim(
         ordinal: u32,

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Node as Machine, PersistentVolumeClaim, Pod as 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::quantity;
-use crate::build::{Names, RETIRED_ANNOTATION, TEMPLATE_ANNOTATION, ordinal};
+use crate::build::{CONTAINER, Names, RETIRED_ANNOTATION, TEMPLATE_ANNOTATION, ordinal};
 use crate::database::Status;
 use crate::plan::{Claim, Database, Pod, PodCondition, Set};
 
@@ -20,8 +20,6 @@ const GOING_TAINTS: [&str; 3] = [
 ];
 /// How Kubernetes marks a machine that it does not hear from.
 const UNREACHABLE_TAINT: &str = "node.kubernetes.io/unreachable";
-/// The container that matters: others may crash as they like.
-const CONTAINER: &str = "chronosdb";
 /// Why a container does not run, when it is not just about to.
 const BROKEN: [&str; 8] = [
     "CrashLoopBackOff",
@@ -106,6 +104,7 @@ fn condition(pod: &KubePod, now: Timestamp) -> PodCondition {
         return PodCondition::Broken(why.to_owned());
     }
     let mut containers = status.container_statuses.iter().flatten();
+    // Others may crash as they like.
     let container = containers.find(|container| container.name == CONTAINER);
     if let Some(container) = container
         && let Some(state) = &container.state

@@ -88,6 +88,32 @@ impl Connection {
         within("connect", self.client.get_or_try_init(connect)).await
     }
 
+    /// Asks, in bounded time.
+    async fn ask<T, W>(
+        &self,
+        name: &'static str,
+        question: impl FnOnce(Client) -> W,
+    ) -> Result<T, Error>
+    where
+        W: Future<Output = Result<T, Error>>,
+    {
+        let client = self.client().await?.clone();
+        within(name, question(client)).await
+    }
+
+    /// Asks about a topic, unless the database was silent just now.
+    async fn ask_about_topic<T, W>(
+        &self,
+        name: &'static str,
+        question: impl FnOnce(Client) -> W,
+    ) -> Result<T, Error>
+    where
+        W: Future<Output = Result<T, Error>>,
+    {
+        self.heed()?;
+        self.listen(self.ask(name, question)).await
+    }
+
     /// Fails when the database was silent just now. What is asked about nodes does not heed it: the status
     /// is how an end of the silence is found, and orders follow a status that was answered.
     fn heed(&self) -> Result<(), Error> {
@@ -177,13 +203,9 @@ async fn within<T>(
 #[async_trait]
 impl Database for Connection {
     async fn status(&self) -> Result<Status, Error> {
-        let asking = async {
-            let client = self.client().await?;
-            within("ClusterStatus", async {
-                client.cluster_status().await.map_err(error)
-            })
-            .await
-        };
+        let asking = self.ask("ClusterStatus", |client| async move {
+            client.cluster_status().await.map_err(error)
+        });
         let status = self.listen(asking).await?;
         let nodes = status.nodes.into_iter();
         Ok(Status {
@@ -205,16 +227,14 @@ impl Database for Connection {
             Drain::Leaders => DrainScope::DrainLeaders,
             Drain::Replicas => DrainScope::DrainReplicas,
         };
-        let client = self.client().await?;
-        within("DrainNode", async {
+        self.ask("DrainNode", |client| async move {
             client.drain_node(node, scope).await.map_err(error)
         })
         .await
     }
 
     async fn undrain(&self, node: &str) -> Result<(), Error> {
-        let client = self.client().await?;
-        within("UndrainNode", async {
+        self.ask("UndrainNode", |client| async move {
             client.undrain_node(node).await.map_err(error)
         })
         .await
@@ -226,35 +246,28 @@ impl Database for Connection {
             number,
             lost,
         };
-        let client = self.client().await?;
-        within("RemoveNode", async {
+        self.ask("RemoveNode", |client| async move {
             gone_is_fine(client.remove_node(request).await)
         })
         .await
     }
 
     async fn set_zone(&self, node: &str, zone: &str) -> Result<(), Error> {
-        let client = self.client().await?;
-        within("SetNodeZone", async {
+        self.ask("SetNodeZone", |client| async move {
             client.set_node_zone(node, zone).await.map_err(error)
         })
         .await
     }
 
     async fn topic(&self, name: &str) -> Result<Option<Topic>, Error> {
-        self.heed()?;
-        let asking = async {
-            let client = self.client().await?;
-            within("GetTopic", async {
-                match client.topic(name).await {
-                    Ok(topic) => Ok(Some(topic)),
-                    Err(chronos_client::Error::NotFound(_)) => Ok(None),
-                    Err(other) => Err(error(other)),
-                }
-            })
-            .await
-        };
-        let found = self.listen(asking).await?;
+        let asking = self.ask_about_topic("GetTopic", |client| async move {
+            match client.topic(name).await {
+                Ok(topic) => Ok(Some(topic)),
+                Err(chronos_client::Error::NotFound(_)) => Ok(None),
+                Err(other) => Err(error(other)),
+            }
+        });
+        let found = asking.await?;
         Ok(found.map(|topic| Topic {
             settings: topic.settings.map(settings_of).unwrap_or_default(),
             automatic: topic.automatic,
@@ -269,16 +282,11 @@ impl Database for Connection {
     }
 
     async fn create_topic(&self, name: &str, settings: &TopicSettings) -> Result<(), Error> {
-        self.heed()?;
         let settings = wire_of(settings);
-        let asking = async {
-            let client = self.client().await?;
-            within("CreateTopic", async {
-                client.create_topic(name, settings).await.map_err(error)
-            })
-            .await
-        };
-        self.listen(asking).await?;
+        self.ask_about_topic("CreateTopic", |client| async move {
+            client.create_topic(name, settings).await.map_err(error)
+        })
+        .await?;
         Ok(())
     }
 
@@ -294,28 +302,18 @@ impl Database for Connection {
             clear: clear.iter().map(|name| (*name).to_owned()).collect(),
             if_version: None,
         };
-        self.heed()?;
-        let asking = async {
-            let client = self.client().await?;
-            within("AlterTopic", async {
-                client.alter_topic(request).await.map_err(error)
-            })
-            .await
-        };
-        self.listen(asking).await?;
+        self.ask_about_topic("AlterTopic", |client| async move {
+            client.alter_topic(request).await.map_err(error)
+        })
+        .await?;
         Ok(())
     }
 
     async fn delete_topic(&self, name: &str) -> Result<(), Error> {
-        self.heed()?;
-        let asking = async {
-            let client = self.client().await?;
-            within("DeleteTopic", async {
-                gone_is_fine(client.delete_topic(name, true).await.map(|_| ()))
-            })
-            .await
-        };
-        self.listen(asking).await
+        self.ask_about_topic("DeleteTopic", |client| async move {
+            gone_is_fine(client.delete_topic(name, true).await.map(|_| ()))
+        })
+        .await
     }
 
     async fn next_fire_ms(&self, topic: &str) -> Result<Option<i64>, Error> {
@@ -329,22 +327,20 @@ impl Database for Connection {
         };
         // Whether this one is answered is not remembered: a topic is looked after without it.
         self.heed()?;
-        let client = self.client().await?;
-        let page = within("ListPending", async {
+        let asking = self.ask("ListPending", |client| async move {
             client.list_pending(request).await.map_err(error)
-        })
-        .await?;
+        });
+        let page = asking.await?;
         Ok(page.events.first().map(|event| event.schedule_ts))
     }
 
     async fn leaders(&self) -> Result<Vec<String>, Error> {
         // As for the pending events.
         self.heed()?;
-        let client = self.client().await?;
-        let all = within("Partitions", async {
+        let asking = self.ask("Partitions", |client| async move {
             client.partitions().await.map_err(error)
-        })
-        .await?;
+        });
+        let all = asking.await?;
         Ok(all
             .into_iter()
             .map(|partition| partition.leader_id)

@@ -199,7 +199,7 @@ impl Pod {
 
 impl Claim {
     /// Whether somebody is deleting the disk of a member.
-    pub(super) fn is_at_risk(&self) -> bool {
+    pub(crate) fn is_at_risk(&self) -> bool {
         self.terminating && !self.retired
     }
 }
